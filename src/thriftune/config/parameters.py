@@ -1,0 +1,142 @@
+"""All parameters of a run as one frozen value, and the way from a raw mapping to it.
+
+`parse_parameters` collects every mistake of the mapping into one ConfigError, each with its key, the
+file it comes from where that is known, and the nearest key or value that exists.
+"""
+
+from __future__ import annotations
+
+import difflib
+import typing
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel, Field, ValidationError
+
+from thriftune.config.base import Section, Text, TextList
+from thriftune.config.corpus import CorpusConfig
+from thriftune.config.model import EncoderSource, ModelConfig
+from thriftune.config.storage import StorageConfig
+from thriftune.config.study import SearchConfig, StudyConfig
+from thriftune.config.training import TrainingConfig
+from thriftune.errors import ConfigError
+
+
+class EvaluationConfig(Section):
+    """The one test evaluation."""
+
+    force: bool = False
+    """Evaluate a study again that was evaluated already."""
+    bootstrap_samples: int = Field(default=1000, ge=0)
+    """Resamples of the 95 % intervals; 0: none."""
+    seed: int = Field(default=0, ge=0)
+    batch_size: int = Field(default=32, ge=1)
+    """Posts per forward pass."""
+    examples: int = Field(default=6, ge=0)
+    """Highlighted example posts in report.html; 0: none, no post text leaves the data folder."""
+
+
+class TrackingConfig(Section):
+    """Where MLflow and Optuna keep their records."""
+
+    root: Text = "data/tracking"
+    mlflow_uri: Text | None = None
+    """null: SQLite at <root>/mlflow.db."""
+    experiment: Text = "thriftune"
+
+
+class ObserveConfig(Section):
+    """Log and terminal."""
+
+    log_root: Text = "logs"
+    redact: TextList = ()
+    """Regular expressions of the user's own secrets, masked wherever text leaves the process."""
+
+
+class Parameters(Section):
+    """Every parameter of a run. The top-level keys are those of the parameter files."""
+
+    corpus: CorpusConfig = CorpusConfig()
+    encoder: Text = "tiny"
+    """A name of `encoders`, or a local directory."""
+    encoders: dict[str, EncoderSource] = Field(default_factory=dict)
+    """The catalogue of encoders by name."""
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    study: StudyConfig = StudyConfig()
+    search: SearchConfig = SearchConfig()
+    storage: StorageConfig = StorageConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    tracking: TrackingConfig = TrackingConfig()
+    observe: ObserveConfig = ObserveConfig()
+
+
+def parse_parameters(raw: Mapping[str, Any], *, where: Mapping[str, str] | None = None) -> Parameters:
+    """Parse the whole mapping; raises one ConfigError that lists every mistake.
+
+    `where` maps a dotted key (or a prefix of one) to the file or option that set it.
+    """
+    try:
+        return Parameters.model_validate(dict(raw))
+    except ValidationError as error:
+        lines = [_describe(item, where or {}) for item in error.errors()]
+        count = f"{len(lines)} wrong parameters" if len(lines) > 1 else "a wrong parameter"
+        raise ConfigError(
+            f"{count}:\n" + "\n".join(f"  - {line}" for line in lines),
+            remedy="correct the keys named above; nothing was written.",
+        ) from error
+
+
+def override(parameters: Parameters, overrides: Mapping[str, Any]) -> Parameters:
+    """A copy with dotted keys replaced and the whole validated again (ConfigError)."""
+    raw = parameters.model_dump()
+    for key, value in overrides.items():
+        *parents, leaf = key.split(".")
+        place = raw
+        for parent in parents:
+            place = place[parent]
+        if leaf not in place:
+            raise ConfigError(f"unknown parameter {key!r}{suggest(key, known_keys())}")
+        place[leaf] = value
+    return parse_parameters(raw)
+
+
+def known_keys() -> tuple[str, ...]:
+    """Every dotted key of a parameter, leaves and sections, in the order of the models."""
+    return tuple(_walk(Parameters, ""))
+
+
+def suggest(name: str, known: typing.Iterable[str]) -> str:
+    """`; did you mean 'x'?` with the nearest known name, or nothing where none is near."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _walk(model: type[BaseModel], prefix: str) -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        key = f"{prefix}{name}"
+        yield key
+        annotation = field.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            yield from _walk(annotation, f"{key}.")
+
+
+def _describe(item: Any, where: Mapping[str, str]) -> str:
+    key = ".".join(str(part) for part in item["loc"])
+    source = next(
+        (where[prefix] for prefix in _prefixes(key) if prefix in where), "the parameters"
+    )
+    place = f"{key} ({source})" if key else source
+    if item["type"] == "extra_forbidden":
+        return f"{place}: unknown key{suggest(key, known_keys())}"
+    message = str(item["msg"]).removeprefix("Value error, ")
+    shown = "" if message.startswith("expected") or not key else f", got {item['input']!r}"
+    if item["type"] == "value_error" and isinstance(item["input"], Mapping | BaseModel):
+        shown = ""
+    return f"{place}: {message}{shown}"
+
+
+def _prefixes(key: str) -> Iterator[str]:
+    parts = key.split(".")
+    for end in range(len(parts), 0, -1):
+        yield ".".join(parts[:end])

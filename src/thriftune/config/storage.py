@@ -1,0 +1,52 @@
+"""How many bytes a study may hold, and what is kept of it."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from thriftune.config.base import Section, Text
+
+_UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12} | {
+    "KIB": 2**10,
+    "MIB": 2**20,
+    "GIB": 2**30,
+    "TIB": 2**40,
+}
+
+
+def parse_bytes(value: Any) -> Any:
+    """Bytes from `10GB`, `512MiB` or an integer; other values pass on to pydantic."""
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)?\s*", value)
+        unit = (match.group(2) or "B").upper() if match else ""
+        if match is None or unit not in _UNITS:
+            raise ValueError(f"expected a size such as 10GB or 512MiB, got {value!r}")
+        return int(float(match.group(1)) * _UNITS[unit])
+    if isinstance(value, bool):
+        raise ValueError(f"expected a size such as 10GB, got {value!r}")
+    return value
+
+
+Size = Annotated[int, BeforeValidator(parse_bytes)]
+
+
+class StorageConfig(Section):
+    """The retention policy and the budget of one study. `epochs` count from 1."""
+
+    root: Text = "data/06_models"
+    """Directory that holds a folder per study."""
+    keep_last_n: int = Field(default=1, ge=1)
+    """Newest checkpoints of the running trial that are kept resume-capable."""
+    keep_best_k: int = Field(default=1, ge=1)
+    """Best epochs a running trial keeps, and best trials the study keeps."""
+    keep_best_k_max: int = Field(default=2, ge=1)
+    """Most co-best checkpoints (exact ties of the best) kept in all."""
+    max_total_size: Size = Field(default=10 * 10**9, gt=0)
+    """Byte budget of the whole study: checkpoints, journals, reports."""
+    min_interval_epochs: int = Field(default=1, ge=1)
+    """A save every so many epochs; epochs between are no candidates for the best."""
+    free_disk_watermark: float = Field(default=0.10, ge=0, lt=1)
+    """Share of free disk under which only what is protected is kept."""

@@ -1,0 +1,92 @@
+"""The study and its search: how many trials, which metric, which space, which sampler."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from thriftune.config.base import Section, Text
+
+
+class StudyConfig(Section):
+    """Identity and size of one study."""
+
+    name: Text = Field(default="sample", min_length=1, max_length=100)
+    trials: int = Field(default=6, ge=1, le=100_000)
+    seed: int = Field(default=0, ge=0)
+    metric: Text = "joint.f1_micro"
+    """Dotted name of a validation metric; always maximised."""
+    extend: bool = False
+    """Allow more trials than the study was started with."""
+    max_failed_trials: int = Field(default=3, ge=1)
+    """Failed trials in a row after which the study stops."""
+    timeout: float | None = Field(default=None, gt=0)
+    """Seconds of one run after which no further trial is started; null: no limit."""
+    stop_after_no_gain: int | None = Field(default=None, ge=1)
+    """Trials in a row without a new best after which the search ends; null: never."""
+
+
+class FloatRange(Section):
+    """A float parameter, both ends included."""
+
+    type: Literal["float"]
+    low: float
+    high: float
+    log: bool = False
+    step: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> FloatRange:
+        _check_range(self.low, self.high, self.log, self.step)
+        return self
+
+
+class IntRange(Section):
+    """An integer parameter, both ends included."""
+
+    type: Literal["int"]
+    low: int
+    high: int
+    log: bool = False
+    step: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> IntRange:
+        _check_range(self.low, self.high, self.log, None if self.step == 1 else self.step)
+        return self
+
+
+class Choices(Section):
+    """A categorical parameter."""
+
+    type: Literal["categorical"]
+    choices: tuple[str | bool | int | float | None, ...] = Field(min_length=1)
+
+
+Range = Annotated[FloatRange | IntRange | Choices, Field(discriminator="type")]
+
+
+class SearchConfig(Section):
+    """The search space and how it is walked. Keys of `space` are dotted configuration keys."""
+
+    sampler: Literal["tpe", "random"] = "tpe"
+    startup_trials: int = Field(default=10, ge=1)
+    """Random trials before TPE models the history."""
+    pruner: Literal["none", "median"] = "none"
+    pruner_startup_trials: int = Field(default=5, ge=0)
+    """Finished trials before the median pruner may stop one."""
+    pruner_warmup_epochs: int = Field(default=1, ge=0)
+    """Epochs of a trial that are never pruned."""
+    space: dict[str, Range] = Field(default_factory=dict)
+    baselines: tuple[dict[str, Any], ...] = ()
+    """Configurations (dotted key: value) run first, in place of the one as written."""
+
+
+def _check_range(low: float, high: float, log: bool, step: float | None) -> None:
+    if low > high:
+        raise ValueError(f"low {low} is above high {high}")
+    if log and low <= 0:
+        raise ValueError(f"log needs low above 0, got {low}")
+    if log and step is not None:
+        raise ValueError("log and step exclude each other")

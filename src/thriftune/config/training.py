@@ -1,0 +1,38 @@
+"""How one configuration is trained."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from thriftune.config.base import Section
+
+
+class TrainingConfig(Section):
+    """Optimisation of one trial. Posts are the unit of a batch, optimizer steps of a step."""
+
+    epochs: int = Field(default=8, ge=1)
+    batch_size: int = Field(default=16, ge=1)
+    """Posts per micro-batch; an optimizer step sees batch_size x accumulation posts."""
+    accumulation: int = Field(default=1, ge=1)
+    max_length: int = Field(default=256, ge=16)
+    """Tokens per window, special tokens included; longer posts become several windows."""
+    overlap: int = Field(default=32, ge=0)
+    """Tokens that neighbouring windows of one post share."""
+    max_windows: int = Field(default=16, ge=1)
+    """Most windows of one post in a training step (memory); evaluation always reads all."""
+    learning_rate: float = Field(default=1e-3, gt=0)
+    """Peak rate of the encoder, and of the heads where head_learning_rate is null."""
+    head_learning_rate: float | None = Field(default=None, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    schedule: Literal["linear", "cosine"] = "linear"
+    warmup_share: float = Field(default=0.1, ge=0, lt=1)
+    """Share of all optimizer steps that warm up linearly from 0."""
+    clip_norm: float | None = Field(default=1.0, gt=0)
+    """Largest L2 norm of the gradient; null: no clipping."""
+    early_stopping_patience: int | None = Field(default=None, ge=1)
+    """Saved epochs without a gain after which a trial stops; null: never."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int | None = Field(default=None, ge=1)
+    """CPU threads of torch; null: the physical cores at the study's start."""

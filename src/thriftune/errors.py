@@ -1,0 +1,64 @@
+"""The errors that Thriftune raises on purpose, each with the exit code that a script sees.
+
+Every message says what happened, where, what was expected and what to do next; the face prints it
+without a traceback. Anything else that escapes is a fault of ours and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+
+class ThriftuneError(Exception):
+    """Base of every deliberate error: one clear message and an exit code."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, where: str = "", remedy: str = "") -> None:
+        self.message = message
+        self.where = where
+        self.remedy = remedy
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where else ""
+        remedy = f"\nWhat to do: {self.remedy}" if self.remedy else ""
+        return f"{place}{self.message}{remedy}"
+
+
+class ConfigError(ThriftuneError):
+    """A parameter is wrong, unknown, or contradicts another (exit code 2)."""
+
+    exit_code = 2
+
+
+class DataError(ThriftuneError):
+    """The user's tables cannot be used as they are (exit code 2)."""
+
+    exit_code = 2
+
+
+class StudyError(ThriftuneError):
+    """The request does not fit the study on record (exit code 2)."""
+
+    exit_code = 2
+
+
+class OutOfStorageError(ThriftuneError):
+    """The budget or the disk has no room for the next write (exit code 3)."""
+
+    exit_code = 3
+
+
+class UnavailableError(ThriftuneError):
+    """The hub, an optional package or the tracking store is needed and cannot be had (exit code 4)."""
+
+    exit_code = 4
+
+
+class DamageError(ThriftuneError):
+    """Stored bytes are not what was written (exit code 1)."""
+
+
+class InterruptedRunError(ThriftuneError):
+    """A signal ended the run in an orderly way; the same command goes on (exit code 130)."""
+
+    exit_code = 130

@@ -1,0 +1,133 @@
+"""The one layer through which the core touches the disk durably.
+
+Every primitive announces itself to `observer` before it acts, so a test can count the operations
+of a whole run and fail, or kill, at the n-th one. In production the observer is None.
+
+Assumptions about the disk: `rename` within one file system is atomic; a file's bytes are durable
+after `fsync` of the file, its name after `fsync` of its directory; nothing else is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+Observer = Callable[[str, Path], None]
+
+observer: Observer | None = None
+"""Called as observer(operation, path) before each durable operation; None outside tests."""
+
+TEMPORARY_SUFFIX = ".tmp"
+HASH_CHUNK_BYTES = 1 << 20
+
+
+def announce(operation: str, path: Path) -> None:
+    """Tell the observer, where there is one, what is about to happen to `path`."""
+    if observer is not None:
+        observer(operation, path)
+
+
+def fsync_file(handle: IO[Any], path: Path) -> None:
+    """Flush a file's bytes to the disk."""
+    announce("fsync", path)
+    handle.flush()
+    os.fsync(handle.fileno())
+
+
+def fsync_directory(path: Path) -> None:
+    """Make the names in a directory durable."""
+    announce("fsync_directory", path)
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def rename(source: Path, target: Path) -> None:
+    """Move atomically within one file system and make the new name durable."""
+    announce("rename", target)
+    os.replace(source, target)
+    fsync_directory(target.parent)
+
+
+def remove_file(path: Path) -> None:
+    """Unlink a file; one that is gone already is fine."""
+    announce("unlink", path)
+    path.unlink(missing_ok=True)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a directory and all below it; one that is gone already is fine."""
+    announce("remove_tree", path)
+    if path.exists():
+        shutil.rmtree(path)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Write beside `path` and rename onto it: a reader sees the old bytes or all of the new.
+
+    The temporary file is removed when the block raises.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
+    announce("write", path)
+    try:
+        with temporary.open("wb") as handle:
+            yield handle
+            fsync_file(handle, temporary)
+        rename(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace a file's content atomically and durably."""
+    with replacing(path) as handle:
+        handle.write(content)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace a file by indented JSON, atomically and durably. NaN is refused (ValueError)."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_bytes(path, text.encode("utf-8"))
+
+
+def read_json(path: Path) -> Any:
+    """The value of a JSON file. Raises OSError or ValueError as they come."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def sha256_file(path: Path) -> str:
+    """Hex SHA-256 of a file's bytes, read in chunks."""
+    digest = hashlib.sha256()
+    with path.open("rb") as handle:
+        while chunk := handle.read(HASH_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def sha256_json(value: Any) -> str:
+    """Hex SHA-256 of a value's canonical JSON (sorted keys, no spaces)."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def directory_bytes(path: Path) -> int:
+    """Bytes of all regular files below `path`; files that vanish meanwhile count as 0."""
+    total = 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(folder, name)).st_size  # noqa: PTH118
+            except FileNotFoundError:
+                continue
+    return total

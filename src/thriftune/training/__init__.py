@@ -1,0 +1,1 @@
+"""Training one configuration: a generator of checkpoints that knows nothing of disks."""

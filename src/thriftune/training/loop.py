@@ -1,0 +1,256 @@
+"""The training loop: a generator that yields a checkpoint at each saved epoch's end.
+
+It knows nothing of disks: whoever drives the generator saves what it yields, and the checkpoint's
+receipt tells the loop that this happened before it goes on.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from thriftune.checkpoints.checkpoint import Checkpoint
+from thriftune.config import ModelConfig, TrainingConfig
+from thriftune.errors import ThriftuneError
+from thriftune.model.batch import Batch, collate
+from thriftune.model.dual_agent import DualAgent
+from thriftune.model.losses import joint_loss
+from thriftune.training.batching import epoch_batches, steps_per_epoch
+from thriftune.training.optimisation import (
+    build_optimizer,
+    build_schedule,
+    flatten_optimizer,
+    restore_optimizer,
+)
+from thriftune.training.seeding import capture_generators, restore_generators
+
+
+class DivergedError(ThriftuneError):
+    """The loss is no longer finite; the trial has failed, the study goes on."""
+
+
+class MetricLog(Protocol):
+    """Where metrics go: the trial's journal."""
+
+    def log(self, metrics: Mapping[str, float | None], step: int) -> None:
+        """Record each metric once for its (key, step)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who is training: ids that every checkpoint carries."""
+
+    study: str
+    trial: int
+    trial_id: str
+    data_fingerprint: str
+    attempt: int = 1
+
+
+@dataclass(frozen=True)
+class Resume:
+    """What a verified checkpoint gives back (see CheckpointStore.newest_valid)."""
+
+    epoch: int
+    step: int
+    model: Mapping[str, torch.Tensor]
+    optimizer: Mapping[str, torch.Tensor]
+    state: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Everything one trial's training needs, and nothing that changes while it runs."""
+
+    agent: DualAgent
+    rows: Sequence[Mapping[str, Any]]
+    """Tokenised training posts."""
+    pad_token_id: int
+    positive_weights: tuple[torch.Tensor | None, torch.Tensor | None]
+    """Per-criterion positive weights [criteria] float32 of the two agents."""
+    training: TrainingConfig
+    model: ModelConfig
+    metric: str
+    seed: int
+    save_every_epochs: int
+    identity: Identity
+    validate: Callable[[DualAgent], Mapping[str, float | None]]
+    """Validates, tunes the agent's thresholds and returns metrics by dotted name."""
+    log: MetricLog
+    on_step: Callable[[int, int], None] = lambda step, steps: None
+    """Called after each optimizer step with (steps taken, steps in all); may raise to stop."""
+
+
+@dataclass
+class Progress:
+    """The counters of a trial, all of which a checkpoint carries."""
+
+    epoch: int = 0
+    step: int = 0
+    best_value: float | None = None
+    saves_since_best: int = 0
+
+    def note_value(self, value: float | None) -> None:
+        """Count a saved epoch for early stopping; a tie is no gain."""
+        if value is not None and (self.best_value is None or value > self.best_value):
+            self.best_value, self.saves_since_best = value, 0
+        else:
+            self.saves_since_best += 1
+
+
+def train(trainer: Trainer, resume: Resume | None = None) -> Iterator[Checkpoint]:
+    """Train one configuration, yielding a checkpoint per saved epoch.
+
+    The caller must have seeded the generators before the agent was built. With `resume` the loop
+    goes on bit for bit where the checkpoint was taken. Raises DivergedError on a loss that is not
+    finite, and whatever a failed save left in the last receipt.
+    """
+    agent, config = trainer.agent, trainer.training
+    optimizer = build_optimizer(agent, config)
+    total_steps = config.epochs * steps_per_epoch(
+        len(trainer.rows), config.batch_size, config.accumulation
+    )
+    schedule = build_schedule(optimizer, total_steps, config)
+    progress = Progress()
+    if resume is not None:
+        progress = _restore(agent, optimizer, schedule, resume)
+    while progress.epoch < config.epochs and not _stopped_early(progress, config):
+        progress.epoch += 1
+        started_at = time.monotonic()
+        _train_epoch(trainer, optimizer, schedule, progress, total_steps)
+        metrics = trainer.validate(agent)
+        trainer.log.log({f"validation/{key}": value for key, value in metrics.items()}, progress.epoch)
+        trainer.log.log({"system/epoch_seconds": time.monotonic() - started_at}, progress.epoch)
+        if progress.epoch % trainer.save_every_epochs == 0:
+            progress.note_value(metrics.get(trainer.metric))
+            checkpoint = _snapshot(trainer, optimizer, schedule, progress, metrics)
+            yield checkpoint
+            checkpoint.receipt.check()
+
+
+def _train_epoch(
+    trainer: Trainer,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LambdaLR,
+    progress: Progress,
+    total_steps: int,
+) -> None:
+    config, agent = trainer.training, trainer.agent
+    agent.train()
+    lengths = [sum(len(window) for window in row["input_ids"]) for row in trainer.rows]
+    batches = epoch_batches(lengths, config.batch_size, trainer.seed, progress.epoch)
+    for start in range(0, len(batches), config.accumulation):
+        micro_batches = batches[start : start + config.accumulation]
+        loss = _accumulate(trainer, micro_batches)
+        norm = _gradient_norm(agent, config.clip_norm)
+        if not math.isfinite(loss) or not math.isfinite(norm):
+            raise DivergedError(
+                f"the loss is {loss} and the gradient norm {norm} at step {progress.step + 1}",
+                where=f"trial {trainer.identity.trial}, epoch {progress.epoch}",
+                remedy="lower training.learning_rate, or set training.clip_norm.",
+            )
+        rate = schedule.get_last_lr()[0]
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad(set_to_none=True)
+        progress.step += 1
+        trainer.log.log(
+            {"train/loss": loss, "train/gradient_norm": norm, "train/learning_rate": rate},
+            progress.step,
+        )
+        trainer.on_step(progress.step, total_steps)
+
+
+def _accumulate(trainer: Trainer, micro_batches: list[list[int]]) -> float:
+    """Gradients of the mean loss over the posts of all micro-batches; returns that mean."""
+    posts = sum(len(indices) for indices in micro_batches)
+    total = 0.0
+    for indices in micro_batches:
+        batch = _batch(trainer, indices)
+        outputs = trainer.agent(batch)
+        loss = joint_loss(outputs, batch, trainer.model, *trainer.positive_weights)
+        share = len(indices) / posts
+        (loss * share).backward()
+        total += float(loss.detach()) * share
+    return total
+
+
+def _batch(trainer: Trainer, indices: list[int]) -> Batch:
+    device = next(trainer.agent.parameters()).device
+    rows = [trainer.rows[index] for index in indices]
+    return collate(
+        rows, len(trainer.agent.criteria), trainer.pad_token_id, trainer.training.max_windows
+    ).to(device)
+
+
+def _gradient_norm(agent: nn.Module, clip_norm: float | None) -> float:
+    trained = [parameter for parameter in agent.parameters() if parameter.grad is not None]
+    limit = math.inf if clip_norm is None else clip_norm
+    return float(nn.utils.clip_grad_norm_(trained, limit))
+
+
+def _stopped_early(progress: Progress, config: TrainingConfig) -> bool:
+    patience = config.early_stopping_patience
+    return patience is not None and progress.saves_since_best >= patience
+
+
+def _snapshot(
+    trainer: Trainer,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LambdaLR,
+    progress: Progress,
+    metrics: Mapping[str, float | None],
+) -> Checkpoint:
+    tensors, scalars = flatten_optimizer(optimizer, trainer.agent)
+    identity = trainer.identity
+    return Checkpoint(
+        study=identity.study,
+        trial=identity.trial,
+        trial_id=identity.trial_id,
+        attempt=identity.attempt,
+        epoch=progress.epoch,
+        step=progress.step,
+        value=metrics.get(trainer.metric),
+        metrics=metrics,
+        model={
+            name: tensor.detach().to("cpu", copy=True).contiguous()
+            for name, tensor in trainer.agent.state_dict().items()
+        },
+        optimizer=tensors,
+        state={
+            "generators": capture_generators(),
+            "optimizer_groups": scalars,
+            "schedule_step": schedule.last_epoch,
+            "data_order": {"seed": trainer.seed, "next_epoch": progress.epoch + 1},
+            "best_value": progress.best_value,
+            "saves_since_best": progress.saves_since_best,
+        },
+        signature=trainer.agent.signature(),
+        data_fingerprint=identity.data_fingerprint,
+    )
+
+
+def _restore(
+    agent: DualAgent,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LambdaLR,
+    resume: Resume,
+) -> Progress:
+    agent.load_state_dict(dict(resume.model), strict=True)
+    restore_optimizer(optimizer, agent, resume.optimizer, resume.state["optimizer_groups"])
+    schedule.last_epoch = resume.state["schedule_step"]
+    schedule._last_lr = [group["lr"] for group in optimizer.param_groups]
+    restore_generators(resume.state["generators"])
+    return Progress(
+        epoch=resume.epoch,
+        step=resume.step,
+        best_value=resume.state["best_value"],
+        saves_since_best=resume.state["saves_since_best"],
+    )

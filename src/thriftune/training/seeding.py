@@ -1,0 +1,96 @@
+"""One seed for every generator, and the state of all of them as JSON.
+
+The declared list of generators (`GENERATORS`) is what a checkpoint carries; a missing entry on
+restore is an error, never a silent loss of exactness.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from thriftune.errors import DamageError
+
+GENERATORS = ("python", "numpy", "torch", "cuda")
+
+
+def configure_determinism(threads: int, device: torch.device) -> None:
+    """Fix the CPU thread count and ask torch for deterministic kernels only.
+
+    On CUDA this needs CUBLAS_WORKSPACE_CONFIG before the first kernel, which is set here.
+    """
+    torch.set_num_threads(threads)
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.backends.cudnn.benchmark = False
+    torch.use_deterministic_algorithms(True)
+
+
+def resolve_device(name: str) -> torch.device:
+    """The torch device of `training.device`; auto takes CUDA where there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python's, NumPy's and torch's (CPU and CUDA) global generators."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def capture_generators() -> dict[str, Any]:
+    """The state of every generator as JSON values (tensor states in base64)."""
+    version, words, gauss = random.getstate()
+    numpy_state: Any = np.random.get_state(legacy=False)
+    return {
+        "python": [version, list(words), gauss],
+        "numpy": {
+            "key": numpy_state["state"]["key"].tolist(),
+            "pos": int(numpy_state["state"]["pos"]),
+            "has_gauss": int(numpy_state["has_gauss"]),
+            "gauss": float(numpy_state["gauss"]),
+        },
+        "torch": _encode(torch.get_rng_state()),
+        "cuda": [_encode(state) for state in _cuda_states()],
+    }
+
+
+def restore_generators(state: Mapping[str, Any]) -> None:
+    """Set every generator as captured; DamageError where one is missing."""
+    missing = [name for name in GENERATORS if name not in state]
+    if missing:
+        raise DamageError(f"the checkpoint's state lacks the generators {', '.join(missing)}")
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words), gauss))
+    stored = state["numpy"]
+    np.random.set_state(
+        {
+            "bit_generator": "MT19937",
+            "state": {"key": np.array(stored["key"], dtype=np.uint32), "pos": stored["pos"]},
+            "has_gauss": stored["has_gauss"],
+            "gauss": stored["gauss"],
+        }
+    )
+    torch.set_rng_state(_decode(state["torch"]))
+    if state["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all([_decode(item) for item in state["cuda"]])
+
+
+def _cuda_states() -> list[torch.Tensor]:
+    return torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+
+
+def _encode(state: torch.Tensor) -> str:
+    return base64.b64encode(state.numpy().tobytes()).decode("ascii")
+
+
+def _decode(text: str) -> torch.Tensor:
+    return torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.uint8)
