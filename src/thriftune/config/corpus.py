@@ -43,6 +43,8 @@ class CorpusConfig(Section):
 
     source: Literal["sample", "files"] = "sample"
     """sample: the synthetic corpus that ships with the project; files: the user's own tables."""
+    root: Text = "data/03_primary"
+    """Directory that holds a folder per ingested corpus."""
     files: FilesConfig = FilesConfig()
     columns: ColumnsConfig = ColumnsConfig()
     criteria: TextList | None = None

@@ -1,0 +1,276 @@
+"""`kedro run` with exit codes, and the commands of `kedro thriftune` (the same as `thriftune`)."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+from kedro.framework.cli.project import run as kedro_run
+
+from thriftune.errors import ConfigError, ThriftuneError
+
+INTERRUPTED = 130
+
+
+def exit_code(error: BaseException) -> tuple[int, str]:
+    """The exit code and the message of an error chain; ('', 1) where it is a fault of ours."""
+    for link in _chain(error):
+        if isinstance(link, ThriftuneError):
+            return link.exit_code, str(link)
+        if isinstance(link, KeyboardInterrupt):
+            return INTERRUPTED, "stopped; the same command goes on where this one stopped."
+        if isinstance(link, OSError) and link.errno == 28:
+            return 3, f"no space left on the disk ({link.filename or 'while writing'})."
+    return 1, ""
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def fail(error: BaseException) -> None:
+    """Print what happened, without a traceback for a user's mistake, and exit."""
+    from thriftune.observe.sanitiser import Sanitiser
+
+    code, message = exit_code(error)
+    clean = Sanitiser(()).clean
+    if message:
+        click.secho(f"error: {clean(message)}", err=True, fg="red")
+    else:
+        click.echo(clean("".join(traceback.format_exception(error))), err=True)
+        click.secho("this is a fault of ours; the traceback above says where.", err=True, fg="red")
+    sys.exit(code)
+
+
+class GuardedCommand(click.Command):
+    """A command whose deliberate errors become one message and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; see exit_code."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, SystemExit):
+            raise
+        except BaseException as error:
+            fail(error)
+            raise
+
+
+class RunCommand(GuardedCommand):
+    """`kedro run`, with every parameter checked before anything is written."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Check, then run as Kedro does."""
+        try:
+            check_run(ctx.params)
+        except ThriftuneError as error:
+            fail(error)
+        return super().invoke(ctx)
+
+
+def check_run(options: Mapping[str, Any]) -> None:
+    """Refuse what cannot work before Kedro or MLflow is touched (ConfigError)."""
+    from thriftune.project import leaf_keys, load_parameters, project_root
+    from thriftune.search.space import check_space
+
+    runner = options.get("runner") or "SequentialRunner"
+    runner_params = options.get("runner_params") or {}
+    if options.get("is_async") or runner_params.get("is_async") or "Sequential" not in runner:
+        raise ConfigError(
+            "nodes run in the main thread, one at a time (signals, one writer)",
+            where="--async" if "Sequential" in runner else f"--runner={runner}",
+            remedy="leave the option out.",
+        )
+    _check_pipeline(options)
+    root = project_root()
+    runtime = options.get("params") or {}
+    parameters = load_parameters(root, options.get("env"), runtime)
+    check_space(parameters, tuple(leaf_keys(runtime)))
+    _check_writable(root, parameters)
+
+
+def _check_pipeline(options: Mapping[str, Any]) -> None:
+    from thriftune.config import suggest
+
+    known = ("__default__", "hpo", "train", "ingest", "evaluate")
+    for name in [options.get("pipeline"), *(options.get("pipelines") or [])]:
+        if name and name not in known:
+            raise ConfigError(
+                f"there is no pipeline {name!r}{suggest(name, known)}",
+                where="--pipeline",
+                remedy=f"choose one of {', '.join(known)}.",
+            )
+
+
+def _check_writable(root: Path, parameters: Any) -> None:
+    import os
+
+    for key, folder in (
+        ("corpus.root", parameters.corpus.root),
+        ("storage.root", parameters.storage.root),
+        ("tracking.root", parameters.tracking.root),
+        ("observe.log_root", parameters.observe.log_root),
+    ):
+        place = root / folder
+        existing = next(path for path in (place, *place.parents) if path.exists())
+        if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+            raise ConfigError(
+                f"the folder {place} cannot be written: {existing} is "
+                + ("not writable" if existing.is_dir() else "not a folder"),
+                where=key,
+                remedy=f"make it writable, or set {key} to another folder.",
+            )
+
+
+run = RunCommand(
+    name="run", params=kedro_run.params, callback=kedro_run.callback, help=kedro_run.help
+)
+
+
+class GuardedGroup(click.Group):
+    """A group whose commands are guarded."""
+
+    command_class = GuardedCommand
+    group_class = type
+
+
+@click.group(cls=GuardedGroup, name="thriftune")
+def thriftune() -> None:
+    """Studies, storage, tracking and schemas of this project."""
+
+
+@click.group(name="Thriftune")
+def cli() -> None:
+    """Commands that Kedro reads from this project."""
+
+
+cli.add_command(run)
+cli.add_command(thriftune)
+
+
+def _settings() -> tuple[Path, Any]:
+    from thriftune.project import load_parameters, project_root
+
+    root = project_root()
+    return root, load_parameters(root)
+
+
+def _show(rows: list[dict[str, Any]] | dict[str, Any], as_json: bool, title: str) -> None:
+    if as_json:
+        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title)
+    items = [{"name": key, "value": value} for key, value in rows.items()] if isinstance(
+        rows, dict
+    ) else rows
+    for column in items[0] if items else ():
+        table.add_column(column)
+    for row in items:
+        table.add_row(*("" if value is None else str(value) for value in row.values()))
+    Console().print(table)
+
+
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@thriftune.group(cls=GuardedGroup)
+def study() -> None:
+    """What is known of the studies."""
+
+
+@study.command("list")
+@_as_json
+def study_list(as_json: bool) -> None:
+    """Every study: trials, best value, bytes held."""
+    from thriftune.search.overview import list_studies
+
+    root, settings = _settings()
+    _show(list_studies(root, settings), as_json, "studies")
+
+
+@study.command("show")
+@click.argument("name")
+@_as_json
+def study_show(name: str, as_json: bool) -> None:
+    """The trials of one study."""
+    from thriftune.search.overview import show_study
+
+    root, settings = _settings()
+    _show(show_study(root, settings, name), as_json, f"study {name}")
+
+
+@study.command("delete")
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do it; without, say what would go.")
+@click.option("--tracking", is_flag=True, help="Delete its MLflow runs too.")
+def study_delete(name: str, yes: bool, tracking: bool) -> None:
+    """Delete a study: its checkpoints and folder, then its Optuna study."""
+    from thriftune.search.overview import delete_study
+
+    root, settings = _settings()
+    click.echo(delete_study(root, settings, name, really=yes, tracking=tracking))
+
+
+@thriftune.command()
+@click.argument("name", type=click.Choice(["evaluation", "trial", "manifest", "parameters"]))
+def schema(name: str) -> None:
+    """Print a JSON Schema that the project's files follow."""
+    from thriftune.search.overview import json_schema
+
+    click.echo(json.dumps(json_schema(name), indent=2))
+
+
+@thriftune.group(cls=GuardedGroup)
+def storage() -> None:
+    """What holds which bytes."""
+
+
+@storage.command("status")
+@_as_json
+def storage_status(as_json: bool) -> None:
+    """Bytes of every study against its budget."""
+    from thriftune.search.overview import storage_rows
+
+    root, settings = _settings()
+    _show(storage_rows(root, settings), as_json, "storage")
+
+
+@thriftune.group(cls=GuardedGroup)
+def tracking() -> None:
+    """The journals and MLflow."""
+
+
+@tracking.command("flush")
+def tracking_flush() -> None:
+    """Send to MLflow what journals hold and MLflow has not."""
+    from thriftune.search.overview import flush_all
+
+    root, settings = _settings()
+    click.echo(f"{flush_all(root, settings)} rows sent")
+
+
+@thriftune.command()
+@_as_json
+def doctor(as_json: bool) -> None:
+    """Versions, devices, disk, stores and caches: what works here and what does not."""
+    from thriftune.search.overview import doctor_rows
+
+    root, settings = _settings()
+    _show(doctor_rows(root, settings), as_json, "doctor")
+
+
+def main() -> None:
+    """The console script `thriftune`."""
+    thriftune()
+
+

@@ -1,0 +1,1 @@
+"""Posts and annotations: reading, checking, aligning, splitting, tokenising."""

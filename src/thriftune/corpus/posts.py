@@ -1,0 +1,26 @@
+"""A post as one JSON line, and back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from thriftune.corpus.types import Evidence, Post
+
+
+def post_to_line(post: Post) -> str:
+    """One JSON object without a line break inside."""
+    return json.dumps(asdict(post), ensure_ascii=False)
+
+
+def post_from_line(line: str) -> Post:
+    """The post of a line that post_to_line made."""
+    value: dict[str, Any] = json.loads(line)
+    return Post(
+        post_id=value["post_id"],
+        text=value["text"],
+        criteria=tuple(value["criteria"]),
+        evidence=tuple(Evidence(**item) for item in value["evidence"]),
+        sentences=tuple((start, end) for start, end in value["sentences"]),
+    )

@@ -1,0 +1,169 @@
+"""Ingested corpora on disk: one folder a fingerprint, committed by a rename.
+
+The test posts stand in a file of their own, which only the evaluation opens.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from thriftune import files
+from thriftune.corpus.posts import post_from_line, post_to_line
+from thriftune.corpus.types import SPLITS, Post, SplitName
+from thriftune.errors import DataError
+
+FORMAT = 1
+_TEMPORARY = ".tmp-"
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A handle on one ingested corpus."""
+
+    folder: Path
+    fingerprint: str
+    """SHA-256 over criteria and the bytes of the three splits."""
+    criteria: tuple[str, ...]
+    counts: Mapping[str, int]
+    revision: Mapping[str, Any]
+    """Where the data came from: source and the SHA-256 of its tables."""
+    file_hashes: Mapping[str, str]
+
+    def posts(self, split: SplitName) -> Iterator[Post]:
+        """The posts of one split, in order; opens that split's file only."""
+        path = self.folder / f"{split}.jsonl"
+        try:
+            with path.open(encoding="utf-8") as handle:
+                for line in handle:
+                    yield post_from_line(line)
+        except FileNotFoundError as error:
+            raise DataError(
+                f"the {split} split's file is gone",
+                where=str(path),
+                remedy="put it back, or run `kedro run --pipeline ingest` again.",
+            ) from error
+
+    def data_report(self) -> dict[str, Any]:
+        """The data report as ingest wrote it."""
+        report: dict[str, Any] = files.read_json(self.folder / "report.json")
+        return report
+
+
+class CorpusStore:
+    """All ingested corpora below one folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+
+    def find(self, source_key: str) -> Corpus | None:
+        """The corpus that was made from these very sources and settings, if all of it is whole."""
+        for folder in sorted(self.root.glob("corpus_*")):
+            record = _record(folder)
+            if record is not None and record["source_key"] == source_key and _whole(folder, record):
+                return _corpus(folder, record)
+        return None
+
+    def open(self, fingerprint: str) -> Corpus:
+        """The corpus of a fingerprint; DataError where it is not there."""
+        folder = self._folder(fingerprint)
+        record = _record(folder)
+        if record is None:
+            raise DataError(
+                f"the corpus {fingerprint[:12]} is not there",
+                where=str(folder),
+                remedy="run `kedro run --pipeline ingest` with the corpus.* settings of the study.",
+            )
+        return _corpus(folder, record)
+
+    def write(
+        self,
+        posts: Mapping[SplitName, Sequence[Post]],
+        criteria: Sequence[str],
+        source_key: str,
+        revision: Mapping[str, Any],
+        report: Mapping[str, Any],
+    ) -> Corpus:
+        """Commit a corpus whole: written beside, then renamed."""
+        self.sweep()
+        content = {
+            f"{name}.jsonl": "".join(post_to_line(post) + "\n" for post in posts[name]).encode()
+            for name in SPLITS
+        }
+        content["splits.csv"] = _splits_csv(posts)
+        hashes = {name: _sha256(value) for name, value in content.items()}
+        fingerprint = files.sha256_json({"criteria": list(criteria), "files": hashes})
+        folder = self._folder(fingerprint)
+        temporary = self.root / f"{_TEMPORARY}{folder.name}"
+        temporary.mkdir(parents=True)
+        for name, value in content.items():
+            files.write_bytes(temporary / name, value)
+        files.write_json(temporary / "report.json", dict(report) | {"fingerprint": fingerprint})
+        record = {
+            "format": FORMAT,
+            "fingerprint": fingerprint,
+            "source_key": source_key,
+            "criteria": list(criteria),
+            "counts": {name: len(posts[name]) for name in SPLITS},
+            "revision": dict(revision),
+            "files": hashes,
+        }
+        files.write_json(temporary / "corpus.json", record)
+        if folder.exists():  # the same content under another source key, or damaged
+            files.remove_tree(folder)
+        files.rename(temporary, folder)
+        return _corpus(folder, record)
+
+    def sweep(self) -> None:
+        """Remove what an interrupted write left."""
+        for path in self.root.glob(f"{_TEMPORARY}*"):
+            shutil.rmtree(path)
+
+    def _folder(self, fingerprint: str) -> Path:
+        return self.root / f"corpus_{fingerprint[:12]}"
+
+
+def _record(folder: Path) -> dict[str, Any] | None:
+    try:
+        record: dict[str, Any] = files.read_json(folder / "corpus.json")
+    except (OSError, ValueError):
+        return None
+    return record if record.get("format") == FORMAT else None
+
+
+def _whole(folder: Path, record: Mapping[str, Any]) -> bool:
+    return all(
+        (folder / name).is_file() and files.sha256_file(folder / name) == wanted
+        for name, wanted in record["files"].items()
+    )
+
+
+def _corpus(folder: Path, record: Mapping[str, Any]) -> Corpus:
+    return Corpus(
+        folder=folder,
+        fingerprint=record["fingerprint"],
+        criteria=tuple(record["criteria"]),
+        counts=record["counts"],
+        revision=record["revision"],
+        file_hashes=record["files"],
+    )
+
+
+def _splits_csv(posts: Mapping[SplitName, Sequence[Post]]) -> bytes:
+    import csv
+    import io
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["post_id", "split"])
+    writer.writerows([post.post_id, name] for name in SPLITS for post in posts[name])
+    return text.getvalue().encode("utf-8")
+
+
+def _sha256(content: bytes) -> str:
+    import hashlib
+
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,232 @@
+"""Tokenises a corpus once per encoder and length, to Arrow on disk (SPEC 4.4).
+
+A post longer than the window becomes overlapping windows. Each of its tokens is owned by exactly one
+window, the one where it stands farthest from an edge, so that sums over owned tokens merge the windows
+of a post exactly and nothing counts twice.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import datasets
+from datasets.arrow_writer import ArrowWriter
+
+from thriftune import files
+from thriftune.corpus.types import Post, SplitName
+from thriftune.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+RULES_VERSION = 1
+"""Raised when this module makes other rows of the same posts."""
+BATCH_POSTS = 256
+
+FEATURES = datasets.Features(
+    {
+        "post_id": datasets.Value("string"),
+        "input_ids": datasets.List(datasets.List(datasets.Value("int32"))),
+        "owned": datasets.List(datasets.List(datasets.Value("bool"))),
+        "sentence": datasets.List(datasets.List(datasets.Value("int32"))),
+        "criteria": datasets.List(datasets.Value("int8")),
+        "sentence_targets": datasets.List(datasets.List(datasets.Value("int8"))),
+        "evidence_known": datasets.List(datasets.Value("int8")),
+        "sentences": datasets.List(datasets.List(datasets.Value("int32"))),
+        "evidence": datasets.List(datasets.List(datasets.Value("int32"))),
+    }
+)
+
+
+class PostSource(Protocol):
+    """What this module needs of a corpus."""
+
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def criteria(self) -> tuple[str, ...]: ...
+    def posts(self, split: SplitName) -> Iterator[Post]: ...
+
+
+class TokenisedStore:
+    """Tokenised splits on disk, keyed by data, split, tokenizer and settings."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+
+    def get(
+        self,
+        corpus: PostSource,
+        split: SplitName,
+        tokenizer: Any,
+        tokenizer_fingerprint: str,
+        max_length: int,
+        overlap: int,
+    ) -> datasets.Dataset:
+        """The split's rows (see FEATURES); tokenised now where they are not there yet."""
+        key = files.sha256_json(
+            [RULES_VERSION, corpus.fingerprint, split, tokenizer_fingerprint, max_length, overlap]
+        )
+        folder = self.root / f"tokens_{split}_{key[:16]}"
+        if not folder.exists():
+            count = self._write(
+                folder, tokenise(corpus.posts(split), tokenizer, corpus.criteria, max_length, overlap)
+            )
+            log.info("tokenised %d %s posts", count, split)
+        return datasets.Dataset.from_file(str(folder / "rows.arrow"))
+
+    def _write(self, folder: Path, rows: Iterable[dict[str, Any]]) -> int:
+        temporary = folder.with_name(f".tmp-{folder.name}")
+        files.remove_tree(temporary)
+        temporary.mkdir(parents=True)
+        count = 0
+        path = temporary / "rows.arrow"
+        with ArrowWriter(path=str(path), features=FEATURES, writer_batch_size=BATCH_POSTS) as writer:
+            for row in rows:
+                writer.write(row)
+                count += 1
+            writer.finalize()
+        with path.open("rb+") as handle:
+            files.fsync_file(handle, path)
+        files.rename(temporary, folder)
+        return count
+
+
+def tokenise(
+    posts: Iterable[Post], tokenizer: Any, criteria: Sequence[str], max_length: int, overlap: int
+) -> Iterator[dict[str, Any]]:
+    """One row (see FEATURES) a post.
+
+    input_ids, owned and sentence are [windows][tokens]; sentence is the index of the candidate
+    sentence or -1; sentence_targets is [sentences][criteria]; evidence_known is 0 for a criterion
+    whose evidence could not be aligned; evidence is [[criterion, start, end], ...].
+    """
+    if not getattr(tokenizer, "is_fast", False):
+        raise ConfigError(
+            "the tokenizer gives no character offsets (it is not a fast one)",
+            where="encoder",
+            remedy="choose an encoder with a tokenizer.json.",
+        )
+    cut = _window_cutter(tokenizer, max_length, overlap)
+    for post in posts:
+        encoded = tokenizer(
+            post.text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
+        )
+        sentence_of = _sentence_of_tokens(encoded["offset_mapping"], post.sentences)
+        yield {"post_id": post.post_id, **cut(encoded["input_ids"], sentence_of)} | _targets(
+            post, criteria
+        )
+
+
+def _window_cutter(
+    tokenizer: Any, max_length: int, overlap: int
+) -> Callable[[list[int], list[int]], dict[str, Any]]:
+    # Where a sequence stands inside its special tokens, from the tokenizer itself.
+    probe = tokenizer.build_inputs_with_special_tokens([-1]) if hasattr(
+        tokenizer, "build_inputs_with_special_tokens"
+    ) else [tokenizer.cls_token_id, -1, tokenizer.sep_token_id]
+    at = probe.index(-1)
+    before, after = probe[:at], probe[at + 1 :]
+    room = max_length - len(before) - len(after)
+    if overlap >= room:
+        raise ConfigError(
+            f"training.overlap {overlap} leaves no step forward in a window of {room} tokens",
+            where="training.overlap",
+            remedy="make it smaller than training.max_length less the special tokens.",
+        )
+
+    def cut(ids: list[int], sentence_of: list[int]) -> dict[str, Any]:
+        spans = window_spans(len(ids), room, overlap)
+        owners = token_owners(len(ids), spans)
+        row: dict[str, Any] = {"input_ids": [], "owned": [], "sentence": []}
+        for number, (start, end) in enumerate(spans):
+            row["input_ids"].append([*before, *ids[start:end], *after])
+            owned = [owners[index] == number for index in range(start, end)]
+            row["owned"].append([*_none(before, False), *owned, *_none(after, False)])
+            row["sentence"].append(
+                [*_none(before, -1), *sentence_of[start:end], *_none(after, -1)]
+            )
+        return row
+
+    return cut
+
+
+def _none(specials: Sequence[int], value: Any) -> list[Any]:
+    return [value] * len(specials)
+
+
+def window_spans(tokens: int, room: int, overlap: int) -> list[tuple[int, int]]:
+    """Half-open token ranges of the windows of a post; one empty window for a post without
+    tokens."""
+    spans = [(0, min(tokens, room))]
+    while spans[-1][1] < tokens:
+        start = spans[-1][1] - overlap
+        spans.append((start, min(tokens, start + room)))
+    return spans
+
+
+def token_owners(tokens: int, spans: Sequence[tuple[int, int]]) -> list[int]:
+    """The window that owns each token: the one where it is farthest from an edge, ties to the
+    earlier. The post's own first and last token count as no edge."""
+    owners = [0] * tokens
+    depth = [-1] * tokens
+    for number, (start, end) in enumerate(spans):
+        for index in range(start, end):
+            left = tokens if start == 0 else index - start
+            right = tokens if end == tokens else end - 1 - index
+            if min(left, right) > depth[index]:
+                owners[index], depth[index] = number, min(left, right)
+    return owners
+
+
+def _sentence_of_tokens(
+    offsets: Sequence[tuple[int, int]], sentences: Sequence[tuple[int, int]]
+) -> list[int]:
+    result, current = [], 0
+    for start, end in offsets:
+        middle = (start + end) / 2
+        while current < len(sentences) and sentences[current][1] <= middle:
+            current += 1
+        inside = current < len(sentences) and sentences[current][0] <= middle
+        result.append(current if inside and end > start else -1)
+    return result
+
+
+def _targets(post: Post, criteria: Sequence[str]) -> dict[str, Any]:
+    column = {criterion: index for index, criterion in enumerate(criteria)}
+    marks = [[0] * len(criteria) for _ in post.sentences]
+    known = [1] * len(criteria)
+    evidence: list[list[int]] = []
+    for item in post.evidence:
+        if item.status != 1 or item.criterion not in column:
+            continue
+        index = column[item.criterion]
+        if item.start is None or item.end is None:
+            known[index] = 0
+            continue
+        evidence.append([index, item.start, item.end])
+        for sentence in marked_sentences((item.start, item.end), post.sentences):
+            marks[sentence][index] = 1
+    return {
+        "criteria": [int(criterion in post.criteria) for criterion in criteria],
+        "sentence_targets": marks,
+        "evidence_known": known,
+        "sentences": [list(span) for span in post.sentences],
+        "evidence": sorted(evidence),
+    }
+
+
+def marked_sentences(span: tuple[int, int], sentences: Sequence[tuple[int, int]]) -> list[int]:
+    """The candidates that an annotated range marks: those it covers by more than half, else the
+    one it overlaps most (the first of equals), else none."""
+    overlaps = [max(0, min(span[1], end) - max(span[0], start)) for start, end in sentences]
+    covered = [
+        index
+        for index, (start, end) in enumerate(sentences)
+        if overlaps[index] * 2 > end - start
+    ]
+    if covered or not any(overlaps):
+        return covered
+    return [overlaps.index(max(overlaps))]

@@ -1,0 +1,1 @@
+"""Catalog adapters over the core; each translates and decides nothing."""

@@ -1,0 +1,71 @@
+"""The checkpoint store as a catalog entry: its save is atomic, verified and under the budget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kedro.io import AbstractDataset
+
+from thriftune.errors import ConfigError
+
+if TYPE_CHECKING:
+    from thriftune.checkpoints.checkpoint import Checkpoint
+    from thriftune.checkpoints.store import CheckpointStore
+
+
+class CheckpointDataset(AbstractDataset[Any, Any]):
+    """Saves one checkpoint a call; loads a handle on the store, as PartitionedDataset gives
+    callables.
+
+    checkpoints:
+      type: thriftune.datasets.checkpoint_dataset.CheckpointDataset
+      filepath: data/06_models
+      study: my-study
+      policy: {keep_last_n: 1, keep_best_k: 1, max_total_size: 10GB}
+    """
+
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        study: str,
+        policy: dict[str, Any] | None = None,
+        versioned: bool = False,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        if versioned:
+            raise ConfigError(
+                "a checkpoint entry cannot be versioned: its epochs are its versions",
+                remedy="remove `versioned: true` from the catalog entry.",
+            )
+        self._filepath, self._study = Path(filepath), study
+        self._policy = policy or {}
+        self.metadata = metadata
+        self._store: CheckpointStore | None = None
+
+    def load(self) -> CheckpointStore:
+        """The handle on the study's store."""
+        if self._store is None:
+            from thriftune.checkpoints.store import CheckpointStore
+            from thriftune.config import StorageConfig
+            from thriftune.search.identity import study_folder, study_id
+
+            policy = StorageConfig.model_validate(
+                {"root": str(self._filepath), **dict(self._policy)}
+            )
+            folder = study_folder(self._filepath, self._study)
+            self._store = CheckpointStore(folder, study_id(self._study), policy)
+        return self._store
+
+    def save(self, data: Checkpoint) -> None:
+        """Commit one checkpoint. A failure settles the receipt and is raised in the loop, where
+        the trial's resources are closed, rather than here, where the generator would be left
+        hanging."""
+        try:
+            self.load().save(data)
+        except Exception as error:
+            data.receipt.fail(error)
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath), "study": self._study, "policy": self._policy}

@@ -1,0 +1,72 @@
+"""The ingested corpora as catalog entries: all of them, and the current one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kedro.io import AbstractDataset
+
+if TYPE_CHECKING:
+    from thriftune.corpus.store import Corpus, CorpusStore
+
+CURRENT = "current.json"
+
+
+class CorporaDataset(AbstractDataset[None, Any]):
+    """Loads a handle on the folder of ingested corpora.
+
+    corpora:
+      type: thriftune.datasets.corpus_dataset.CorporaDataset
+      filepath: data/03_primary
+    """
+
+    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        self._filepath = Path(filepath)
+        self.metadata = metadata
+
+    def load(self) -> CorpusStore:
+        """The store of corpora below filepath."""
+        from thriftune.corpus.store import CorpusStore
+
+        return CorpusStore(self._filepath)
+
+    def save(self, data: None) -> None:
+        """Corpora are written by the ingest node through the handle."""
+        raise NotImplementedError("corpora are written through the loaded handle")
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath)}
+
+
+class CorpusDataset(AbstractDataset[Any, Any]):
+    """The corpus that was ingested last: a handle, read split by split.
+
+    corpus:
+      type: thriftune.datasets.corpus_dataset.CorpusDataset
+      filepath: data/03_primary
+    """
+
+    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        self._filepath = Path(filepath)
+        self.metadata = metadata
+
+    def load(self) -> Corpus:
+        """The corpus that `current.json` names."""
+        from thriftune.corpus.store import CorpusStore
+        from thriftune.files import read_json
+
+        current = read_json(self._filepath / CURRENT)
+        return CorpusStore(self._filepath).open(current["fingerprint"])
+
+    def save(self, data: Corpus) -> None:
+        """Note which corpus is the current one; its files were written by ingest."""
+        from thriftune.files import write_json
+
+        write_json(self._filepath / CURRENT, {"fingerprint": data.fingerprint})
+
+    def _exists(self) -> bool:
+        return (self._filepath / CURRENT).exists()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath)}

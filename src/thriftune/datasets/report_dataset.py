@@ -1,0 +1,45 @@
+"""Reports with a preview in Kedro-Viz."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from kedro.io import AbstractDataset
+from kedro_datasets._typing import JSONPreview
+
+
+class JSONReportDataset(AbstractDataset[Any, Any]):
+    """A JSON report, replaced atomically and only where it changed; previewed in Kedro-Viz.
+
+    data_report:
+      type: thriftune.datasets.report_dataset.JSONReportDataset
+      filepath: data/08_reporting/data_report.json
+    """
+
+    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        self._filepath = Path(filepath)
+        self.metadata = metadata
+
+    def load(self) -> Any:
+        """The report's value."""
+        from thriftune.files import read_json
+
+        return read_json(self._filepath)
+
+    def save(self, data: Any) -> None:
+        """Replace the report."""
+        from thriftune.files import write_json
+
+        if not self._exists() or self.load() != data:
+            write_json(self._filepath, data)
+
+    def preview(self) -> JSONPreview:
+        """What Kedro-Viz shows."""
+        return JSONPreview(self._filepath.read_text(encoding="utf-8"))
+
+    def _exists(self) -> bool:
+        return self._filepath.exists()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath)}

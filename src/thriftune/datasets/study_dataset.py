@@ -1,0 +1,41 @@
+"""The Optuna study as a catalog entry: what `hpo`, the commands and the notebook use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kedro.io import AbstractDataset
+
+if TYPE_CHECKING:
+    from thriftune.search.study import StudyHandle
+
+
+class StudyDataset(AbstractDataset[None, Any]):
+    """Loads a handle on one study: its folder and its Optuna record.
+
+    study:
+      type: thriftune.datasets.study_dataset.StudyDataset
+      filepath: data/tracking
+      models: data/06_models
+      study: my-study
+    """
+
+    def __init__(
+        self, *, filepath: str, models: str, study: str, metadata: dict[str, Any] | None = None
+    ) -> None:
+        self._tracking, self._models, self._study = Path(filepath), Path(models), study
+        self.metadata = metadata
+
+    def load(self) -> StudyHandle:
+        """The handle; nothing is created before the search starts."""
+        from thriftune.search.study import StudyHandle
+
+        return StudyHandle(self._study, self._models, self._tracking)
+
+    def save(self, data: None) -> None:
+        """A study is written by the search through the handle."""
+        raise NotImplementedError("a study is written through the loaded handle")
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._tracking), "study": self._study}

@@ -1,0 +1,19 @@
+"""checkpoints + test posts -> evaluation."""
+
+from kedro.pipeline import Pipeline, node, pipeline
+
+from thriftune.pipelines.evaluate.nodes import evaluate_on_request
+
+
+def create_pipeline() -> Pipeline:
+    """Reports on a finished study; what is missing is said."""
+    return pipeline(
+        [
+            node(
+                evaluate_on_request,
+                ["checkpoints", "corpora", "study", "settings"],
+                "evaluation",
+                name="evaluate_on_test",
+            )
+        ]
+    )

@@ -1,0 +1,70 @@
+"""The project's folder and its parameters, for the commands that need no Kedro session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from kedro.config import OmegaConfigLoader
+
+from thriftune.config import Parameters, parse_parameters
+from thriftune.errors import ConfigError
+from thriftune.settings import CONFIG_LOADER_ARGS
+
+
+def project_root() -> Path:
+    """The nearest folder upwards that holds the project's pyproject.toml and conf."""
+    for folder in (Path.cwd(), *Path.cwd().parents):
+        if (folder / "pyproject.toml").is_file() and (folder / "conf" / "base").is_dir():
+            return folder
+    raise ConfigError(
+        f"no Thriftune project at {Path.cwd()} or above",
+        remedy="change to the folder of the checkout and try again.",
+    )
+
+
+def load_parameters(
+    root: Path, env: str | None = None, runtime: Mapping[str, Any] | None = None
+) -> Parameters:
+    """The parsed parameters of an environment, with --params on top (ConfigError)."""
+    loader = OmegaConfigLoader(
+        conf_source=str(root / "conf"), env=env, runtime_params=dict(runtime or {}), **LOADER_ARGS
+    )
+    try:
+        raw = dict(loader["parameters"])
+    except Exception as error:
+        raise ConfigError(
+            f"the parameter files cannot be read: {error}", where=str(root / "conf")
+        ) from error
+    return parse_parameters(raw, where=dict(sources(root, env, runtime or {})))
+
+
+def sources(root: Path, env: str | None, runtime: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(dotted key, where it was set), later pairs winning: base, environment, --params."""
+    for folder in ("base", env or "local"):
+        for path in sorted((root / "conf" / folder).glob("**/parameters*.y*ml")):
+            for key in leaf_keys(_read_yaml(path)):
+                yield key, str(path.relative_to(root))
+    for key in leaf_keys(runtime):
+        yield key, "--params"
+
+
+def leaf_keys(value: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Dotted keys of the leaves of a nested mapping."""
+    for name, item in value.items():
+        key = f"{prefix}{name}"
+        if isinstance(item, Mapping) and item:
+            yield from leaf_keys(item, f"{key}.")
+        else:
+            yield key
+
+
+def _read_yaml(path: Path) -> Mapping[str, Any]:
+    import yaml
+
+    value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return value if isinstance(value, Mapping) else {}
+
+
+LOADER_ARGS: Any = CONFIG_LOADER_ARGS
