@@ -8,6 +8,7 @@ of a post exactly and nothing counts twice.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 RULES_VERSION = 1
 """Raised when this module makes other rows of the same posts."""
 BATCH_POSTS = 256
+_WORD = re.compile(r"\w+")
 
 FEATURES = datasets.Features(
     {
@@ -36,6 +38,7 @@ FEATURES = datasets.Features(
         "evidence_known": datasets.List(datasets.Value("int8")),
         "sentences": datasets.List(datasets.List(datasets.Value("int32"))),
         "evidence": datasets.List(datasets.List(datasets.Value("int32"))),
+        "words": datasets.List(datasets.List(datasets.Value("int32"))),
     }
 )
 
@@ -101,7 +104,8 @@ def tokenise(
 
     input_ids, owned and sentence are [windows][tokens]; sentence is the index of the candidate
     sentence or -1; sentence_targets is [sentences][criteria]; evidence_known is 0 for a criterion
-    whose evidence could not be aligned; evidence is [[criterion, start, end], ...].
+    whose evidence could not be aligned; evidence is [[criterion, start, end], ...], words the character
+    ranges of runs of word characters.
     """
     if not getattr(tokenizer, "is_fast", False):
         raise ConfigError(
@@ -215,6 +219,7 @@ def _targets(post: Post, criteria: Sequence[str]) -> dict[str, Any]:
         "evidence_known": known,
         "sentences": [list(span) for span in post.sentences],
         "evidence": sorted(evidence),
+        "words": [list(match.span()) for match in _WORD.finditer(post.text)],
     }
 
 

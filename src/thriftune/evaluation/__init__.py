@@ -1,0 +1,1 @@
+"""Metrics of both agents, thresholds, and the reports made of them."""

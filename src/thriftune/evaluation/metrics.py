@@ -1,0 +1,100 @@
+"""All figures of a split as one nested value, and flattened to dotted names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from thriftune.config import ModelConfig
+from thriftune.evaluation.counts import count
+from thriftune.evaluation.criteria_metrics import criteria_metrics
+from thriftune.evaluation.evidence_metrics import evidence_metrics, joint_metrics
+from thriftune.evaluation.predictions import Decisions, Predictions
+
+RARE_POSTS = 10
+"""Fewer positive posts than this give a warning in the report."""
+
+
+def compute(predictions: Predictions, decisions: Decisions) -> dict[str, Any]:
+    """criteria, evidence and joint figures; a section is absent where its agent is."""
+    figures: dict[str, Any] = {}
+    if decisions.criteria is not None and predictions.criteria_prob is not None:
+        figures["criteria"] = criteria_metrics(
+            predictions.criteria,
+            predictions.criteria_true,
+            predictions.criteria_prob,
+            decisions.criteria,
+        )
+    if decisions.sentences is not None:
+        figures["evidence"] = evidence_metrics(predictions, decisions)
+    if decisions.criteria is not None and decisions.sentences is not None:
+        figures["joint"] = joint_metrics(predictions, decisions)
+    return figures
+
+
+def flatten(figures: Mapping[str, Any], prefix: str = "") -> dict[str, float | None]:
+    """Scalars by dotted name, in order; lists (confusion matrices, intervals) are left out."""
+    return dict(_leaves(figures, prefix))
+
+
+def _leaves(figures: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, float | None]]:
+    for name, value in figures.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{name}.")
+        elif value is None or isinstance(value, int | float):
+            yield f"{prefix}{name}", None if value is None else float(value)
+
+
+def produced_metrics(model: ModelConfig, criteria: Sequence[str]) -> tuple[str, ...]:
+    """The dotted names that validation makes, for the check of study.metric before training."""
+    size = len(criteria)
+    empty = np.zeros((1, size), dtype=bool)
+    probabilities = np.zeros((1, size), dtype=np.float32)
+    has_criteria, has_evidence = model.criteria_agent.weight > 0, model.evidence_agent.weight > 0
+    nothing = Predictions(
+        criteria=tuple(criteria),
+        post_ids=("",),
+        criteria_true=empty,
+        criteria_prob=probabilities if has_criteria else None,
+        sentence_post=np.zeros(1, dtype=int),
+        sentence_spans=np.zeros((1, 2), dtype=int),
+        sentence_true=empty,
+        sentence_prob=probabilities if has_evidence else None,
+        evidence_true=((),),
+        words=((),),
+    )
+    decided = Decisions(empty if has_criteria else None, empty if has_evidence else None)
+    return tuple(flatten(compute(nothing, decided)))
+
+
+def baselines(predictions: Predictions) -> dict[str, float]:
+    """Figures of trivial predictors on the same truth: criteria macro-F1 of predicting all criteria
+    of every post and of each criterion's majority, and sentence micro-F1 of marking every candidate
+    with every criterion that its post really meets."""
+    truth = predictions.criteria_true
+    majority = np.broadcast_to(truth.mean(axis=0) > 0.5, truth.shape)
+    marked = truth[predictions.sentence_post]
+    return {
+        "criteria_f1_macro_all_positive": float(count(truth, np.ones_like(truth)).f1.mean()),
+        "criteria_f1_macro_majority": float(count(truth, majority).f1.mean()),
+        "sentence_f1_micro_all_of_post": float(
+            count(predictions.sentence_true, marked).micro().f1[0]
+        ),
+    }
+
+
+def warnings(predictions: Predictions, decisions: Decisions) -> list[str]:
+    """What makes the figures doubtful: constant predictions and rare criteria."""
+    found: list[str] = []
+    for i, name in enumerate(predictions.criteria):
+        support = int(predictions.criteria_true[:, i].sum())
+        if support < RARE_POSTS:
+            found.append(f"{name}: only {support} positive posts in this split")
+        if decisions.criteria is not None:
+            column = decisions.criteria[:, i]
+            if column.all() or not column.any():
+                said = "always" if column.all() else "never"
+                found.append(f"{name}: the model predicts one constant ({said} met)")
+    return found

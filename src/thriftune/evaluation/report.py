@@ -1,0 +1,107 @@
+"""The records of an evaluation: predictions.jsonl first, then evaluation.json (SPEC 10.3)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from thriftune import files
+from thriftune.errors import DamageError, DataError
+from thriftune.evaluation.predictions import Decisions, Matrix, Predictions
+from thriftune.evaluation.schema import check
+
+SCHEMA_VERSION = 1
+EVALUATION, PREDICTIONS = "evaluation.json", "predictions.jsonl"
+
+
+def prediction_lines(predictions: Predictions, decisions: Decisions) -> Iterator[str]:
+    """One JSON object a post: criteria, evidence predicted and true, candidate sentences.
+
+    Probabilities are written with all digits of their float32 value.
+    """
+    for number, post_id in enumerate(predictions.post_ids):
+        inside = np.flatnonzero(predictions.sentence_post == number)
+        spans = predictions.sentence_spans[inside].tolist()
+        yield json.dumps(
+            {
+                "post_id": post_id,
+                "criteria": _criteria_of(predictions, decisions, number),
+                "evidence": _evidence_of(predictions, decisions, inside),
+                "evidence_true": [
+                    {"criterion": predictions.criteria[c], "start": start, "end": end}
+                    for c, start, end in predictions.evidence_true[number]
+                ],
+                "sentences": spans,
+            },
+            ensure_ascii=False,
+        )
+
+
+def _criteria_of(predictions: Predictions, decisions: Decisions, post: int) -> dict[str, Any]:
+    probabilities, decided = predictions.criteria_prob, decisions.criteria
+    return {
+        name: {
+            "probability": None if probabilities is None else float(probabilities[post, i]),
+            "predicted": None if decided is None else bool(decided[post, i]),
+            "true": bool(predictions.criteria_true[post, i]),
+        }
+        for i, name in enumerate(predictions.criteria)
+    }
+
+
+def _evidence_of(
+    predictions: Predictions, decisions: Decisions, inside: Matrix
+) -> list[dict[str, Any]]:
+    if decisions.sentences is None or predictions.sentence_prob is None:
+        return []
+    return [
+        {
+            "criterion": predictions.criteria[i],
+            "start": int(predictions.sentence_spans[sentence, 0]),
+            "end": int(predictions.sentence_spans[sentence, 1]),
+            "score": float(predictions.sentence_prob[sentence, i]),
+        }
+        for sentence in inside
+        for i in np.flatnonzero(decisions.sentences[sentence])
+    ]
+
+
+def check_disjoint(test_ids: Iterable[str], validation_ids: Iterable[str]) -> None:
+    """DataError where test and validation share posts: the figures would mean nothing."""
+    shared = sorted(set(test_ids) & set(validation_ids))
+    if shared:
+        raise DataError(
+            f"test and validation share {len(shared)} posts: {', '.join(shared[:20])}",
+            where="the split",
+            remedy="correct the splits table, run ingest again, and start a new study.",
+        )
+
+
+def write_evaluation(folder: Path, evaluation: Mapping[str, Any], lines: Iterable[str]) -> None:
+    """Commit an evaluation: it counts once evaluation.json is there."""
+    check(evaluation, "evaluation", str(folder / EVALUATION))
+    files.write_bytes(folder / PREDICTIONS, "".join(f"{line}\n" for line in lines).encode("utf-8"))
+    files.write_json(folder / EVALUATION, evaluation)
+
+
+def read_evaluation(folder: Path) -> dict[str, Any] | None:
+    """The evaluation on record, or None; DamageError where the file is no evaluation."""
+    path = folder / EVALUATION
+    if not path.exists():
+        return None
+    try:
+        evaluation: dict[str, Any] = files.read_json(path)
+    except ValueError as error:
+        raise DamageError(f"is not JSON: {error}", where=str(path)) from error
+    check(evaluation, "evaluation", str(path))
+    return evaluation
+
+
+def write_trial_report(path: Path, report: Mapping[str, Any]) -> None:
+    """Commit a trial's validation report (SPEC 10.4)."""
+    check(report, "trial", str(path))
+    files.write_json(path, report)

@@ -1,0 +1,48 @@
+"""Validation at an epoch's end: predict, tune the thresholds, count."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from thriftune.evaluation.metrics import compute, flatten, warnings
+from thriftune.evaluation.predictions import decide, predict
+from thriftune.evaluation.thresholds import tune_all
+from thriftune.model.dual_agent import DualAgent
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What one validation found."""
+
+    figures: Mapping[str, Any]
+    flat: Mapping[str, float | None]
+    thresholds: Mapping[str, list[float]]
+    warnings: list[str]
+
+
+def validate(
+    agent: DualAgent,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    pad_token_id: int,
+    batch_size: int,
+    on_batch: Callable[[], None],
+) -> Validation:
+    """Validate and leave the tuned thresholds in the agent's buffers."""
+    predictions = predict(
+        agent, rows, pad_token_id=pad_token_id, batch_size=batch_size, on_batch=on_batch
+    )
+    criteria, evidence = tune_all(predictions)
+    agent.set_thresholds(torch.from_numpy(criteria), torch.from_numpy(evidence))
+    decisions = decide(predictions, criteria, evidence)
+    figures = compute(predictions, decisions)
+    return Validation(
+        figures=figures,
+        flat=flatten(figures),
+        thresholds={"criteria": criteria.tolist(), "evidence": evidence.tolist()},
+        warnings=warnings(predictions, decisions),
+    )
