@@ -1,0 +1,1 @@
+"""Checkpoints: what is kept (retention), and how it is written (store)."""

@@ -1,0 +1,68 @@
+"""Free bytes, estimates, and the least budget that a model needs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from thriftune.checkpoints.checkpoint import Checkpoint
+from thriftune.checkpoints.tensors import tensor_bytes
+
+OVERHEAD_BYTES = 256 * 1024
+"""Manifest, state.json and safetensors headers of one checkpoint, rounded up."""
+STUDY_OVERHEAD_BYTES = 1_000_000
+"""Journals, configurations and reports of a study, beside its checkpoints."""
+LARGEST_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Disk:
+    """State of the file system that holds a study."""
+
+    free_bytes: int
+    total_bytes: int
+
+    def is_low(self, watermark: float) -> bool:
+        """Free share under the watermark."""
+        return self.free_bytes < watermark * self.total_bytes
+
+
+def disk_of(path: Path) -> Disk:
+    """The file system of a path or of its nearest parent that exists."""
+    place = next(p for p in (path, *path.parents) if p.exists())
+    usage = shutil.disk_usage(place)
+    return Disk(usage.free, usage.total)
+
+
+def estimate_bytes(checkpoint: Checkpoint) -> int:
+    """Bytes that saving a checkpoint writes, rounded up."""
+    return tensor_bytes(checkpoint.model) + tensor_bytes(checkpoint.optimizer) + OVERHEAD_BYTES
+
+
+def least_budget_bytes(model_bytes: int, resumable_bytes: int) -> int:
+    """Bytes that a study cannot do without: the newest is kept while the next is written, and the
+    best, stripped to its model, is beside them."""
+    return 2 * (resumable_bytes + OVERHEAD_BYTES) + model_bytes + STUDY_OVERHEAD_BYTES
+
+
+def largest_files(root: Path) -> list[tuple[int, Path]]:
+    """The largest files below a folder, (bytes, path), largest first."""
+    return sorted(_sizes(root), key=lambda item: (-item[0], str(item[1])))[:LARGEST_SHOWN]
+
+
+def _sizes(root: Path) -> Iterable[tuple[int, Path]]:
+    for path in root.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            yield path.stat().st_size, path
+
+
+def human_bytes(count: int) -> str:
+    """Decimal units, as the budget is given: 1.5 GB."""
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(size) < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"

@@ -1,0 +1,102 @@
+"""The manifest of a checkpoint: facts, no judgements; written last, so it marks what is whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+
+from thriftune.errors import DamageError
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
+SCHEMA = Path(__file__).parent / "manifest.schema.json"
+
+
+@dataclass(frozen=True)
+class FileFact:
+    """Size in bytes and hex SHA-256 of one file."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What stands in manifest.json."""
+
+    format_version: int
+    study: str
+    trial: int
+    trial_id: str
+    epoch: int
+    step: int
+    attempt: int
+    value: float | None
+    metrics: Mapping[str, float | None]
+    files: Mapping[str, FileFact]
+    signature: Mapping[str, Any]
+    """The model's, with `tensors`: name to [dtype, shape]."""
+    code_version: str
+    data_fingerprint: str
+    created_at: str
+
+    @property
+    def resumable(self) -> bool:
+        """Training can go on from it: optimizer and state are listed."""
+        return OPTIMIZER in self.files and STATE in self.files
+
+    @property
+    def sha256(self) -> str:
+        """That of model.safetensors, which strip never touches."""
+        return self.files[MODEL].sha256
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of the listed files."""
+        return sum(fact.size for fact in self.files.values())
+
+    def stripped(self) -> Manifest:
+        """The same checkpoint reduced to its model."""
+        return replace(self, files={MODEL: self.files[MODEL]})
+
+    def to_bytes(self) -> bytes:
+        """JSON, checked against the schema."""
+        value = asdict(self)
+        check_manifest(value, "the manifest to be written")
+        return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode("utf-8")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a checkpoint's folder; DamageError where there is none that is valid."""
+    path = folder / MANIFEST
+    try:
+        if path.is_symlink():
+            raise DamageError("is a symbolic link", where=str(path))
+        value = json.loads(path.read_bytes().decode("utf-8"))
+    except (OSError, ValueError) as error:
+        raise DamageError(f"cannot be read: {error}", where=str(path)) from error
+    check_manifest(value, str(path))
+    facts = {name: FileFact(**fact) for name, fact in value["files"].items()}
+    return Manifest(**{**value, "files": facts})
+
+
+@cache
+def manifest_schema() -> Any:
+    """The JSON Schema of a manifest."""
+    return json.loads(SCHEMA.read_text(encoding="utf-8"))
+
+
+def check_manifest(value: Any, where: str) -> None:
+    """DamageError, with the place inside, where a value is no manifest."""
+    validator = jsonschema.Draft202012Validator(manifest_schema())
+    error = jsonschema.exceptions.best_match(validator.iter_errors(value))
+    if error is not None:
+        inside = "/".join(str(part) for part in error.absolute_path) or "the top level"
+        raise DamageError(f"is no manifest at {inside}: {error.message}", where=where)

@@ -1,0 +1,197 @@
+"""What to keep: a pure function of checkpoints, policy and pressure.
+
+No file system, no clock, no torch. A policy is the union of small named rules; each marks what it
+wants kept, whole (to resume from) or as the model alone. What no rule marks is deleted. A further rule
+is one more function in RULES.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+Key = tuple[int, int]
+"""(trial, epoch)"""
+
+
+@dataclass(frozen=True)
+class Held:
+    """One committed checkpoint, as retention sees it."""
+
+    trial: int
+    epoch: int
+    value: float | None
+    resumable: bool
+    model_bytes: int
+    total_bytes: int
+
+    @property
+    def key(self) -> Key:
+        return (self.trial, self.epoch)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Which checkpoints a study wants (see StorageConfig)."""
+
+    keep_last_n: int = 1
+    keep_best_k: int = 1
+    keep_best_k_max: int = 2
+
+
+@dataclass(frozen=True)
+class Pressure:
+    """What weighs on the decision at this moment."""
+
+    running_trial: int | None = None
+    resumed_from: Key | None = None
+    """Protected until a newer checkpoint of its trial is committed."""
+    room_bytes: int | None = None
+    """Bytes that checkpoints may hold after the plan; None: no limit."""
+    disk_low: bool = False
+    """Free disk is under the watermark: only what is protected is kept."""
+
+
+@dataclass(frozen=True)
+class Marked:
+    """A rule's wish for one checkpoint."""
+
+    key: Key
+    whole: bool
+    """True: with optimizer and state; False: the model is enough."""
+    protected: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done, each with its reason; every checkpoint stands in exactly one."""
+
+    keep: dict[Key, str]
+    strip: dict[Key, str]
+    delete: dict[Key, str]
+    bytes_after: int
+    fits: bool
+    """False where what is protected does not fit into the room."""
+
+
+Rule = Callable[[Sequence[Held], Policy, Pressure], Iterable[Marked]]
+
+
+def ranked(checkpoints: Iterable[Held]) -> list[Held]:
+    """Those with a value, best first; exact ties by trial, then epoch, the earliest first."""
+    valued = [held for held in checkpoints if held.value is not None]
+    return sorted(valued, key=lambda held: (-(held.value or 0.0), held.trial, held.epoch))
+
+
+def newest_of_running(
+    checkpoints: Sequence[Held], policy: Policy, pressure: Pressure
+) -> Iterable[Marked]:
+    """The newest n resume-capable ones of the running trial; the very newest is protected."""
+    whole = [h for h in checkpoints if h.trial == pressure.running_trial and h.resumable]
+    whole.sort(key=lambda held: held.epoch, reverse=True)
+    for place, held in enumerate(whole[: policy.keep_last_n]):
+        yield Marked(held.key, True, place == 0, f"newest {place + 1} of the running trial")
+
+
+def resumed_from(
+    checkpoints: Sequence[Held], policy: Policy, pressure: Pressure
+) -> Iterable[Marked]:
+    """The one that this process resumed from, until a newer one of its trial is committed."""
+    origin = pressure.resumed_from
+    if origin is None:
+        return
+    newer = any(h.trial == origin[0] and h.epoch > origin[1] and h.resumable for h in checkpoints)
+    if not newer and any(held.key == origin for held in checkpoints):
+        yield Marked(origin, True, True, "this process resumed from it")
+
+
+def best_of_study(
+    checkpoints: Sequence[Held], policy: Policy, pressure: Pressure
+) -> Iterable[Marked]:
+    """The study's best, protected, and the best of each of the k best trials."""
+    best_by_trial: dict[int, Held] = {}
+    for held in ranked(checkpoints):
+        best_by_trial.setdefault(held.trial, held)
+    for place, held in enumerate(list(best_by_trial.values())[: policy.keep_best_k]):
+        reason = "the study's best" if place == 0 else f"best of the study's trial {place + 1}"
+        yield Marked(held.key, False, place == 0, reason)
+
+
+def best_of_running(
+    checkpoints: Sequence[Held], policy: Policy, pressure: Pressure
+) -> Iterable[Marked]:
+    """The k best epochs of the running trial."""
+    own = [held for held in checkpoints if held.trial == pressure.running_trial]
+    for place, held in enumerate(ranked(own)[: policy.keep_best_k]):
+        yield Marked(held.key, False, False, f"best epoch {place + 1} of the running trial")
+
+
+def co_best(checkpoints: Sequence[Held], policy: Policy, pressure: Pressure) -> Iterable[Marked]:
+    """Exact ties of the study's best, of any trial, up to keep_best_k_max with the best itself."""
+    order = ranked(checkpoints)
+    ties = [held for held in order if held.value == order[0].value] if order else []
+    for place, held in enumerate(ties[1 : policy.keep_best_k_max]):
+        yield Marked(held.key, False, False, f"co-best {place + 1}: an exact tie of the best")
+
+
+RULES: tuple[Rule, ...] = (
+    newest_of_running,
+    resumed_from,
+    best_of_study,
+    best_of_running,
+    co_best,
+)
+"""From the most to the least dear: under pressure the last marked goes first."""
+
+
+def plan(
+    checkpoints: Sequence[Held], policy: Policy, pressure: Pressure, rules: Sequence[Rule] = RULES
+) -> Plan:
+    """Decide what is kept whole, kept as the model alone, and deleted.
+
+    What is protected is never deleted, whatever the pressure; `fits` says whether that is enough.
+    """
+    marks = _union([mark for rule in rules for mark in rule(checkpoints, policy, pressure)])
+    by_key = {held.key: held for held in checkpoints}
+    if pressure.disk_low:
+        marks = {key: mark for key, mark in marks.items() if mark.protected}
+    room = pressure.room_bytes
+    for key in [key for key, mark in reversed(marks.items()) if not mark.protected]:
+        if room is None or _bytes(marks, by_key) <= room:
+            break
+        del marks[key]
+    total = _bytes(marks, by_key)
+    keep = {k: m.reason for k, m in marks.items() if m.whole or not by_key[k].resumable}
+    return Plan(
+        keep=keep,
+        strip={k: m.reason for k, m in marks.items() if k not in keep},
+        delete={k: "no rule keeps it" for k in by_key if k not in marks},
+        bytes_after=total,
+        fits=room is None or total <= room,
+    )
+
+
+def _union(marks: Iterable[Marked]) -> dict[Key, Marked]:
+    """One mark a checkpoint, in the order of the first: whole and protected where any says so."""
+    united: dict[Key, Marked] = {}
+    for mark in marks:
+        before = united.get(mark.key)
+        united[mark.key] = (
+            mark
+            if before is None
+            else Marked(
+                mark.key,
+                before.whole or mark.whole,
+                before.protected or mark.protected,
+                f"{before.reason}; {mark.reason}",
+            )
+        )
+    return united
+
+
+def _bytes(marks: dict[Key, Marked], by_key: dict[Key, Held]) -> int:
+    return sum(
+        by_key[key].total_bytes if mark.whole else by_key[key].model_bytes
+        for key, mark in marks.items()
+    )

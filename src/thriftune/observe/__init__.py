@@ -1,0 +1,1 @@
+"""Logs, the sanitiser of all that leaves the process, and the terminal progress."""

@@ -1,0 +1,197 @@
+"""A trial's own append-only metrics file: the truth that MLflow is a copy of.
+
+One JSON object a line, its checksum (CRC-32, hex) as the last field. A metric row has `key, step,
+timestamp, value`; records of other kinds have `kind` and no `key`. For one (key, step) the row first
+written stands: a resumed trial makes the rows beyond its checkpoint again, and they are recognised.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import math
+import os
+import time
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from thriftune import files
+from thriftune.errors import DamageError, OutOfStorageError
+
+log = logging.getLogger(__name__)
+
+MACHINE_PREFIX = "system/"
+"""Keys of what measures the machine: left out of every comparison."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricRow:
+    """One metric; timestamp in milliseconds since 1970, value None where undefined."""
+
+    key: str
+    step: int
+    timestamp: int
+    value: float | None
+
+
+class Journal:
+    """The open journal of one trial; one writer."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create; a torn last line is cut, a bad line elsewhere is a DamageError."""
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._values: dict[tuple[str, int], float | None] = {}
+        self._kinds: set[str] = set()
+        self._warned: set[int] = set()
+        self._load()
+        self._descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        files.fsync_directory(self.path.parent)
+
+    def _load(self) -> None:
+        if not self.path.exists():
+            return
+        whole = 0
+        content = self.path.read_bytes()
+        for record, end in _records(content, self.path):
+            whole = end
+            if "key" in record:
+                self._values[record["key"], record["step"]] = record["value"]
+            else:
+                self._kinds.add(record["kind"])
+        if whole < len(content):
+            log.info("cut a torn last line of %d bytes from %s", len(content) - whole, self.path)
+            with self.path.open("rb+") as handle:
+                handle.truncate(whole)
+                files.fsync_file(handle, self.path)
+
+    def log(self, metrics: Mapping[str, float | None], step: int) -> None:
+        """Append one row per key that has none for this step yet; one write, not fsynced."""
+        timestamp = time.time_ns() // 1_000_000
+        lines = b""
+        for key, raw in metrics.items():
+            value = None if raw is None or not math.isfinite(raw) else float(raw)
+            if (key, step) in self._values:
+                self._recognise(key, step, value)
+                continue
+            self._values[key, step] = value
+            row = {"key": key, "step": step, "timestamp": timestamp, "value": value}
+            lines += encode(row)
+        if lines:
+            self._append(lines)
+
+    def _recognise(self, key: str, step: int, value: float | None) -> None:
+        if key.startswith(MACHINE_PREFIX) or self._values[key, step] == value:
+            return
+        if step not in self._warned:
+            self._warned.add(step)
+            log.warning(
+                "%s at step %d was made again with another value (%s, on record %s); the record stands",
+                key, step, value, self._values[key, step],
+            )
+
+    def record_once(self, kind: str, **fields: Any) -> None:
+        """Append a record of another kind, once in the journal's life."""
+        if kind not in self._kinds:
+            self._kinds.add(kind)
+            timestamp = time.time_ns() // 1_000_000
+            self._append(encode({"kind": kind, **fields, "timestamp": timestamp}))
+
+    def value(self, key: str, step: int) -> float | None:
+        """The value on record; KeyError where there is none."""
+        return self._values[key, step]
+
+    def steps(self, key: str) -> list[int]:
+        """The steps on record of a key, sorted."""
+        return sorted(step for name, step in self._values if name == key)
+
+    def sync(self) -> None:
+        """Make all rows durable; called when a checkpoint commits."""
+        files.announce("fsync", self.path)
+        os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        """Sync and close; closing twice is fine."""
+        if self._descriptor >= 0:
+            self.sync()
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _append(self, lines: bytes) -> None:
+        files.announce("append", self.path)
+        try:
+            written = os.write(self._descriptor, lines)
+            if written < len(lines):
+                os.write(self._descriptor, lines[written:])
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+            raise OutOfStorageError(
+                "the disk has no room for the next metric",
+                where=str(self.path),
+                remedy="make room on the disk, then run the same command again.",
+            ) from error
+
+
+def encode(record: Mapping[str, Any]) -> bytes:
+    """A record as its line, checksum last."""
+    text = json.dumps(record, ensure_ascii=False, allow_nan=False)
+    crc = f"{zlib.crc32(text.encode('utf-8')):08x}"
+    return f'{text[:-1]}, "crc32": "{crc}"}}\n'.encode()
+
+
+def decode(line: bytes) -> dict[str, Any]:
+    """The record of a line; ValueError where it is torn or garbled."""
+    record: dict[str, Any] = json.loads(line)
+    crc = record.pop("crc32", None)
+    text = json.dumps(record, ensure_ascii=False, allow_nan=False)
+    if crc != f"{zlib.crc32(text.encode('utf-8')):08x}":
+        raise ValueError("the checksum does not match")
+    return record
+
+
+def _records(content: bytes, path: Path) -> Iterator[tuple[dict[str, Any], int]]:
+    """(record, offset of its end); stops before a torn tail."""
+    offset = 0
+    for number, line in enumerate(content.splitlines(keepends=True), start=1):
+        end = offset + len(line)
+        try:
+            if not line.endswith(b"\n"):
+                raise ValueError("the line has no end")
+            record = decode(line)
+        except ValueError as error:
+            if end == len(content):
+                return
+            raise DamageError(
+                f"line {number} is not what was written: {error}",
+                where=str(path),
+                remedy="move the file aside to keep what it holds; the trial then starts anew.",
+            ) from error
+        yield record, end
+        offset = end
+
+
+def read_records(path: Path, start: int = 0) -> Iterator[tuple[dict[str, Any], int]]:
+    """(record, offset of its end) of every whole line from a byte offset on."""
+    with path.open("rb") as handle:
+        handle.seek(start)
+        content = handle.read()
+    for record, end in _records(content, path):
+        yield record, start + end
+
+
+def metric_row(record: Mapping[str, Any]) -> MetricRow | None:
+    """The record as a metric row; None for other kinds."""
+    if "key" not in record:
+        return None
+    return MetricRow(record["key"], record["step"], record["timestamp"], record["value"])
+
+
+def read_rows(path: Path) -> list[MetricRow]:
+    """All metric rows of a journal, in order; a torn last line is left out."""
+    rows = (metric_row(record) for record, _ in read_records(path))
+    return [row for row in rows if row is not None]

@@ -1,0 +1,129 @@
+"""MLflow as a copy of the journals: runs by identity, rows sent twice change nothing.
+
+Only the client API is used, with run ids; the fluent active run belongs to kedro-mlflow.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+import logging
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+
+from thriftune.tracking.journal import MetricRow
+
+logging.getLogger("alembic").setLevel(logging.WARNING)
+logging.getLogger("mlflow").setLevel(logging.WARNING)
+
+STUDY_TAG, TRIAL_TAG, TRIAL_ID_TAG = "thriftune.study_id", "thriftune.trial", "thriftune.trial_id"
+PARENT = "parent"
+ROWS_PER_BATCH = 1000
+PARAMS_PER_BATCH = 100
+LONGEST_PARAM = 500
+_SQLITE = "sqlite:///"
+
+
+class MlflowSink:
+    """One experiment of one MLflow store."""
+
+    def __init__(self, uri: str, experiment: str, artifact_root: str) -> None:
+        """Connect; a new SQLite store is made in WAL mode, so that a reader stops no writer."""
+        if uri.startswith(_SQLITE):
+            Path(uri.removeprefix(_SQLITE)).parent.mkdir(parents=True, exist_ok=True)
+        self._client = MlflowClient(tracking_uri=uri)
+        self._experiment = self._experiment_id(experiment, artifact_root)
+        if uri.startswith(_SQLITE):
+            with sqlite3.connect(uri.removeprefix(_SQLITE)) as connection:
+                connection.execute("PRAGMA journal_mode=WAL")
+            connection.close()
+
+    def _experiment_id(self, name: str, artifact_root: str) -> str:
+        found = self._client.get_experiment_by_name(name)
+        if found is not None:
+            return str(found.experiment_id)
+        try:
+            return str(self._client.create_experiment(name, artifact_location=artifact_root))
+        except MlflowException:  # another process made it meanwhile
+            found = self._client.get_experiment_by_name(name)
+            if found is None:
+                raise
+            return str(found.experiment_id)
+
+    def parent_run(self, study_id: str, name: str) -> str:
+        """The study's run: found by its tag, else made with it; then RUNNING."""
+        return self._run({STUDY_TAG: study_id, TRIAL_TAG: PARENT}, name)
+
+    def trial_run(self, parent: str, study_id: str, number: int, trial_id: str) -> str:
+        """A trial's nested run: found by its tags, else made with them; then RUNNING."""
+        tags = {STUDY_TAG: study_id, TRIAL_TAG: str(number), TRIAL_ID_TAG: trial_id}
+        return self._run(tags, f"trial {number}", {"mlflow.parentRunId": parent})
+
+    def _run(
+        self, identity: Mapping[str, str], name: str, more: Mapping[str, str] | None = None
+    ) -> str:
+        query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in identity.items())
+        found = self._client.search_runs([self._experiment], query, max_results=1)
+        if found:
+            run_id = str(found[0].info.run_id)
+            self._client.update_run(run_id, status="RUNNING")
+            return run_id
+        tags = {**identity, **(more or {}), "mlflow.source.name": "thriftune"}
+        run = self._client.create_run(self._experiment, tags=tags, run_name=name)
+        return str(run.info.run_id)
+
+    def log_rows(self, run_id: str, rows: Sequence[MetricRow]) -> None:
+        """Send rows; a row that is there already changes nothing. Undefined values stay in the
+        journal, MLflow knows none."""
+        metrics = [
+            Metric(_key(row.key), row.value, row.timestamp, row.step)
+            for row in rows
+            if row.value is not None
+        ]
+        for start in range(0, len(metrics), ROWS_PER_BATCH):
+            self._client.log_batch(run_id, metrics=metrics[start : start + ROWS_PER_BATCH])
+
+    def log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
+        """Log what is not there yet; a parameter on record is never sent another value, a long one
+        is cut (the whole configuration is an artifact)."""
+        known = self._client.get_run(run_id).data.params
+        fresh = [
+            Param(_key(key), str(value)[:LONGEST_PARAM])
+            for key, value in params.items()
+            if _key(key) not in known
+        ]
+        for start in range(0, len(fresh), PARAMS_PER_BATCH):
+            self._client.log_batch(run_id, params=fresh[start : start + PARAMS_PER_BATCH])
+
+    def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Set or replace tags."""
+        self._client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+
+    def log_json(self, run_id: str, name: str, value: Any) -> None:
+        """Keep a JSON artifact of the run."""
+        self._client.log_dict(run_id, value, name)
+
+    def finish(self, run_id: str, status: str) -> None:
+        """FINISHED, FAILED or KILLED."""
+        self._client.set_terminated(run_id, status)
+
+    def delete_runs(self, study_id: str) -> int:
+        """Delete all runs of a study; returns how many."""
+        runs = self._client.search_runs([self._experiment], f"tags.`{STUDY_TAG}` = '{study_id}'")
+        for run in runs:
+            self._client.delete_run(run.info.run_id)
+        return len(runs)
+
+
+def _key(name: str) -> str:
+    """The name with the characters that MLflow allows."""
+    return re.sub(r"[^\w\-. :/]", "_", name)

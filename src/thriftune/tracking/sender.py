@@ -1,0 +1,126 @@
+"""Carries journals to MLflow from a thread of its own; a failing store never reaches training."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from thriftune.tracking.backoff import wait_seconds
+from thriftune.tracking.cursor import Cursor, read_cursor, unsent, write_cursor
+from thriftune.tracking.mlflow_sink import MlflowSink
+
+log = logging.getLogger(__name__)
+
+IDLE_SECONDS = 1.0
+"""Rows are gathered for so long before they are sent together."""
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One journal, and what opens and closes its run in a sink."""
+
+    journal: Path
+    open_run: Callable[[MlflowSink], str]
+
+
+@dataclass
+class _State:
+    delivery: Delivery
+    sent_bytes: int
+    run_id: str | None = None
+    status: str | None = None
+    """The status to set once all rows are there; None while the trial runs."""
+
+
+class Sender:
+    """Background sender over any number of journals, in the order in which they came."""
+
+    def __init__(self, connect: Callable[[], MlflowSink], uri: str) -> None:
+        self._connect, self._uri = connect, uri
+        self._sink: MlflowSink | None = None
+        self._states: list[_State] = []
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._closing = False
+        self._failures = 0
+        self._thread = threading.Thread(target=self._work, name="metric-sender", daemon=True)
+        self._thread.start()
+
+    def watch(self, delivery: Delivery) -> None:
+        """Carry a journal from now on, from where the store has it."""
+        start = read_cursor(delivery.journal, self._uri)
+        with self._lock:
+            self._states.append(_State(delivery, start))
+        self._wake.set()
+
+    def finish(self, journal: Path, status: str) -> None:
+        """Set the run's status once all of the journal was sent."""
+        with self._lock:
+            for state in self._states:
+                if state.delivery.journal == journal:
+                    state.status = status
+        self._wake.set()
+
+    def close(self, timeout_seconds: float) -> int:
+        """Send what is left while the store answers, at most for so long; rows still unsent."""
+        self._closing = True
+        self._wake.set()
+        self._thread.join(timeout_seconds)
+        with self._lock:
+            left = [unsent(s.delivery.journal, s.sent_bytes)[0] for s in self._states]
+        return sum(len(rows) for rows in left)
+
+    def _work(self) -> None:
+        while True:
+            self._wake.wait(IDLE_SECONDS)
+            self._wake.clear()
+            done = self._send_all()
+            if self._closing and (done or self._failures > 0):
+                return
+            if self._failures:
+                self._pause(wait_seconds(self._failures))
+            elif not self._closing:
+                time.sleep(IDLE_SECONDS / 2)
+
+    def _pause(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and not self._closing:
+            time.sleep(0.1)
+
+    def _send_all(self) -> bool:
+        with self._lock:
+            states = list(self._states)
+        try:
+            if self._sink is None and states:
+                self._sink = self._connect()
+            for state in states:
+                self._send(state)
+            self._failures = 0
+        except Exception as error:
+            # Whatever MLflow does wrong, the journal has the rows; the next try or run sends them.
+            self._failures += 1
+            self._sink = None
+            if self._failures == 1:
+                log.warning("MLflow does not take the metrics (%s); the journals keep them", error)
+            return False
+        with self._lock:
+            self._states = [s for s in self._states if s not in states or s.status is None]
+        return True
+
+    def _send(self, state: _State) -> None:
+        assert self._sink is not None
+        status = state.status  # read first: rows come before the status that ends them
+        if state.run_id is None:
+            state.run_id = state.delivery.open_run(self._sink)
+        rows, end = unsent(state.delivery.journal, state.sent_bytes)
+        if rows:
+            self._sink.log_rows(state.run_id, rows)
+        if end > state.sent_bytes:
+            state.sent_bytes = end
+            write_cursor(state.delivery.journal, Cursor(self._uri, end))
+        if status is not None:
+            self._sink.finish(state.run_id, status)
