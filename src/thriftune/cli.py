@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
@@ -12,13 +13,14 @@ from typing import Any
 import click
 from kedro.framework.cli.project import run as kedro_run
 
+from thriftune.config import Parameters
 from thriftune.errors import ConfigError, ThriftuneError
 
 INTERRUPTED = 130
 
 
 def exit_code(error: BaseException) -> tuple[int, str]:
-    """The exit code and the message of an error chain; ('', 1) where it is a fault of ours."""
+    """The exit code and the message of an error chain; (1, '') where it is a fault of ours."""
     for link in _chain(error):
         if isinstance(link, ThriftuneError):
             return link.exit_code, str(link)
@@ -69,14 +71,24 @@ class RunCommand(GuardedCommand):
     def invoke(self, ctx: click.Context) -> Any:
         """Check, then run as Kedro does."""
         try:
-            check_run(ctx.params)
+            root, parameters = check_run(ctx.params)
+            _set_up_log(root, parameters)
         except ThriftuneError as error:
             fail(error)
+        os.chdir(root)
         return super().invoke(ctx)
 
 
-def check_run(options: Mapping[str, Any]) -> None:
-    """Refuse what cannot work before Kedro or MLflow is touched (ConfigError)."""
+def _set_up_log(root: Path, parameters: Parameters) -> None:
+    from thriftune.observe.logs import setup
+    from thriftune.observe.sanitiser import Sanitiser
+
+    setup(root / parameters.observe.log_root, Sanitiser(parameters.observe.redact))
+
+
+def check_run(options: Mapping[str, Any]) -> tuple[Path, Parameters]:
+    """The project's folder and its parameters; refuses what cannot work before Kedro or MLflow is
+    touched (ConfigError)."""
     from thriftune.project import leaf_keys, load_parameters, project_root
     from thriftune.search.space import check_space
 
@@ -94,6 +106,7 @@ def check_run(options: Mapping[str, Any]) -> None:
     parameters = load_parameters(root, options.get("env"), runtime)
     check_space(parameters, tuple(leaf_keys(runtime)))
     _check_writable(root, parameters)
+    return root, parameters
 
 
 def _check_pipeline(options: Mapping[str, Any]) -> None:
@@ -109,11 +122,10 @@ def _check_pipeline(options: Mapping[str, Any]) -> None:
             )
 
 
-def _check_writable(root: Path, parameters: Any) -> None:
-    import os
-
+def _check_writable(root: Path, parameters: Parameters) -> None:
     for key, folder in (
         ("corpus.root", parameters.corpus.root),
+        ("corpus.cache", parameters.corpus.cache),
         ("storage.root", parameters.storage.root),
         ("tracking.root", parameters.tracking.root),
         ("observe.log_root", parameters.observe.log_root),
@@ -170,9 +182,11 @@ def _show(rows: list[dict[str, Any]] | dict[str, Any], as_json: bool, title: str
     from rich.table import Table
 
     table = Table(title=title)
-    items = [{"name": key, "value": value} for key, value in rows.items()] if isinstance(
-        rows, dict
-    ) else rows
+    items = (
+        [{"name": key, "value": value} for key, value in rows.items()]
+        if isinstance(rows, dict)
+        else rows
+    )
     for column in items[0] if items else ():
         table.add_column(column)
     for row in items:
@@ -272,5 +286,3 @@ def doctor(as_json: bool) -> None:
 def main() -> None:
     """The console script `thriftune`."""
     thriftune()
-
-

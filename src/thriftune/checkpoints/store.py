@@ -145,7 +145,9 @@ class CheckpointStore:
                 continue
             for item in path.iterdir():
                 if item.name not in listed:
-                    log.info("removed %s/%s, which its manifest does not list", path.name, item.name)
+                    log.info(
+                        "removed %s/%s, which its manifest does not list", path.name, item.name
+                    )
                     files.remove_file(item)
 
     def begin_trial(self, trial: int, resumed_from: Entry | None = None) -> None:

@@ -45,6 +45,8 @@ class CorpusConfig(Section):
     """sample: the synthetic corpus that ships with the project; files: the user's own tables."""
     root: Text = "data/03_primary"
     """Directory that holds a folder per ingested corpus."""
+    cache: Text = "data/05_model_input"
+    """Directory of tokenizers and tokenised splits; what is in it can be made again."""
     files: FilesConfig = FilesConfig()
     columns: ColumnsConfig = ColumnsConfig()
     criteria: TextList | None = None

@@ -86,5 +86,3 @@ class ModelConfig(Section):
                 "nothing would be trained"
             )
         return self
-
-

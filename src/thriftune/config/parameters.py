@@ -71,7 +71,9 @@ class Parameters(Section):
     observe: ObserveConfig = ObserveConfig()
 
 
-def parse_parameters(raw: Mapping[str, Any], *, where: Mapping[str, str] | None = None) -> Parameters:
+def parse_parameters(
+    raw: Mapping[str, Any], *, where: Mapping[str, str] | None = None
+) -> Parameters:
     """Parse the whole mapping; raises one ConfigError that lists every mistake.
 
     `where` maps a dotted key (or a prefix of one) to the file or option that set it.
@@ -123,9 +125,7 @@ def _walk(model: type[BaseModel], prefix: str) -> Iterator[str]:
 
 def _describe(item: Any, where: Mapping[str, str]) -> str:
     key = ".".join(str(part) for part in item["loc"])
-    source = next(
-        (where[prefix] for prefix in _prefixes(key) if prefix in where), "the parameters"
-    )
+    source = next((where[prefix] for prefix in _prefixes(key) if prefix in where), "the parameters")
     place = f"{key} ({source})" if key else source
     if item["type"] == "extra_forbidden":
         return f"{place}: unknown key{suggest(key, known_keys())}"

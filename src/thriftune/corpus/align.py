@@ -33,9 +33,7 @@ class Aligner:
     successive places where the post repeats it, and the last place again where it does not.
     """
 
-    def __init__(
-        self, text: str, candidates: Sequence[tuple[int, int]], threshold: float
-    ) -> None:
+    def __init__(self, text: str, candidates: Sequence[tuple[int, int]], threshold: float) -> None:
         self._text = text
         self._folded, self._origin = fold(text)
         self._candidates = candidates

@@ -169,7 +169,8 @@ def _own_splits(
         post_id, name = cells[config.columns.post_id], cells["split"]
         if name not in SPLITS:
             problems.add(
-                "a split is not train, validation or test", f"{place}: {name!r}{suggest(name, SPLITS)}"
+                "a split is not train, validation or test",
+                f"{place}: {name!r}{suggest(name, SPLITS)}",
             )
         if post_id not in raw.texts:
             problems.add("a split is for a post that is not there", f"{place}: {post_id!r}")
@@ -220,6 +221,8 @@ def _post(post_id: str, raw: _Raw, config: CorpusConfig, criteria: tuple[str, ..
 def _split(
     posts: Mapping[str, Post], criteria: tuple[str, ...], config: CorpusConfig
 ) -> dict[str, SplitName]:
-    labels = np.array([[c in post.criteria for c in criteria] for post in posts.values()], dtype=bool)
+    labels = np.array(
+        [[c in post.criteria for c in criteria] for post in posts.values()], dtype=bool
+    )
     names = stratified_split([post.text for post in posts.values()], labels, config.split)
     return dict(zip(posts, names, strict=True))

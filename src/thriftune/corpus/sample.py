@@ -67,65 +67,141 @@ _CLAUSES: dict[str, tuple[tuple[str, str, str], ...]] = {
     "FATIGUE": (
         ("have no energy", "has no energy", "do not lack energy"),
         ("feel tired all day", "feels tired all day", "do not feel tired all day"),
-        ("feel worn out after small chores", "feels worn out after small chores",
-         "do not feel worn out after small chores"),
+        (
+            "feel worn out after small chores",
+            "feels worn out after small chores",
+            "do not feel worn out after small chores",
+        ),
         ("drag myself through work", "struggles through work", "do not drag myself through work"),
     ),
     "WORTHLESSNESS": (
         ("feel like a failure", "feels like a failure", "do not feel like a failure"),
-        ("blame myself for everything", "takes the blame for everything",
-         "do not blame myself for everything"),
+        (
+            "blame myself for everything",
+            "takes the blame for everything",
+            "do not blame myself for everything",
+        ),
         ("feel worthless", "feels worthless", "do not feel worthless"),
-        ("feel guilty about the past", "feels guilty about the past",
-         "do not feel guilty about the past"),
+        (
+            "feel guilty about the past",
+            "feels guilty about the past",
+            "do not feel guilty about the past",
+        ),
     ),
     "COGNITIVE_ISSUES": (
-        ("cannot concentrate on a page", "cannot concentrate on a page",
-         "do not struggle to concentrate on a page"),
+        (
+            "cannot concentrate on a page",
+            "cannot concentrate on a page",
+            "do not struggle to concentrate on a page",
+        ),
         ("forget what people say", "forgets what people say", "do not forget what people say"),
-        ("struggle to decide anything", "struggles to decide anything",
-         "do not struggle to decide anything"),
-        ("lose the thread in meetings", "loses the thread in meetings",
-         "do not lose the thread in meetings"),
+        (
+            "struggle to decide anything",
+            "struggles to decide anything",
+            "do not struggle to decide anything",
+        ),
+        (
+            "lose the thread in meetings",
+            "loses the thread in meetings",
+            "do not lose the thread in meetings",
+        ),
     ),
     "SUICIDAL_THOUGHTS": (
-        ("think everyone would be better off without me",
-         "thinks everyone would be better off alone",
-         "do not think everyone would be better off without me"),
+        (
+            "think everyone would be better off without me",
+            "thinks everyone would be better off alone",
+            "do not think everyone would be better off without me",
+        ),
         ("wish not to wake up", "wishes not to wake up", "do not wish not to wake up"),
         ("see no point in living", "sees no point in living", "do not see life as pointless"),
-        ("think about not being here anymore", "thinks about not being here anymore",
-         "do not think about not being here anymore"),
+        (
+            "think about not being here anymore",
+            "thinks about not being here anymore",
+            "do not think about not being here anymore",
+        ),
     ),
 }
 _OFTEN = ("often", "always", "mostly", "just", "still", "once more")
-_SINCE = ("these days", "since spring", "for weeks now", "lately", "every single day",
-          "for a month", "more than before", "and it does not stop")
-_LEAD = ("", "", "", "honestly ", "to be open, ", "the truth is that ", "it is hard to say but ",
-         "and ")
-_OTHERS = ("my roommate", "my brother", "my aunt", "the man in the show", "my old neighbour",
-           "a friend from work", "my cousin", "the girl in the novel")
-_PAST = ("years ago", "back in school", "before i moved here", "when i was a child",
-         "in my first job")
-_NEUTRAL = (
-    "the bus was late this morning", "my laptop battery is dead again",
-    "we painted the kitchen in a pale green", "the weather turned cold over night",
-    "i started a new job in march", "my sister came over for the weekend",
-    "there is a park behind the house", "the meeting was moved to friday",
-    "i have read the rules of this group", "thanks for reading this far",
-    "we adopted a small grey cat", "the film had a slow start and a sad end",
-    "i slept like a log on the train", "the printer is worthless and always tired of paper",
-    "my phone runs out of energy by noon", "the match kept everyone awake",
-    "i made soup and skipped the starter", "the song about hopeless love was on again",
-    "our teacher talked about weight and mass", "the clock moves in slow motion on mondays",
-    "i walk to work along the river", "it took three hours to fix the sink",
-    "nobody told me how long the course is", "i wonder what others here think about it",
+_SINCE = (
+    "these days",
+    "since spring",
+    "for weeks now",
+    "lately",
+    "every single day",
+    "for a month",
+    "more than before",
+    "and it does not stop",
 )
-_SPECIAL_LINES = ("my doctor asked me to write this down", "i take part in a study at the clinic",
-                  "my therapist suggested this group", "this is a second account of mine")
-_SYNONYMS = {"often": "frequently", "always": "all the time", "mostly": "most of the time",
-             "lately": "recently", "still": "even now", "nothing": "not a thing",
-             "room": "flat", "everyone": "everybody", "everything": "all of it"}
+_LEAD = (
+    "",
+    "",
+    "",
+    "honestly ",
+    "to be open, ",
+    "the truth is that ",
+    "it is hard to say but ",
+    "and ",
+)
+_OTHERS = (
+    "my roommate",
+    "my brother",
+    "my aunt",
+    "the man in the show",
+    "my old neighbour",
+    "a friend from work",
+    "my cousin",
+    "the girl in the novel",
+)
+_PAST = (
+    "years ago",
+    "back in school",
+    "before i moved here",
+    "when i was a child",
+    "in my first job",
+)
+_NEUTRAL = (
+    "the bus was late this morning",
+    "my laptop battery is dead again",
+    "we painted the kitchen in a pale green",
+    "the weather turned cold over night",
+    "i started a new job in march",
+    "my sister came over for the weekend",
+    "there is a park behind the house",
+    "the meeting was moved to friday",
+    "i have read the rules of this group",
+    "thanks for reading this far",
+    "we adopted a small grey cat",
+    "the film had a slow start and a sad end",
+    "i slept like a log on the train",
+    "the printer is worthless and always tired of paper",
+    "my phone runs out of energy by noon",
+    "the match kept everyone awake",
+    "i made soup and skipped the starter",
+    "the song about hopeless love was on again",
+    "our teacher talked about weight and mass",
+    "the clock moves in slow motion on mondays",
+    "i walk to work along the river",
+    "it took three hours to fix the sink",
+    "nobody told me how long the course is",
+    "i wonder what others here think about it",
+)
+_SPECIAL_LINES = (
+    "my doctor asked me to write this down",
+    "i take part in a study at the clinic",
+    "my therapist suggested this group",
+    "this is a second account of mine",
+)
+_SYNONYMS = {
+    "often": "frequently",
+    "always": "all the time",
+    "mostly": "most of the time",
+    "lately": "recently",
+    "still": "even now",
+    "nothing": "not a thing",
+    "room": "flat",
+    "everyone": "everybody",
+    "everything": "all of it",
+}
 
 
 @dataclass(frozen=True)
@@ -192,7 +268,9 @@ def _evidence(rng: random.Random, criterion: str) -> _Line:
 
 def _negative(rng: random.Random, criterion: str) -> _Line:
     clause = rng.choice(_CLAUSES[criterion])[2]
-    return _Line(_finish(rng, f"{rng.choice(_LEAD)}i {clause} {rng.choice(_SINCE[:5])}"), criterion, 0)
+    return _Line(
+        _finish(rng, f"{rng.choice(_LEAD)}i {clause} {rng.choice(_SINCE[:5])}"), criterion, 0
+    )
 
 
 def _distractor(rng: random.Random, criterion: str) -> _Line:

@@ -53,7 +53,9 @@ def read_table(path: Path, columns: Sequence[str], key: str) -> Table:
             remedy="name the columns of your table by corpus.columns.*.",
         )
     if not rows:
-        raise DataError("the table has no rows", where=str(path), remedy="fill it, or name another.")
+        raise DataError(
+            "the table has no rows", where=str(path), remedy="fill it, or name another."
+        )
     picked = tuple((number, {name: cells[name] for name in columns}) for number, cells in rows)
     return Table(str(path), picked)
 

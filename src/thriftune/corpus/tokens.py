@@ -75,7 +75,8 @@ class TokenisedStore:
         folder = self.root / f"tokens_{split}_{key[:16]}"
         if not folder.exists():
             count = self._write(
-                folder, tokenise(corpus.posts(split), tokenizer, corpus.criteria, max_length, overlap)
+                folder,
+                tokenise(corpus.posts(split), tokenizer, corpus.criteria, max_length, overlap),
             )
             log.info("tokenised %d %s posts", count, split)
         return datasets.Dataset.from_file(str(folder / "rows.arrow"))
@@ -86,7 +87,9 @@ class TokenisedStore:
         temporary.mkdir(parents=True)
         count = 0
         path = temporary / "rows.arrow"
-        with ArrowWriter(path=str(path), features=FEATURES, writer_batch_size=BATCH_POSTS) as writer:
+        with ArrowWriter(
+            path=str(path), features=FEATURES, writer_batch_size=BATCH_POSTS
+        ) as writer:
             for row in rows:
                 writer.write(row)
                 count += 1
@@ -128,9 +131,11 @@ def _window_cutter(
     tokenizer: Any, max_length: int, overlap: int
 ) -> Callable[[list[int], list[int]], dict[str, Any]]:
     # Where a sequence stands inside its special tokens, from the tokenizer itself.
-    probe = tokenizer.build_inputs_with_special_tokens([-1]) if hasattr(
-        tokenizer, "build_inputs_with_special_tokens"
-    ) else [tokenizer.cls_token_id, -1, tokenizer.sep_token_id]
+    probe = (
+        tokenizer.build_inputs_with_special_tokens([-1])
+        if hasattr(tokenizer, "build_inputs_with_special_tokens")
+        else [tokenizer.cls_token_id, -1, tokenizer.sep_token_id]
+    )
     at = probe.index(-1)
     before, after = probe[:at], probe[at + 1 :]
     room = max_length - len(before) - len(after)
@@ -149,9 +154,7 @@ def _window_cutter(
             row["input_ids"].append([*before, *ids[start:end], *after])
             owned = [owners[index] == number for index in range(start, end)]
             row["owned"].append([*_none(before, False), *owned, *_none(after, False)])
-            row["sentence"].append(
-                [*_none(before, -1), *sentence_of[start:end], *_none(after, -1)]
-            )
+            row["sentence"].append([*_none(before, -1), *sentence_of[start:end], *_none(after, -1)])
         return row
 
     return cut
@@ -228,9 +231,7 @@ def marked_sentences(span: tuple[int, int], sentences: Sequence[tuple[int, int]]
     one it overlaps most (the first of equals), else none."""
     overlaps = [max(0, min(span[1], end) - max(span[0], start)) for start, end in sentences]
     covered = [
-        index
-        for index, (start, end) in enumerate(sentences)
-        if overlaps[index] * 2 > end - start
+        index for index, (start, end) in enumerate(sentences) if overlaps[index] * 2 > end - start
     ]
     if covered or not any(overlaps):
         return covered

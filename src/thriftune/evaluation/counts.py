@@ -32,7 +32,9 @@ class Counts:
 
     def micro(self) -> Counts:
         """All criteria as one; [1] each."""
-        return Counts(*(np.array([part.sum()]) for part in (self.hits, self.false_alarms, self.misses)))
+        return Counts(
+            *(np.array([part.sum()]) for part in (self.hits, self.false_alarms, self.misses))
+        )
 
 
 def count(truth: Matrix, predicted: Matrix) -> Counts:

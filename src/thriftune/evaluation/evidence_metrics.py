@@ -74,9 +74,7 @@ def joint_metrics(predictions: Predictions, decisions: Decisions) -> dict[str, f
     }
 
 
-def count_spans(
-    predictions: Predictions, predicted: Matrix
-) -> dict[str, tuple[int, int, int]]:
+def count_spans(predictions: Predictions, predicted: Matrix) -> dict[str, tuple[int, int, int]]:
     """(in both, predicted, true) of exact spans, of the words inside them, of their characters."""
     totals = {"exact": [0, 0, 0], "token": [0, 0, 0], "character": [0, 0, 0]}
     spans = predictions.sentence_spans
@@ -84,7 +82,9 @@ def count_spans(
         inside = np.flatnonzero(predictions.sentence_post == post)
         for criterion in range(len(predictions.criteria)):
             guess = _joined([tuple(spans[i]) for i in inside if predicted[i, criterion]])
-            true = _joined([(s, e) for c, s, e in predictions.evidence_true[post] if c == criterion])
+            true = _joined(
+                [(s, e) for c, s, e in predictions.evidence_true[post] if c == criterion]
+            )
             if not guess and not true:
                 continue
             _tally(totals["exact"], set(guess), set(true))

@@ -57,8 +57,13 @@ class StudyProgress:
         shown = "undefined" if value is None else f"{value:.4f}"
         log.info(
             "%s, epoch %d of %d: %s %s; %.1f of %.1f MB held",
-            self._name, epoch, self._epochs, metric, shown,
-            held_bytes / 1e6, self.budget_bytes / 1e6,
+            self._name,
+            epoch,
+            self._epochs,
+            metric,
+            shown,
+            held_bytes / 1e6,
+            self.budget_bytes / 1e6,
         )
 
     def trial_done(self, state: str, value: float | None, best: float | None) -> None:
@@ -70,7 +75,10 @@ class StudyProgress:
         shown = ["undefined" if item is None else f"{item:.4f}" for item in (value, best)]
         log.info(
             "%s: %s with %s; best so far %s; about %.0f s left",
-            self._name, state, *shown, seconds,
+            self._name,
+            state,
+            *shown,
+            seconds,
         )
 
     def close(self) -> None:

@@ -91,7 +91,10 @@ class Journal:
             self._warned.add(step)
             log.warning(
                 "%s at step %d was made again with another value (%s, on record %s); the record stands",
-                key, step, value, self._values[key, step],
+                key,
+                step,
+                value,
+                self._values[key, step],
             )
 
     def record_once(self, kind: str, **fields: Any) -> None:

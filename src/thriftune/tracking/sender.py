@@ -21,10 +21,12 @@ IDLE_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Delivery:
-    """One journal, and what opens and closes its run in a sink."""
+    """One journal, and what opens its run in a sink."""
 
     journal: Path
     open_run: Callable[[MlflowSink], str]
+    on_done: Callable[[MlflowSink], None] = lambda sink: None
+    """Called once all rows of a finished trial are there."""
 
 
 @dataclass
@@ -123,4 +125,5 @@ class Sender:
             state.sent_bytes = end
             write_cursor(state.delivery.journal, Cursor(self._uri, end))
         if status is not None:
+            state.delivery.on_done(self._sink)
             self._sink.finish(state.run_id, status)

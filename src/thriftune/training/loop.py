@@ -126,7 +126,9 @@ def train(trainer: Trainer, resume: Resume | None = None) -> Iterator[Checkpoint
         started_at = time.monotonic()
         _train_epoch(trainer, optimizer, schedule, progress, total_steps)
         metrics = trainer.validate(agent)
-        trainer.log.log({f"validation/{key}": value for key, value in metrics.items()}, progress.epoch)
+        trainer.log.log(
+            {f"validation/{key}": value for key, value in metrics.items()}, progress.epoch
+        )
         trainer.log.log({"system/epoch_seconds": time.monotonic() - started_at}, progress.epoch)
         if progress.epoch % trainer.save_every_epochs == 0:
             progress.note_value(metrics.get(trainer.metric))

@@ -1,0 +1,1 @@
+"""Studies and trials. The only room that imports optuna."""

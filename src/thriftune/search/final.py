@@ -1,0 +1,259 @@
+"""The one test evaluation of a study (SPEC 10.1). The only caller of the test split."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from thriftune import files
+from thriftune.checkpoints.store import CheckpointStore, Entry
+from thriftune.config import Parameters, override, parse_parameters
+from thriftune.corpus.store import Corpus, CorpusStore
+from thriftune.errors import DamageError, StudyError
+from thriftune.evaluation.bootstrap import intervals
+from thriftune.evaluation.metrics import baselines, compute, warnings
+from thriftune.evaluation.page import render_page
+from thriftune.evaluation.predictions import Decisions, Predictions, decide, predict
+from thriftune.evaluation.report import (
+    SCHEMA_VERSION,
+    check_disjoint,
+    prediction_lines,
+    read_evaluation,
+    write_evaluation,
+)
+from thriftune.model.dual_agent import DualAgent
+from thriftune.search.optuna_study import OptunaStudy, trial_row
+from thriftune.search.ownership import StudyLock
+from thriftune.search.run import is_over
+from thriftune.search.study import StudyHandle
+from thriftune.search.trial import encoder_for, rows_of
+from thriftune.tracking.journal import read_rows
+from thriftune.training.interrupt import StopFlag, stop_on_signal
+from thriftune.training.seeding import configure_determinism, resolve_device
+
+log = logging.getLogger(__name__)
+
+PAGE = "report.html"
+CURVES_SHOWN = 5
+
+
+def evaluate_study(
+    settings: Parameters,
+    study: StudyHandle,
+    store: CheckpointStore,
+    corpora: CorpusStore,
+    *,
+    express: bool,
+) -> dict[str, Any]:
+    """Evaluate the study's best on test, once, and write evaluation.json and report.html.
+
+    An evaluated study is reported as it stands; where that was asked for expressly it is a StudyError
+    unless evaluation.force is set. So is a study that is not there or not over; `hpo` (not express)
+    then only says so.
+    """
+    record = study.record()
+    if record is None:
+        raise StudyError(
+            f"there is no study {study.name!r}",
+            where=str(study.folder),
+            remedy="run `kedro run --pipeline hpo` first, or give study.name.",
+        )
+    parameters = parse_parameters(record["config"])
+    optuna_study = study.optuna(parameters)
+    with StudyLock(study.folder), stop_on_signal() as flag:
+        before = read_evaluation(study.folder)
+        force = settings.evaluation.force
+        if before is not None and not force:
+            if express:
+                raise _refusal(study, before)
+            log.info(
+                "evaluation: on record since %s, test is not read again: %s",
+                before["evaluations"][-1]["at"],
+                study.folder / "evaluation.json",
+            )
+            return before
+        if not is_over(record, optuna_study):
+            return _unfinished(study, record, optuna_study, express)
+        evaluation = _evaluate(parameters, study, store, corpora, record, before, flag)
+        _write_page(study, store, optuna_study, record, evaluation)
+    log.info("evaluation: %s", study.folder / PAGE)
+    return evaluation
+
+
+def _refusal(study: StudyHandle, before: Mapping[str, Any]) -> StudyError:
+    return StudyError(
+        f"the study {study.name!r} was evaluated on test at {before['evaluations'][-1]['at']}; "
+        "a second look at the test split makes its figures worth less",
+        where=str(study.folder / "evaluation.json"),
+        remedy='to do it all the same: --params "evaluation.force=true"; both will be on record.',
+    )
+
+
+def _unfinished(
+    study: StudyHandle, record: Mapping[str, Any], optuna_study: OptunaStudy, express: bool
+) -> dict[str, Any]:
+    done = len(optuna_study.finished())
+    message = f"the study {study.name!r} is not over: {done} of {record['trials']} trials are done"
+    if express:
+        raise StudyError(message, remedy="run `kedro run --pipeline hpo` to its end first.")
+    log.info("evaluation: %s; test is not read", message)
+    return {"study_id": study.id, "state": "unfinished", "trials_done": done}
+
+
+def _evaluate(
+    parameters: Parameters,
+    study: StudyHandle,
+    store: CheckpointStore,
+    corpora: CorpusStore,
+    record: Mapping[str, Any],
+    before: Mapping[str, Any] | None,
+    flag: StopFlag,
+) -> dict[str, Any]:
+    started = time.monotonic()
+    ties = store.co_best()
+    if not ties:
+        raise DamageError(
+            "no checkpoint of the study is left to evaluate",
+            where=str(study.folder),
+            remedy="look for quarantined checkpoints, or run the study under another name.",
+        )
+    corpus = corpora.open(record["data"]["fingerprint"])
+    configure_determinism(
+        int(record["identity"]["threads"]), resolve_device(parameters.training.device)
+    )
+    check_disjoint(_ids(corpus, "test"), _ids(corpus, "validation"))
+    results = [_predict(parameters, study, store, entry, corpus, flag) for entry in ties]
+    predictions, decisions, thresholds = results[0]
+    best = ties[0].manifest
+    config = _config_of(parameters, study, best.trial).model_dump(mode="json")
+    checkpoints = [
+        {
+            "trial": entry.manifest.trial,
+            "epoch": entry.manifest.epoch,
+            "path": str(entry.path.relative_to(store.folder)),
+            "sha256": entry.manifest.sha256,
+            "kept": True,
+            "test_metrics": compute(result[0], result[1]),
+        }
+        for entry, result in zip(ties, results, strict=True)
+    ]
+    forced = before is not None
+    note: dict[str, Any] = {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "forced": forced,
+        "trial": best.trial,
+        "epoch": best.epoch,
+        "sha256": best.sha256,
+        "test_metrics": checkpoints[0]["test_metrics"],
+    }
+    if forced:
+        note["reason"] = "evaluation.force=true"
+    bootstrap = parameters.evaluation
+    evaluation = {
+        "schema_version": SCHEMA_VERSION,
+        "study_id": study.id,
+        "study_name": study.name,
+        "best_trial": best.trial,
+        "optimization_metric": parameters.study.metric,
+        "validation_score": best.value,
+        "test_metrics": checkpoints[0]["test_metrics"],
+        "intervals": {
+            name: list(ends)
+            for name, ends in intervals(
+                predictions, decisions, bootstrap.bootstrap_samples, bootstrap.seed
+            ).items()
+        },
+        "baselines": baselines(predictions),
+        "thresholds": thresholds,
+        "config": config,
+        "data": record["data"],
+        "seeds": record["seeds"],
+        "checkpoints": checkpoints,
+        "versions": record["versions"],
+        "git_commit": record["git_commit"],
+        "machine": record["machine"],
+        "timings": {"evaluation_seconds": round(time.monotonic() - started, 3)},
+        "evaluations": [*(before["evaluations"] if before else []), note],
+        "warnings": warnings(predictions, decisions),
+    }
+    write_evaluation(study.folder, evaluation, prediction_lines(predictions, decisions))
+    return evaluation
+
+
+def _ids(corpus: Corpus, split: Any) -> list[str]:
+    return [post.post_id for post in corpus.posts(split)]
+
+
+def _config_of(parameters: Parameters, study: StudyHandle, trial: int) -> Parameters:
+    overrides = trial_row(study.optuna(parameters).trials()[trial])["overrides"]
+    return override(parameters, overrides)
+
+
+def _predict(
+    parameters: Parameters,
+    study: StudyHandle,
+    store: CheckpointStore,
+    entry: Entry,
+    corpus: Corpus,
+    flag: StopFlag,
+) -> tuple[Predictions, Decisions, dict[str, list[float]]]:
+    own = _config_of(parameters, study, entry.manifest.trial)
+    encoder = encoder_for(own, corpus)
+    agent = DualAgent(encoder.instantiate(), own.model, corpus.criteria)
+    loaded = store.load(entry, agent.signature())
+    agent.load_state_dict(dict(loaded.model), strict=True)
+    agent.to(resolve_device(own.training.device))
+    predictions = predict(
+        agent,
+        rows_of(own, corpus, encoder, "test"),
+        pad_token_id=encoder.pad_token_id,
+        batch_size=own.evaluation.batch_size,
+        on_batch=flag.check,
+    )
+    criteria = agent.criteria_thresholds.cpu().numpy()
+    evidence = agent.evidence_thresholds.cpu().numpy()
+    thresholds = {"criteria": criteria.tolist(), "evidence": evidence.tolist()}
+    return predictions, decide(predictions, criteria, evidence), thresholds
+
+
+def _write_page(
+    study: StudyHandle,
+    store: CheckpointStore,
+    optuna_study: OptunaStudy,
+    record: Mapping[str, Any],
+    evaluation: Mapping[str, Any],
+) -> None:
+    rows = [dict(trial_row(trial)) for trial in optuna_study.trials()]
+    shown = sorted(
+        (row for row in rows if row["value"] is not None), key=lambda row: -row["value"]
+    )[:CURVES_SHOWN]
+    metric = f"validation/{evaluation['optimization_metric']}"
+    page = render_page(
+        evaluation=evaluation,
+        trials=rows,
+        curves={row["trial"]: _curve(study, row["trial"], metric) for row in shown},
+        held_bytes=store.held_bytes(),
+        budget_bytes=store.policy.max_total_size,
+        keep_all_bytes=_keep_all_bytes(store, rows),
+        criteria=list(evaluation["test_metrics"].get("criteria", {}).get("per_criterion", {})),
+        created_at=record["created_at"],
+    )
+    files.write_bytes(study.folder / PAGE, page.encode("utf-8"))
+
+
+def _curve(study: StudyHandle, trial: int, metric: str) -> list[tuple[int, float]]:
+    for path in study.folder.glob(f"trials/trial_{trial:04d}_*/metrics.jsonl"):
+        return [
+            (r.step, r.value) for r in read_rows(path) if r.key == metric and r.value is not None
+        ]
+    return []
+
+
+def _keep_all_bytes(store: CheckpointStore, rows: list[dict[str, Any]]) -> int:
+    """What keeping every epoch's checkpoint with its optimizer state would take."""
+    best = store.best()
+    model = best.held.model_bytes if best is not None else 0
+    return sum(row["epochs"] for row in rows) * model * 3

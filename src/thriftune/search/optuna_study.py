@@ -1,0 +1,215 @@
+"""The Optuna study: what trial n proposes depends on the seed and the history only (SPEC 7.2).
+
+The whole configuration of trial n is sampled on an in-memory copy of the history, by a sampler seeded
+from (study seed, n), and stored by one write; before that write the trial does not exist, after it every
+value does. Then, and after every restart, it is re-attached.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy import Engine, event
+
+from thriftune import files
+from thriftune.config import Parameters, override
+from thriftune.search.space import as_written, distributions
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+OVERRIDES, ATTEMPT, REASON = "overrides", "attempt", "reason"
+BUSY_TIMEOUT_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class TrialHandle:
+    """One running trial."""
+
+    number: int
+    parameters: Parameters
+    """The resolved configuration."""
+    attempt: int
+    trial: Trial
+
+    def report(self, epoch: int, value: float) -> None:
+        """An intermediate value; reporting an epoch again changes nothing."""
+        self.trial.report(value, epoch)
+
+    def should_prune(self) -> bool:
+        """The pruner's decision, from stored history only."""
+        return bool(self.trial.should_prune())
+
+
+class OptunaStudy:
+    """One study in Optuna's RDB storage."""
+
+    def __init__(self, database: Path, study_id: str, parameters: Parameters) -> None:
+        database.parent.mkdir(parents=True, exist_ok=True)
+        storage = _storage(database)
+        self._parameters = parameters
+        self._study = optuna.create_study(
+            storage=storage,
+            study_name=study_id,
+            direction="maximize",
+            load_if_exists=True,
+            pruner=_pruner(parameters),
+        )
+
+    def trials(self) -> list[FrozenTrial]:
+        """All trials in order of their numbers."""
+        return self._study.get_trials(deepcopy=False)
+
+    def finished(self) -> list[FrozenTrial]:
+        """Trials that are over, whatever their end."""
+        return [trial for trial in self.trials() if trial.state.is_finished()]
+
+    def best(self) -> FrozenTrial | None:
+        """The best complete trial, the earliest of equals."""
+        complete = [trial for trial in self.trials() if trial.state == TrialState.COMPLETE]
+        return max(complete, key=lambda trial: (trial.value, -trial.number), default=None)
+
+    def next_trial(self, limit: int) -> TrialHandle | None:
+        """The interrupted trial, re-attached with a higher attempt; else a new one; None where all
+        `limit` trials are over."""
+        trials = self.trials()
+        running = [trial for trial in trials if trial.state == TrialState.RUNNING]
+        if running:
+            return self._attach(running[0], running[0].user_attrs[ATTEMPT] + 1)
+        if len(trials) >= limit:
+            return None
+        files.announce("optuna_add_trial", Path(self._study.study_name))
+        self._study.add_trial(self._propose(trials))
+        return self._attach(self.trials()[-1], 1)
+
+    def _attach(self, frozen: FrozenTrial, attempt: int) -> TrialHandle:
+        trial = Trial(self._study, frozen._trial_id)
+        if attempt != frozen.user_attrs[ATTEMPT]:
+            trial.set_user_attr(ATTEMPT, attempt)
+        overrides = json.loads(frozen.user_attrs[OVERRIDES])
+        return TrialHandle(frozen.number, override(self._parameters, overrides), attempt, trial)
+
+    def _propose(self, history: list[FrozenTrial]) -> FrozenTrial:
+        number = len(history)
+        space = distributions(self._parameters)
+        fixed = self.fixed(number)
+        system_attrs: dict[str, Any] = {}
+        if fixed is None:
+            copy = optuna.create_study(
+                direction="maximize", sampler=_sampler(self._parameters, number)
+            )
+            copy.add_trials(history)
+            asked = copy.ask(space)
+            fixed, params = asked.params, asked.params
+            system_attrs = copy.get_trials(deepcopy=False)[-1].system_attrs
+        else:
+            # Known to the sampler only where the value lies inside the space.
+            params = {
+                key: fixed[key]
+                for key, distribution in space.items()
+                if key in fixed and _contains(distribution, fixed[key])
+            }
+        return optuna.trial.create_trial(
+            state=TrialState.RUNNING,
+            params=params,
+            distributions={key: space[key] for key in params},
+            user_attrs={OVERRIDES: json.dumps(fixed), ATTEMPT: 1},
+            system_attrs=system_attrs,
+        )
+
+    def fixed(self, number: int) -> dict[str, Any] | None:
+        """The overrides of a trial that is not sampled: a baseline, or trial 0 as written."""
+        baselines = self._parameters.search.baselines
+        if number < len(baselines):
+            return {**as_written(self._parameters), **baselines[number]}
+        if number == 0 or not self._parameters.search.space:
+            return as_written(self._parameters)
+        return None
+
+    def tell(self, handle: TrialHandle, value: float | None, reason: str | None) -> None:
+        """End a trial: complete with its value, or failed without one; the reason stays with it."""
+        if reason is not None:
+            handle.trial.set_user_attr(REASON, reason)
+        files.announce("optuna_tell", Path(self._study.study_name))
+        if value is None:
+            self._study.tell(handle.number, state=TrialState.FAIL, skip_if_finished=True)
+        else:
+            self._study.tell(handle.number, value, skip_if_finished=True)
+
+    def tell_pruned(self, handle: TrialHandle, reason: str) -> None:
+        """End a trial that the pruner stopped; Optuna keeps its last intermediate value."""
+        handle.trial.set_user_attr(REASON, reason)
+        files.announce("optuna_tell", Path(self._study.study_name))
+        self._study.tell(handle.number, state=TrialState.PRUNED, skip_if_finished=True)
+
+
+def delete_optuna_study(database: Path, study_id: str) -> None:
+    """Remove a study's record; one that is not there is fine."""
+    if not database.exists():
+        return
+    try:
+        optuna.delete_study(study_name=study_id, storage=_storage(database))
+    except KeyError:
+        return
+
+
+def _storage(database: Path) -> optuna.storages.RDBStorage:
+    storage = optuna.storages.RDBStorage(
+        f"sqlite:///{database}",
+        engine_kwargs={"connect_args": {"timeout": BUSY_TIMEOUT_SECONDS}},
+    )
+    engine: Engine = storage.engine
+    event.listen(engine, "connect", _write_ahead)
+    engine.dispose()
+    return storage
+
+
+def _write_ahead(connection: Any, record: Any) -> None:
+    connection.execute("PRAGMA journal_mode=WAL")
+
+
+def _sampler(parameters: Parameters, number: int) -> optuna.samplers.BaseSampler:
+    material = f"{parameters.study.seed}:{number}".encode()
+    seed = int.from_bytes(hashlib.sha256(material).digest()[:4], "big")
+    if parameters.search.sampler == "random":
+        return optuna.samplers.RandomSampler(seed=seed)
+    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=parameters.search.startup_trials)
+
+
+def _pruner(parameters: Parameters) -> optuna.pruners.BasePruner:
+    if parameters.search.pruner == "none":
+        return optuna.pruners.NopPruner()
+    return optuna.pruners.MedianPruner(
+        n_startup_trials=parameters.search.pruner_startup_trials,
+        n_warmup_steps=parameters.search.pruner_warmup_epochs,
+    )
+
+
+def _contains(distribution: Any, value: Any) -> bool:
+    try:
+        return bool(distribution._contains(distribution.to_internal_repr(value)))
+    except (TypeError, ValueError):
+        return False
+
+
+def trial_row(trial: FrozenTrial) -> Mapping[str, Any]:
+    """A trial as the commands and the report show it."""
+    seconds = None
+    if trial.datetime_start and trial.datetime_complete:
+        seconds = round((trial.datetime_complete - trial.datetime_start).total_seconds(), 1)
+    return {
+        "trial": trial.number,
+        "state": trial.state.name.lower(),
+        "value": trial.value,
+        "epochs": len(trial.intermediate_values),
+        "seconds": seconds,
+        "attempt": trial.user_attrs.get(ATTEMPT),
+        "reason": trial.user_attrs.get(REASON),
+        "overrides": json.loads(trial.user_attrs.get(OVERRIDES, "{}")),
+    }

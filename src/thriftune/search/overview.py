@@ -1,0 +1,183 @@
+"""What the commands show and do: studies, bytes, schemas, flush, doctor."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from thriftune import files
+from thriftune.checkpoints.disk import disk_of, human_bytes
+from thriftune.config import Parameters, parse_parameters, suggest
+from thriftune.errors import StudyError
+from thriftune.search.record import STUDY, read_record, versions
+from thriftune.search.study import StudyHandle
+
+
+def _handles(root: Path, settings: Parameters) -> list[StudyHandle]:
+    models = root / settings.storage.root
+    records = (read_record(path.parent) for path in sorted(models.glob(f"study_*/{STUDY}")))
+    return [
+        StudyHandle(record["study_name"], models, root / settings.tracking.root)
+        for record in records
+        if record is not None
+    ]
+
+
+def _handle(root: Path, settings: Parameters, name: str) -> StudyHandle:
+    known = [handle.name for handle in _handles(root, settings)]
+    if name not in known:
+        raise StudyError(
+            f"there is no study {name!r}{suggest(name, known)}",
+            where=str(root / settings.storage.root),
+            remedy="`thriftune study list` names them.",
+        )
+    return StudyHandle(name, root / settings.storage.root, root / settings.tracking.root)
+
+
+def _rows(handle: StudyHandle) -> list[dict[str, Any]]:
+    from thriftune.search.optuna_study import trial_row
+
+    record = handle.record()
+    assert record is not None
+    trials = handle.optuna(parse_parameters(record["config"])).trials()
+    return [dict(trial_row(trial)) for trial in trials]
+
+
+def list_studies(root: Path, settings: Parameters) -> list[dict[str, Any]]:
+    """A row a study."""
+    found = []
+    for handle in _handles(root, settings):
+        rows = _rows(handle)
+        values = [r["value"] for r in rows if r["value"] is not None and r["state"] == "complete"]
+        record = handle.record() or {}
+        found.append(
+            {
+                "name": handle.name,
+                "id": handle.id,
+                "trials": f"{sum(r['state'] != 'running' for r in rows)}/{record['trials']}",
+                "best": max(values, default=None),
+                "bytes": files.directory_bytes(handle.folder),
+                "evaluated": (handle.folder / "evaluation.json").exists(),
+            }
+        )
+    return found
+
+
+def show_study(root: Path, settings: Parameters, name: str) -> list[dict[str, Any]]:
+    """A row a trial."""
+    rows = _rows(_handle(root, settings, name))
+    return [{key: value for key, value in row.items() if key != "overrides"} for row in rows]
+
+
+def delete_study(
+    root: Path, settings: Parameters, name: str, *, really: bool, tracking: bool
+) -> str:
+    """Delete checkpoints and folder, then the Optuna study; a dry run unless `really`."""
+    from thriftune.search.optuna_study import delete_optuna_study
+    from thriftune.search.ownership import StudyLock
+
+    handle = _handle(root, settings, name)
+    size = human_bytes(files.directory_bytes(handle.folder))
+    runs = " and its MLflow runs" if tracking else "; its MLflow runs stay (--tracking)"
+    if not really:
+        return f"would delete {handle.folder} ({size}) and its Optuna study{runs}; add --yes"
+    with StudyLock(handle.folder):
+        files.remove_tree(handle.folder)
+    delete_optuna_study(handle.database, handle.id)
+    if tracking:
+        from thriftune.tracking.parent import connect
+
+        connect(settings.tracking, root).delete_runs(handle.id)
+    return f"deleted {handle.folder} ({size}) and its Optuna study{runs}"
+
+
+def storage_rows(root: Path, settings: Parameters) -> list[dict[str, Any]]:
+    """Who holds which bytes, against the budget."""
+    rows = []
+    for handle in _handles(root, settings):
+        checkpoints = sum(
+            files.directory_bytes(path) for path in handle.folder.glob("trials/*/checkpoints")
+        )
+        total = files.directory_bytes(handle.folder)
+        record = handle.record() or {}
+        budget = int(record["config"]["storage"]["max_total_size"])
+        rows.append(
+            {
+                "study": handle.name,
+                "checkpoint_bytes": checkpoints,
+                "other_bytes": total - checkpoints,
+                "budget_bytes": budget,
+                "share": f"{total / budget:.1%}",
+            }
+        )
+    return rows
+
+
+def json_schema(name: str) -> Any:
+    """The JSON Schema of evaluation, trial, manifest or parameters."""
+    if name == "manifest":
+        from thriftune.checkpoints.manifest import manifest_schema
+
+        return manifest_schema()
+    if name == "parameters":
+        return Parameters.model_json_schema()
+    from thriftune.evaluation.schema import load_schema
+
+    return load_schema(name)
+
+
+def flush_all(root: Path, settings: Parameters) -> int:
+    """Send what the journals of all studies hold and MLflow has not; rows sent."""
+    import yaml
+
+    from thriftune.search.record import flat_config
+    from thriftune.search.run import study_delivery
+    from thriftune.search.trial import CONFIG, JOURNAL
+    from thriftune.tracking.cursor import Cursor, read_cursor, unsent, write_cursor
+    from thriftune.tracking.location import mlflow_uri
+    from thriftune.tracking.parent import connect
+
+    uri = mlflow_uri(settings.tracking, root)
+    sink = connect(settings.tracking, root)
+    sent = 0
+    for handle in _handles(root, settings):
+        record = handle.record()
+        for journal in sorted(handle.folder.glob(f"trials/*/{JOURNAL}")):
+            rows, end = unsent(journal, read_cursor(journal, uri))
+            if record is None or not rows:
+                continue
+            number = int(journal.parent.name.split("_")[1])
+            config = yaml.safe_load((journal.parent / CONFIG).read_text(encoding="utf-8"))
+            delivery = study_delivery(
+                handle, record, journal, number, flat_config(parse_parameters(config))
+            )
+            run = delivery.open_run(sink)
+            sink.log_rows(run, rows)
+            delivery.on_done(sink)
+            sink.finish(run, "FINISHED")
+            sink.finish(sink.parent_run(handle.id, handle.name), "FINISHED")
+            write_cursor(journal, Cursor(uri, end))
+            sent += len(rows)
+    return sent
+
+
+def doctor_rows(root: Path, settings: Parameters) -> dict[str, Any]:
+    """Versions, device, disk, stores and caches."""
+    import torch
+
+    disk = disk_of(root / settings.storage.root)
+    stores = {
+        name: (root / settings.tracking.root / name).exists() for name in ("mlflow.db", "optuna.db")
+    }
+    low = disk.is_low(settings.storage.free_disk_watermark)
+    return {
+        **versions(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "threads": torch.get_num_threads(),
+        "disk free": f"{human_bytes(disk.free_bytes)} of {human_bytes(disk.total_bytes)}"
+        + (" (under the watermark: the study goes on a diet)" if low else ""),
+        **{f"store {name}": "there" if found else "not made yet" for name, found in stores.items()},
+        "git": shutil.which("git") or "missing: the commit is not recorded",
+        "encoders": ", ".join(sorted(settings.encoders)),
+    }

@@ -1,0 +1,56 @@
+"""Who owns a study: a kernel lock on a file, which the system takes from the dead (SPEC 7.4)."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from thriftune.errors import StudyError
+
+LOCK = "study.lock"
+
+
+class StudyLock:
+    """Owns a study for the time of a `with` block; StudyError names the other owner."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / LOCK
+        self._descriptor = -1
+
+    def __enter__(self) -> Self:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.read(self._descriptor, 4096).decode("utf-8", "replace").strip()
+            os.close(self._descriptor)
+            raise StudyError(
+                f"another process works on this study: {holder or 'it does not say which'}",
+                where=str(self._path),
+                remedy="wait for it, or end it; what it has done is kept.",
+            ) from error
+        note = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "since": datetime.now(UTC).isoformat(timespec="seconds"),
+            "command": Path(sys.argv[0]).name,
+        }
+        os.ftruncate(self._descriptor, 0)
+        os.write(self._descriptor, json.dumps(note).encode("utf-8"))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        os.close(self._descriptor)

@@ -1,0 +1,194 @@
+"""study.json: the study's identity, resolved configuration, data, versions and machine."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import psutil
+
+from thriftune import __version__, files
+from thriftune.config import Parameters
+from thriftune.errors import DamageError, StudyError
+from thriftune.search.identity import differences, flat
+
+STUDY = "study.json"
+LIBRARIES = (
+    "kedro",
+    "kedro-mlflow",
+    "mlflow",
+    "optuna",
+    "torch",
+    "transformers",
+    "datasets",
+    "numpy",
+)
+
+SCHEMA: dict[str, Any] = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "title": "Record of one study",
+    "type": "object",
+    "required": [
+        "schema_version",
+        "study_id",
+        "study_name",
+        "identity",
+        "config",
+        "trials",
+        "data",
+        "seeds",
+        "versions",
+        "git_commit",
+        "machine",
+        "created_at",
+        "changes",
+    ],
+    "properties": {
+        "schema_version": {"const": 1},
+        "study_id": {"type": "string"},
+        "study_name": {"type": "string"},
+        "identity": {"type": "object", "required": ["threads", "device", "data_fingerprint"]},
+        "config": {"type": "object"},
+        "trials": {"type": "integer", "minimum": 1},
+        "ended": {"type": "string"},
+        "changes": {"type": "array", "items": {"type": "object"}},
+    },
+}
+
+
+def recorded_threads(folder: Path, wanted: int | None) -> int:
+    """The thread count of a study: recorded, else configured, else the physical cores."""
+    record = read_record(folder)
+    if record is not None and wanted is None:
+        return int(record["identity"]["threads"])
+    return wanted or psutil.cpu_count(logical=False) or 1
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """The record, or None where there is no study yet; DamageError where it is no record."""
+    path = folder / STUDY
+    if not path.exists():
+        return None
+    try:
+        record: dict[str, Any] = files.read_json(path)
+        jsonschema.validate(record, SCHEMA)
+    except (ValueError, jsonschema.ValidationError) as error:
+        raise DamageError(f"is no study record: {error}", where=str(path)) from error
+    return record
+
+
+def open_or_create(
+    folder: Path,
+    study_id: str,
+    parameters: Parameters,
+    identity: Mapping[str, Any],
+    data: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The study's record, made at its first start; StudyError where what can change its result
+    differs, or where more trials are asked for without study.extend."""
+    record = read_record(folder)
+    if record is None:
+        record = _new(study_id, parameters, identity, data)
+        write_record(folder, record)
+        return record
+    changed = differences(record["identity"], identity)
+    if changed:
+        raise StudyError(
+            f"the study {parameters.study.name!r} was started with other settings:\n  "
+            + "\n  ".join(changed),
+            where=str(folder / STUDY),
+            remedy="go back to those settings, or choose another study.name.",
+        )
+    return _note_changes(folder, record, parameters)
+
+
+def _note_changes(folder: Path, record: dict[str, Any], parameters: Parameters) -> dict[str, Any]:
+    wanted = parameters.study.trials
+    if wanted > record["trials"] and not parameters.study.extend:
+        raise StudyError(
+            f"the study has {record['trials']} trials on record, {wanted} are asked for",
+            where="study.trials",
+            remedy="add study.extend=true to run more trials.",
+        )
+    config = parameters.model_dump(mode="json")
+    changed = differences(record["config"], config)
+    if wanted > record["trials"]:
+        record["trials"] = wanted
+        record.pop("ended", None)
+    if changed:
+        record["changes"].append({"at": _now(), "settings": changed})
+        record["config"] = config
+        write_record(folder, record)
+    return record
+
+
+def write_record(folder: Path, record: Mapping[str, Any]) -> None:
+    """Replace study.json; checked against its schema."""
+    jsonschema.validate(record, SCHEMA)
+    files.write_json(folder / STUDY, record)
+
+
+def _new(
+    study_id: str, parameters: Parameters, identity: Mapping[str, Any], data: Mapping[str, Any]
+) -> dict[str, Any]:
+    return {
+        "schema_version": 1,
+        "study_id": study_id,
+        "study_name": parameters.study.name,
+        "identity": dict(identity),
+        "config": parameters.model_dump(mode="json"),
+        "trials": parameters.study.trials,
+        "data": dict(data),
+        "seeds": {
+            "study": parameters.study.seed,
+            "split": parameters.corpus.split.seed,
+            "bootstrap": parameters.evaluation.seed,
+        },
+        "versions": versions(),
+        "git_commit": git_commit(),
+        "machine": machine(),
+        "created_at": _now(),
+        "changes": [],
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of this project, Python and the libraries that matter."""
+    found = {"thriftune": __version__, "python": platform.python_version()}
+    return found | {name: importlib.metadata.version(name) for name in LIBRARIES}
+
+
+def machine() -> dict[str, Any]:
+    """What the machine is; no host name."""
+    return {
+        "platform": platform.platform(),
+        "processor": platform.machine(),
+        "physical_cores": psutil.cpu_count(logical=False),
+        "memory_bytes": psutil.virtual_memory().total,
+    }
+
+
+def git_commit() -> str | None:
+    """The checked-out commit, or None outside a checkout."""
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None
+
+
+def flat_config(parameters: Parameters) -> dict[str, Any]:
+    """Every parameter by dotted key but the encoders' catalogue, for MLflow."""
+    return flat(parameters.model_dump(mode="json", exclude={"encoders", "search"}))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,322 @@
+"""The search: trials one at a time, each to its end, until the study is over.
+
+A generator of checkpoints: whoever drives it saves them. All that a run opens is closed here, also when
+a save fails or a signal ends the run.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from thriftune.checkpoints.checkpoint import Checkpoint
+from thriftune.checkpoints.store import CheckpointStore
+from thriftune.checkpoints.tensors import tensor_bytes
+from thriftune.config import Parameters, suggest
+from thriftune.corpus.store import Corpus
+from thriftune.errors import ConfigError, InterruptedRunError, StudyError
+from thriftune.evaluation.metrics import produced_metrics
+from thriftune.model.dual_agent import DualAgent
+from thriftune.observe.logs import log_context
+from thriftune.observe.progress import StudyProgress
+from thriftune.search.identity import flat, study_identity, trial_id
+from thriftune.search.optuna_study import OptunaStudy, TrialHandle
+from thriftune.search.ownership import StudyLock
+from thriftune.search.record import flat_config, open_or_create, recorded_threads, write_record
+from thriftune.search.study import StudyHandle
+from thriftune.search.trial import JOURNAL, Outcome, Setting, encoder_for, run_trial, trial_folder
+from thriftune.tracking.journal import Journal, MetricRow, read_records
+from thriftune.tracking.location import mlflow_uri
+from thriftune.tracking.mlflow_sink import MlflowSink
+from thriftune.tracking.parent import connect
+from thriftune.tracking.sender import Delivery, Sender
+from thriftune.training.interrupt import StopFlag, stop_on_signal
+from thriftune.training.loop import DivergedError
+from thriftune.training.seeding import configure_determinism, resolve_device
+
+log = logging.getLogger(__name__)
+
+DRAIN_SECONDS = 60.0
+DRAIN_AFTER_SIGNAL_SECONDS = 1.5
+RESUMABLE_FACTOR = 3
+"""With AdamW a resumable checkpoint is the weights and two moments of each."""
+
+
+def run_search(
+    parameters: Parameters, corpus: Corpus, study: StudyHandle, store: CheckpointStore
+) -> Iterator[Checkpoint]:
+    """Run the trials that are left; says so in one line where none is."""
+    check_search(parameters, corpus)
+    device = resolve_device(parameters.training.device)
+    threads = recorded_threads(study.folder, parameters.training.threads)
+    configure_determinism(threads, device)
+    encoder = encoder_for(parameters, corpus)
+    if study.record() is None:
+        weights = _model_bytes(parameters, encoder.instantiate(), corpus)
+        store.require_budget(weights, RESUMABLE_FACTOR * weights)
+    with ExitStack() as stack:
+        stack.enter_context(StudyLock(study.folder))
+        flag = stack.enter_context(stop_on_signal())
+        stack.enter_context(log_context(study=study.id))
+        identity = study_identity(
+            parameters, corpus.fingerprint, encoder.fingerprint, device.type, threads
+        )
+        data = {
+            "fingerprint": corpus.fingerprint,
+            "revision": dict(corpus.revision),
+            "counts": dict(corpus.counts),
+        }
+        record = open_or_create(study.folder, study.id, parameters, identity, data)
+        store.start()
+        optuna_study = study.optuna(parameters)
+        if is_over(record, optuna_study):
+            log.info("search: all %d trials are done, nothing to train", record["trials"])
+            return
+        run = _Run(parameters, corpus, study, store, optuna_study, record, flag, device)
+        yield from run.trials(stack)
+
+
+def check_search(parameters: Parameters, corpus: Corpus) -> None:
+    """ConfigError for what cannot work with this corpus and model, before anything is made."""
+    produced = produced_metrics(parameters.model, corpus.criteria)
+    metric = parameters.study.metric
+    if metric not in produced:
+        raise ConfigError(
+            f"validation makes no metric {metric!r}{suggest(metric, produced)}",
+            where="study.metric",
+            remedy="choose one such as "
+            + ", ".join(name for name in produced if "per_criterion" not in name and "f1" in name),
+        )
+    epochs, interval = parameters.training.epochs, parameters.storage.min_interval_epochs
+    if interval > epochs:
+        raise ConfigError(
+            f"a save every {interval} epochs, but a trial has {epochs}: nothing would be saved",
+            where="storage.min_interval_epochs",
+            remedy="lower it, or raise training.epochs.",
+        )
+
+
+def is_over(record: dict[str, Any], optuna_study: OptunaStudy) -> bool:
+    """All trials are over, or a rule of the study ended the search."""
+    return "ended" in record or len(optuna_study.finished()) >= record["trials"]
+
+
+def _model_bytes(parameters: Parameters, encoder: Any, corpus: Corpus) -> int:
+    return tensor_bytes(DualAgent(encoder, parameters.model, corpus.criteria).state_dict())
+
+
+@dataclass
+class _Run:
+    """One process at work on one study."""
+
+    parameters: Parameters
+    corpus: Corpus
+    study: StudyHandle
+    store: CheckpointStore
+    optuna: OptunaStudy
+    record: dict[str, Any]
+    flag: StopFlag
+    device: torch.device
+    started: float = field(default_factory=time.monotonic)
+
+    def trials(self, stack: ExitStack) -> Iterator[Checkpoint]:
+        """Every trial that is left."""
+        tracking, root = self.parameters.tracking, Path.cwd()
+        self._sender = Sender(lambda: connect(tracking, root), mlflow_uri(tracking, root))
+        stack.callback(self._close_sender)
+        self._progress = StudyProgress(
+            self.record["trials"],
+            self.parameters.storage.max_total_size,
+            done=len(self.optuna.finished()),
+        )
+        stack.callback(self._progress.close)
+        while not self._ended():
+            handle = self.optuna.next_trial(self.record["trials"])
+            if handle is None:
+                return
+            with log_context(trial=handle.number):
+                yield from self._trial(handle)
+
+    def _trial(self, handle: TrialHandle) -> Iterator[Checkpoint]:
+        folder = trial_folder(self.study.folder, handle.number, trial_id(handle.parameters))
+        journal = Journal(folder / JOURNAL)
+        try:
+            journal.record_once("start", trial=handle.number, trial_id=trial_id(handle.parameters))
+            self._sender.watch(self._delivery(handle, journal.path))
+            outcome = yield from self._guarded(handle, journal, folder)
+            self._end(handle, journal, outcome)
+        except BaseException as error:
+            interrupted = isinstance(error, InterruptedRunError | GeneratorExit)
+            self._sender.finish(journal.path, "KILLED" if interrupted else "FAILED")
+            raise
+        finally:
+            journal.close()
+
+    def _guarded(self, handle: TrialHandle, journal: Journal, folder: Path) -> Iterator[Checkpoint]:
+        setting = Setting(
+            self.study.id,
+            self.study.name,
+            self.corpus,
+            self.store,
+            self.device,
+            self.flag.check,
+            self._progress.step,
+        )
+        try:
+            return (
+                yield from run_trial(
+                    handle,
+                    setting,
+                    journal,
+                    folder,
+                    on_resume=lambda epoch: self._progress.trial(
+                        handle.number, handle.parameters.training.epochs, epoch
+                    ),
+                    on_saved=self._saved,
+                )
+            )
+        except (DivergedError, torch.OutOfMemoryError, MemoryError, ConfigError) as error:
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            log.warning("trial %d failed: %s", handle.number, reason)
+            return _Failure(reason)
+
+    def _saved(self, checkpoint: Checkpoint) -> None:
+        self._progress.epoch(
+            checkpoint.epoch,
+            self.parameters.study.metric,
+            checkpoint.value,
+            self.store.held_bytes(),
+        )
+
+    def _end(self, handle: TrialHandle, journal: Journal, outcome: Outcome | _Failure) -> None:
+        state, value, reason = self._state(handle, outcome)
+        journal.record_once("end", state=state, value=value, reason=reason)
+        journal.sync()
+        if state == "pruned":
+            self.optuna.tell_pruned(handle, reason or "")
+        else:
+            self.optuna.tell(handle, value, reason)
+        self.store.end_trial()
+        self._sender.finish(journal.path, "FAILED" if state == "failed" else "FINISHED")
+        best = self.optuna.best()
+        self._progress.trial_done(state, value, None if best is None else best.value)
+
+    def _state(
+        self, handle: TrialHandle, outcome: Outcome | _Failure
+    ) -> tuple[str, float | None, str | None]:
+        """(complete, pruned or failed; value; reason). A trial that holds the study's best is
+        complete, whatever became of it (SPEC 6.4.1)."""
+        best = self.store.best()
+        holds_best = best is not None and best.manifest.trial == handle.number
+        if isinstance(outcome, _Failure):
+            if holds_best and best is not None:
+                return "complete", best.manifest.value, outcome.reason
+            return "failed", None, outcome.reason
+        if outcome.value is None:
+            return "failed", None, f"{self.parameters.study.metric} was undefined at every epoch"
+        if outcome.pruned is not None and not holds_best:
+            return "pruned", outcome.value, outcome.pruned
+        return "complete", outcome.value, outcome.pruned
+
+    def _ended(self) -> bool:
+        """Whether a rule ends the search; what ends the study is written down."""
+        study = self.parameters.study
+        finished = self.optuna.finished()
+        failed = 0
+        for trial in reversed(finished):
+            if trial.state.name != "FAIL":
+                break
+            failed += 1
+        if failed >= study.max_failed_trials:
+            reasons = {str(trial.user_attrs.get("reason")) for trial in finished[-failed:]}
+            raise StudyError(
+                f"{failed} trials in a row have failed: {'; '.join(sorted(reasons))}",
+                where=f"study {study.name!r}",
+                remedy="correct the cause, or raise study.max_failed_trials to go on.",
+            )
+        if study.timeout is not None and time.monotonic() - self.started > study.timeout:
+            log.info("study.timeout is over; the same command goes on with the next trial")
+            return True
+        best = self.optuna.best()
+        patience = study.stop_after_no_gain
+        if (
+            patience is not None
+            and best is not None
+            and len(finished) - 1 - best.number >= patience
+        ):
+            self.record["ended"] = f"no gain in {patience} trials"
+            write_record(self.study.folder, self.record)
+            log.info("the search ends: %s", self.record["ended"])
+            return True
+        return False
+
+    def _delivery(self, handle: TrialHandle, journal: Path) -> Delivery:
+        return study_delivery(
+            self.study, self.record, journal, handle.number, flat_config(handle.parameters)
+        )
+
+    def _close_sender(self) -> None:
+        stopped = self.flag.signal_name is not None
+        left = self._sender.close(DRAIN_AFTER_SIGNAL_SECONDS if stopped else DRAIN_SECONDS)
+        if left:
+            log.warning(
+                "%d metric rows wait in the journals; the next run or "
+                "`thriftune tracking flush` sends them",
+                left,
+            )
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """A trial that broke down."""
+
+    reason: str
+
+
+def study_delivery(
+    study: StudyHandle,
+    record: dict[str, Any],
+    journal: Path,
+    number: int,
+    config: dict[str, Any],
+) -> Delivery:
+    """How a trial's journal gets to its run, nested in the study's."""
+    identity = journal.parent.name.rpartition("_")[2]
+
+    def open_run(sink: MlflowSink) -> str:
+        parent = sink.parent_run(study.id, study.name)
+        sink.log_params(parent, flat(record["identity"]))
+        sink.set_tags(
+            parent,
+            {
+                "thriftune.data_fingerprint": record["data"]["fingerprint"],
+                "thriftune.git_commit": record["git_commit"] or "none",
+                **{f"version.{name}": value for name, value in record["versions"].items()},
+            },
+        )
+        sink.log_json(parent, "study.json", record)
+        run = sink.trial_run(parent, study.id, number, identity)
+        sink.log_params(run, config)
+        return run
+
+    def on_done(sink: MlflowSink) -> None:
+        rows = parent_rows(journal, number)
+        if rows:
+            sink.log_rows(sink.parent_run(study.id, study.name), rows)
+
+    return Delivery(journal, open_run, on_done)
+
+
+def parent_rows(journal: Path, number: int) -> list[MetricRow]:
+    """The parent run's metrics, functions of the trials' journals (step = trial number)."""
+    for record, _ in read_records(journal):
+        if record.get("kind") == "end" and record["value"] is not None:
+            return [MetricRow("study/value", number, record["timestamp"], record["value"])]
+    return []

@@ -1,0 +1,261 @@
+"""One trial: build, resume or start, train, validate, tell, tidy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from thriftune import files
+from thriftune.checkpoints.checkpoint import Checkpoint
+from thriftune.checkpoints.store import CheckpointStore, Loaded
+from thriftune.config import Parameters
+from thriftune.corpus.store import Corpus
+from thriftune.corpus.tokens import TokenisedStore
+from thriftune.corpus.types import SplitName
+from thriftune.evaluation.report import SCHEMA_VERSION, write_trial_report
+from thriftune.model.dual_agent import DualAgent
+from thriftune.model.encoder import Encoder, build_encoder, check_window, resolve_encoder
+from thriftune.model.losses import positive_weights
+from thriftune.search.identity import trial_id
+from thriftune.search.optuna_study import TrialHandle
+from thriftune.tracking.journal import Journal
+from thriftune.training.loop import Identity, Resume, Trainer, train
+from thriftune.training.seeding import seed_everything
+from thriftune.training.validation import Validation, validate
+
+JOURNAL, CONFIG, REPORT = "metrics.jsonl", "config.yaml", "validation.json"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all trials of a run share."""
+
+    study_id: str
+    study_name: str
+    corpus: Corpus
+    store: CheckpointStore
+    device: torch.device
+    check_signals: Callable[[], None]
+    on_step: Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended: the value of its best saved epoch, and why it ended early, if it did."""
+
+    value: float | None
+    pruned: str | None
+
+
+def trial_folder(study_folder: Path, number: int, identity: str) -> Path:
+    """The folder of a trial."""
+    return study_folder / "trials" / f"trial_{number:04d}_{identity}"
+
+
+def encoder_for(parameters: Parameters, corpus: Corpus) -> Encoder:
+    """The encoder of a configuration, its window checked."""
+    source = resolve_encoder(parameters.encoder, parameters.encoders)
+    encoder = build_encoder(
+        source,
+        lambda: (post.text for post in corpus.posts("train")),
+        Path(parameters.corpus.cache),
+    )
+    check_window(encoder, parameters.training.max_length)
+    return encoder
+
+
+def rows_of(
+    parameters: Parameters, corpus: Corpus, encoder: Encoder, split: SplitName
+) -> list[dict[str, Any]]:
+    """The tokenised posts of a split; tokenised once per encoder and length."""
+    training = parameters.training
+    dataset = TokenisedStore(Path(parameters.corpus.cache)).get(
+        corpus, split, encoder.tokenizer, encoder.fingerprint, training.max_length, training.overlap
+    )
+    rows: list[dict[str, Any]] = dataset.to_list()
+    return rows
+
+
+def run_trial(
+    handle: TrialHandle,
+    setting: Setting,
+    journal: Journal,
+    folder: Path,
+    on_resume: Callable[[int | None], None],
+    on_saved: Callable[[Checkpoint], None],
+) -> Iterator[Checkpoint]:
+    """Train a trial to its end; the generator's return value is its Outcome.
+
+    Yields each checkpoint and goes on once it is committed. After an interruption the newest valid
+    checkpoint is where it goes on; without one it begins anew.
+    """
+    parameters, store = handle.parameters, setting.store
+    _write_config(folder / CONFIG, parameters)
+    encoder = encoder_for(parameters, setting.corpus)
+    seed_everything(parameters.study.seed)
+    agent = DualAgent(encoder.instantiate(), parameters.model, setting.corpus.criteria)
+    agent.to(setting.device)
+    loaded = store.newest_valid(handle.number, agent.signature())
+    store.begin_trial(handle.number, None if loaded is None else loaded.entry)
+    on_resume(None if loaded is None else loaded.entry.manifest.epoch)
+    metric = f"validation/{parameters.study.metric}"
+    interval = parameters.storage.min_interval_epochs
+    pruned = _catch_up(handle, journal, metric, interval, loaded)
+    report = _Report(handle, setting, folder / REPORT)
+    trainer = _trainer(handle, setting, agent, encoder, journal, report)
+    if pruned is None:
+        for checkpoint in train(trainer, _resume(loaded)):
+            report.write_if_best(checkpoint)
+            journal.sync()
+            yield checkpoint
+            checkpoint.receipt.check()
+            on_saved(checkpoint)
+            pruned = _report(handle, checkpoint.epoch, checkpoint.value)
+            if pruned is not None:
+                break
+    return Outcome(_best_saved(journal, metric, interval), pruned)
+
+
+def _catch_up(
+    handle: TrialHandle, journal: Journal, metric: str, interval: int, loaded: Loaded | None
+) -> str | None:
+    """Report to the pruner what a kill may have kept from it; the decision that was due, if any."""
+    pruned = None
+    last = 0 if loaded is None else loaded.entry.manifest.epoch
+    for epoch in range(interval, last + 1, interval):
+        pruned = _report(handle, epoch, journal.value(metric, epoch))
+    return pruned
+
+
+def _report(handle: TrialHandle, epoch: int, value: float | None) -> str | None:
+    if value is None:
+        return None
+    handle.report(epoch, value)
+    return f"pruned after epoch {epoch}" if handle.should_prune() else None
+
+
+def _best_saved(journal: Journal, metric: str, interval: int) -> float | None:
+    values = [
+        journal.value(metric, epoch) for epoch in journal.steps(metric) if epoch % interval == 0
+    ]
+    return max((value for value in values if value is not None), default=None)
+
+
+def _resume(loaded: Loaded | None) -> Resume | None:
+    if loaded is None:
+        return None
+    manifest = loaded.entry.manifest
+    return Resume(manifest.epoch, manifest.step, loaded.model, loaded.optimizer, loaded.state)
+
+
+def _trainer(
+    handle: TrialHandle,
+    setting: Setting,
+    agent: DualAgent,
+    encoder: Encoder,
+    journal: Journal,
+    report: _Report,
+) -> Trainer:
+    parameters, corpus = handle.parameters, setting.corpus
+    train_rows = rows_of(parameters, corpus, encoder, "train")
+    validation_rows = rows_of(parameters, corpus, encoder, "validation")
+
+    def validated(agent: DualAgent) -> Mapping[str, float | None]:
+        report.last = validate(
+            agent,
+            validation_rows,
+            pad_token_id=encoder.pad_token_id,
+            batch_size=parameters.evaluation.batch_size,
+            on_batch=setting.check_signals,
+        )
+        return report.last.flat
+
+    def on_step(step: int, steps: int) -> None:
+        setting.on_step(step, steps)
+        setting.check_signals()
+
+    return Trainer(
+        agent=agent,
+        rows=train_rows,
+        pad_token_id=encoder.pad_token_id,
+        positive_weights=_weights(parameters, train_rows, setting.device),
+        training=parameters.training,
+        model=parameters.model,
+        metric=parameters.study.metric,
+        seed=parameters.study.seed,
+        save_every_epochs=parameters.storage.min_interval_epochs,
+        identity=Identity(
+            setting.study_id,
+            handle.number,
+            trial_id(parameters),
+            corpus.fingerprint,
+            handle.attempt,
+        ),
+        validate=validated,
+        log=journal,
+        on_step=on_step,
+    )
+
+
+def _weights(
+    parameters: Parameters, rows: list[dict[str, Any]], device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    ceiling = parameters.model.max_positive_weight
+    posts = torch.tensor([row["criteria"] for row in rows])
+    sentences = torch.tensor([marks for row in rows for marks in row["sentence_targets"]])
+    return (
+        positive_weights(posts.sum(0), len(posts), ceiling).to(device),
+        positive_weights(sentences.sum(0), len(sentences), ceiling).to(device),
+    )
+
+
+def _write_config(path: Path, parameters: Parameters) -> None:
+    if not path.exists():
+        text = yaml.safe_dump(parameters.model_dump(mode="json"), sort_keys=False)
+        files.write_bytes(path, text.encode("utf-8"))
+
+
+class _Report:
+    """The validation report of the trial's best saved epoch, written before its checkpoint commits,
+    so that a committed best always has one."""
+
+    def __init__(self, handle: TrialHandle, setting: Setting, path: Path) -> None:
+        self._handle, self._setting, self._path = handle, setting, path
+        self.last: Validation | None = None
+
+    def write_if_best(self, checkpoint: Checkpoint) -> None:
+        """Write unless an earlier epoch was as good."""
+        best = checkpoint.state["best_value"]
+        is_first_best = checkpoint.value == best and checkpoint.state["saves_since_best"] == 0
+        if self.last is None or (self._path.exists() and not is_first_best):
+            return
+        parameters = self._handle.parameters
+        corpus = self._setting.corpus
+        write_trial_report(
+            self._path,
+            {
+                "schema_version": SCHEMA_VERSION,
+                "study_id": self._setting.study_id,
+                "study_name": self._setting.study_name,
+                "trial": self._handle.number,
+                "trial_id": trial_id(parameters),
+                "epoch": checkpoint.epoch,
+                "optimization_metric": parameters.study.metric,
+                "validation_score": checkpoint.value,
+                "validation_metrics": dict(self.last.figures),
+                "thresholds": dict(self.last.thresholds),
+                "config": parameters.model_dump(mode="json"),
+                "data": {
+                    "fingerprint": corpus.fingerprint,
+                    "revision": dict(corpus.revision),
+                    "counts": dict(corpus.counts),
+                },
+                "seeds": {"study": parameters.study.seed},
+                "warnings": self.last.warnings,
+            },
+        )
