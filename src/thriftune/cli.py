@@ -141,9 +141,7 @@ def _check_writable(root: Path, parameters: Parameters) -> None:
             )
 
 
-run = RunCommand(
-    name="run", params=kedro_run.params, callback=kedro_run.callback, help=kedro_run.help
-)
+run = RunCommand(name="run", params=kedro_run.params, callback=kedro_run.callback, help=kedro_run.help)
 
 
 class GuardedGroup(click.Group):
@@ -182,11 +180,7 @@ def _show(rows: list[dict[str, Any]] | dict[str, Any], as_json: bool, title: str
     from rich.table import Table
 
     table = Table(title=title)
-    items = (
-        [{"name": key, "value": value} for key, value in rows.items()]
-        if isinstance(rows, dict)
-        else rows
-    )
+    items = [{"name": key, "value": value} for key, value in rows.items()] if isinstance(rows, dict) else rows
     for column in items[0] if items else ():
         table.add_column(column)
     for row in items:

@@ -53,7 +53,7 @@ def fsync_directory(path: Path) -> None:
 def rename(source: Path, target: Path) -> None:
     """Move atomically within one file system and make the new name durable."""
     announce("rename", target)
-    os.replace(source, target)
+    source.replace(target)
     fsync_directory(target.parent)
 
 

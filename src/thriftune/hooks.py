@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ class ThriftuneHooks:
         root = Path(self._context.project_path)
         tracking = self._settings.tracking
         dumped = self._settings.model_dump()
-        resolvers = {
+        resolvers: dict[str, Callable[..., Any]] = {
             "param": lambda key: OmegaConf.create({"value": _lookup(dumped, key)})["value"],
             "mlflow_uri": lambda: mlflow_uri(tracking, root),
             "artifact_root": lambda: artifact_root(tracking, root),
@@ -77,9 +78,7 @@ class ThriftuneHooks:
         if "train" in names:
             settings = as_single_trial(settings)
         name = settings.study.name
-        self._parent = ParentRun(
-            settings.tracking, Path(self._context.project_path), study_id(name), name
-        )
+        self._parent = ParentRun(settings.tracking, Path(self._context.project_path), study_id(name), name)
         self._context.mlflow.tracking.run.id = self._parent.open()
         self._context.mlflow.tracking.run.name = name
 

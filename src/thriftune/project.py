@@ -34,9 +34,7 @@ def load_parameters(
     try:
         raw = dict(loader["parameters"])
     except Exception as error:
-        raise ConfigError(
-            f"the parameter files cannot be read: {error}", where=str(root / "conf")
-        ) from error
+        raise ConfigError(f"the parameter files cannot be read: {error}", where=str(root / "conf")) from error
     return parse_parameters(raw, where=dict(sources(root, env, runtime or {})))
 
 

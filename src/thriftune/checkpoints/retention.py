@@ -84,9 +84,7 @@ def ranked(checkpoints: Iterable[Held]) -> list[Held]:
     return sorted(valued, key=lambda held: (-(held.value or 0.0), held.trial, held.epoch))
 
 
-def newest_of_running(
-    checkpoints: Sequence[Held], policy: Policy, pressure: Pressure
-) -> Iterable[Marked]:
+def newest_of_running(checkpoints: Sequence[Held], policy: Policy, pressure: Pressure) -> Iterable[Marked]:
     """The newest n resume-capable ones of the running trial; the very newest is protected."""
     whole = [h for h in checkpoints if h.trial == pressure.running_trial and h.resumable]
     whole.sort(key=lambda held: held.epoch, reverse=True)
@@ -94,9 +92,7 @@ def newest_of_running(
         yield Marked(held.key, True, place == 0, f"newest {place + 1} of the running trial")
 
 
-def resumed_from(
-    checkpoints: Sequence[Held], policy: Policy, pressure: Pressure
-) -> Iterable[Marked]:
+def resumed_from(checkpoints: Sequence[Held], policy: Policy, pressure: Pressure) -> Iterable[Marked]:
     """The one that this process resumed from, until a newer one of its trial is committed."""
     origin = pressure.resumed_from
     if origin is None:
@@ -106,9 +102,7 @@ def resumed_from(
         yield Marked(origin, True, True, "this process resumed from it")
 
 
-def best_of_study(
-    checkpoints: Sequence[Held], policy: Policy, pressure: Pressure
-) -> Iterable[Marked]:
+def best_of_study(checkpoints: Sequence[Held], policy: Policy, pressure: Pressure) -> Iterable[Marked]:
     """The study's best, protected, and the best of each of the k best trials."""
     best_by_trial: dict[int, Held] = {}
     for held in ranked(checkpoints):
@@ -118,9 +112,7 @@ def best_of_study(
         yield Marked(held.key, False, place == 0, reason)
 
 
-def best_of_running(
-    checkpoints: Sequence[Held], policy: Policy, pressure: Pressure
-) -> Iterable[Marked]:
+def best_of_running(checkpoints: Sequence[Held], policy: Policy, pressure: Pressure) -> Iterable[Marked]:
     """The k best epochs of the running trial."""
     own = [held for held in checkpoints if held.trial == pressure.running_trial]
     for place, held in enumerate(ranked(own)[: policy.keep_best_k]):
@@ -192,6 +184,5 @@ def _union(marks: Iterable[Marked]) -> dict[Key, Marked]:
 
 def _bytes(marks: dict[Key, Marked], by_key: dict[Key, Held]) -> int:
     return sum(
-        by_key[key].total_bytes if mark.whole else by_key[key].model_bytes
-        for key, mark in marks.items()
+        by_key[key].total_bytes if mark.whole else by_key[key].model_bytes for key, mark in marks.items()
     )

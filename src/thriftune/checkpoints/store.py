@@ -145,9 +145,7 @@ class CheckpointStore:
                 continue
             for item in path.iterdir():
                 if item.name not in listed:
-                    log.info(
-                        "removed %s/%s, which its manifest does not list", path.name, item.name
-                    )
+                    log.info("removed %s/%s, which its manifest does not list", path.name, item.name)
                     files.remove_file(item)
 
     def begin_trial(self, trial: int, resumed_from: Entry | None = None) -> None:
@@ -274,9 +272,7 @@ class CheckpointStore:
 
     def _out_of_storage(self, needed: int, what: str) -> OutOfStorageError:
         human = disk.human_bytes
-        largest = "\n".join(
-            f"  {human(size):>10}  {path}" for size, path in disk.largest_files(self.folder)
-        )
+        largest = "\n".join(f"  {human(size):>10}  {path}" for size, path in disk.largest_files(self.folder))
         return OutOfStorageError(
             f"{what} has no room for the next checkpoint: {human(needed)} needed, "
             f"{human(self.held_bytes())} held of a budget of "

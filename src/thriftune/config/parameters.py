@@ -71,9 +71,7 @@ class Parameters(Section):
     observe: ObserveConfig = ObserveConfig()
 
 
-def parse_parameters(
-    raw: Mapping[str, Any], *, where: Mapping[str, str] | None = None
-) -> Parameters:
+def parse_parameters(raw: Mapping[str, Any], *, where: Mapping[str, str] | None = None) -> Parameters:
     """Parse the whole mapping; raises one ConfigError that lists every mistake.
 
     `where` maps a dotted key (or a prefix of one) to the file or option that set it.

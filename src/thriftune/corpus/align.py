@@ -66,9 +66,7 @@ class Aligner:
         ]
         return self._first_free(spans, criterion, "folded")
 
-    def _first_free(
-        self, spans: list[tuple[int, int]], criterion: str, found: Found
-    ) -> Alignment | None:
+    def _first_free(self, spans: list[tuple[int, int]], criterion: str, found: Found) -> Alignment | None:
         if not spans:
             return None
         free = [span for span in spans if (criterion, *span) not in self._taken]

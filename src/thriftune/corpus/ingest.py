@@ -161,9 +161,7 @@ def _annotations(table: Table, config: CorpusConfig, raw: _Raw, problems: Proble
             raw.rows.setdefault(post_id, []).append((criterion, sentence, int(status)))
 
 
-def _own_splits(
-    table: Table, config: CorpusConfig, raw: _Raw, problems: Problems
-) -> dict[str, SplitName]:
+def _own_splits(table: Table, config: CorpusConfig, raw: _Raw, problems: Problems) -> dict[str, SplitName]:
     splits: dict[str, SplitName] = {}
     for place, cells in places(table):
         post_id, name = cells[config.columns.post_id], cells["split"]
@@ -180,9 +178,7 @@ def _own_splits(
 
 
 def _criteria(config: CorpusConfig, raw: _Raw, problems: Problems) -> tuple[str, ...]:
-    positive = {
-        criterion for rows in raw.rows.values() for criterion, _, status in rows if status == 1
-    }
+    positive = {criterion for rows in raw.rows.values() for criterion, _, status in rows if status == 1}
     if config.criteria is None:
         found = {criterion for rows in raw.rows.values() for criterion, _, _ in rows}
         if not found:
@@ -205,9 +201,7 @@ def _post(post_id: str, raw: _Raw, config: CorpusConfig, criteria: tuple[str, ..
     evidence = []
     for criterion, sentence, status in rows:
         place = aligner.align(sentence, criterion)
-        evidence.append(
-            Evidence(criterion, status, place.start, place.end, place.found, place.similarity)
-        )
+        evidence.append(Evidence(criterion, status, place.start, place.end, place.found, place.similarity))
     met = {item.criterion for item in evidence if item.status == 1}
     return Post(
         post_id=post_id,
@@ -221,8 +215,6 @@ def _post(post_id: str, raw: _Raw, config: CorpusConfig, criteria: tuple[str, ..
 def _split(
     posts: Mapping[str, Post], criteria: tuple[str, ...], config: CorpusConfig
 ) -> dict[str, SplitName]:
-    labels = np.array(
-        [[c in post.criteria for c in criteria] for post in posts.values()], dtype=bool
-    )
+    labels = np.array([[c in post.criteria for c in criteria] for post in posts.values()], dtype=bool)
     names = stratified_split([post.text for post in posts.values()], labels, config.split)
     return dict(zip(posts, names, strict=True))

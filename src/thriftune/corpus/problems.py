@@ -31,6 +31,5 @@ class Problems:
                 lines.append(f"      ... and {len(places) - SHOWN_PER_KIND} more")
         raise DataError(
             "the corpus cannot be used as it is:\n" + "\n".join(lines),
-            remedy="correct the rows named above and run the same command again; "
-            "nothing was written.",
+            remedy="correct the rows named above and run the same command again; nothing was written.",
         )

@@ -268,9 +268,7 @@ def _evidence(rng: random.Random, criterion: str) -> _Line:
 
 def _negative(rng: random.Random, criterion: str) -> _Line:
     clause = rng.choice(_CLAUSES[criterion])[2]
-    return _Line(
-        _finish(rng, f"{rng.choice(_LEAD)}i {clause} {rng.choice(_SINCE[:5])}"), criterion, 0
-    )
+    return _Line(_finish(rng, f"{rng.choice(_LEAD)}i {clause} {rng.choice(_SINCE[:5])}"), criterion, 0)
 
 
 def _distractor(rng: random.Random, criterion: str) -> _Line:

@@ -24,9 +24,7 @@ def normalised(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
-def stratified_split(
-    texts: Sequence[str], labels: np.ndarray, config: SplitConfig
-) -> list[SplitName]:
+def stratified_split(texts: Sequence[str], labels: np.ndarray, config: SplitConfig) -> list[SplitName]:
     """The split of every post; labels is bool [posts, criteria].
 
     Raises DataError for fewer than LEAST_POSTS different posts.
@@ -62,14 +60,10 @@ def check_splits(
     """Add to `problems`: a post without a split, an empty split, a text in two splits."""
     for post_id in texts:
         if post_id not in splits:
-            problems.add(
-                "a post has no split; expected train, validation or test", f"{source}: {post_id!r}"
-            )
+            problems.add("a post has no split; expected train, validation or test", f"{source}: {post_id!r}")
     for name in SPLITS:
         if name not in splits.values():
-            problems.add(
-                "a split is missing; expected at least one post in each", f"{source}: {name}"
-            )
+            problems.add("a split is missing; expected at least one post in each", f"{source}: {name}")
     seen: dict[str, str] = {}
     for post_id, text in texts.items():
         other = seen.setdefault(normalised(text), post_id)

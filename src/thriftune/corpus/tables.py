@@ -33,9 +33,7 @@ def read_table(path: Path, columns: Sequence[str], key: str) -> Table:
     column; `key` is the parameter that names the file.
     """
     if not path.is_file():
-        raise DataError(
-            "there is no such file", where=str(path), remedy=f"set {key} to the table's path."
-        )
+        raise DataError("there is no such file", where=str(path), remedy=f"set {key} to the table's path.")
     if path.suffix.lower() not in FORMATS:
         raise DataError(
             f"expected one of {', '.join(FORMATS)}, found {path.suffix or 'no suffix'}",
@@ -53,9 +51,7 @@ def read_table(path: Path, columns: Sequence[str], key: str) -> Table:
             remedy="name the columns of your table by corpus.columns.*.",
         )
     if not rows:
-        raise DataError(
-            "the table has no rows", where=str(path), remedy="fill it, or name another."
-        )
+        raise DataError("the table has no rows", where=str(path), remedy="fill it, or name another.")
     picked = tuple((number, {name: cells[name] for name in columns}) for number, cells in rows)
     return Table(str(path), picked)
 

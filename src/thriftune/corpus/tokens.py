@@ -87,9 +87,7 @@ class TokenisedStore:
         temporary.mkdir(parents=True)
         count = 0
         path = temporary / "rows.arrow"
-        with ArrowWriter(
-            path=str(path), features=FEATURES, writer_batch_size=BATCH_POSTS
-        ) as writer:
+        with ArrowWriter(path=str(path), features=FEATURES, writer_batch_size=BATCH_POSTS) as writer:
             for row in rows:
                 writer.write(row)
                 count += 1
@@ -118,13 +116,9 @@ def tokenise(
         )
     cut = _window_cutter(tokenizer, max_length, overlap)
     for post in posts:
-        encoded = tokenizer(
-            post.text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
-        )
+        encoded = tokenizer(post.text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         sentence_of = _sentence_of_tokens(encoded["offset_mapping"], post.sentences)
-        yield {"post_id": post.post_id, **cut(encoded["input_ids"], sentence_of)} | _targets(
-            post, criteria
-        )
+        yield {"post_id": post.post_id, **cut(encoded["input_ids"], sentence_of)} | _targets(post, criteria)
 
 
 def _window_cutter(
@@ -230,9 +224,7 @@ def marked_sentences(span: tuple[int, int], sentences: Sequence[tuple[int, int]]
     """The candidates that an annotated range marks: those it covers by more than half, else the
     one it overlaps most (the first of equals), else none."""
     overlaps = [max(0, min(span[1], end) - max(span[0], start)) for start, end in sentences]
-    covered = [
-        index for index, (start, end) in enumerate(sentences) if overlaps[index] * 2 > end - start
-    ]
+    covered = [index for index, (start, end) in enumerate(sentences) if overlaps[index] * 2 > end - start]
     if covered or not any(overlaps):
         return covered
     return [overlaps.index(max(overlaps))]

@@ -51,9 +51,7 @@ class CheckpointDataset(AbstractDataset[Any, Any]):
             from thriftune.config import StorageConfig
             from thriftune.search.identity import study_folder, study_id
 
-            policy = StorageConfig.model_validate(
-                {"root": str(self._filepath), **dict(self._policy)}
-            )
+            policy = StorageConfig.model_validate({"root": str(self._filepath), **dict(self._policy)})
             folder = study_folder(self._filepath, self._study)
             self._store = CheckpointStore(folder, study_id(self._study), policy)
         return self._store

@@ -10,9 +10,7 @@ from thriftune.evaluation.predictions import Decisions, Matrix, Predictions
 Interval = tuple[float, float]
 
 
-def intervals(
-    predictions: Predictions, decisions: Decisions, samples: int, seed: int
-) -> dict[str, Interval]:
+def intervals(predictions: Predictions, decisions: Decisions, samples: int, seed: int) -> dict[str, Interval]:
     """95 % intervals by dotted metric name, from `samples` resamples of the posts; {} for 0.
 
     Counts are additive over posts, so a resample is a weighting of per-post counts.

@@ -22,8 +22,7 @@ def line_chart(series: Mapping[str, Sequence[tuple[float, float]]], x_label: str
         path = " ".join(f"{_x((x - low) / span):.1f},{_y(y):.1f}" for x, y in line)
         body.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
         body.append(
-            f'<text x="{WIDTH - MARGIN + 4}" y="{MARGIN + 14 * number}" fill="{colour}">'
-            f"{escape(name)}</text>"
+            f'<text x="{WIDTH - MARGIN + 4}" y="{MARGIN + 14 * number}" fill="{colour}">{escape(name)}</text>'
         )
     return _svg(body)
 

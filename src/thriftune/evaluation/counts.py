@@ -32,16 +32,12 @@ class Counts:
 
     def micro(self) -> Counts:
         """All criteria as one; [1] each."""
-        return Counts(
-            *(np.array([part.sum()]) for part in (self.hits, self.false_alarms, self.misses))
-        )
+        return Counts(*(np.array([part.sum()]) for part in (self.hits, self.false_alarms, self.misses)))
 
 
 def count(truth: Matrix, predicted: Matrix) -> Counts:
     """Counts per column of two bool arrays [items, criteria]."""
-    return Counts(
-        (truth & predicted).sum(0), (~truth & predicted).sum(0), (truth & ~predicted).sum(0)
-    )
+    return Counts((truth & predicted).sum(0), (~truth & predicted).sum(0), (truth & ~predicted).sum(0))
 
 
 def _ratio(upper: Matrix, lower: Matrix) -> Matrix:

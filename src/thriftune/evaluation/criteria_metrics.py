@@ -24,7 +24,7 @@ def criteria_metrics(
     """
     counts = count(truth, predicted)
     micro = counts.micro()
-    per_criterion = {
+    per_criterion: dict[str, dict[str, Any]] = {
         name: {
             "precision": float(counts.precision[i]),
             "recall": float(counts.recall[i]),

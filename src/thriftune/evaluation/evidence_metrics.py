@@ -81,10 +81,8 @@ def count_spans(predictions: Predictions, predicted: Matrix) -> dict[str, tuple[
     for post in range(len(predictions.post_ids)):
         inside = np.flatnonzero(predictions.sentence_post == post)
         for criterion in range(len(predictions.criteria)):
-            guess = _joined([tuple(spans[i]) for i in inside if predicted[i, criterion]])
-            true = _joined(
-                [(s, e) for c, s, e in predictions.evidence_true[post] if c == criterion]
-            )
+            guess = _joined([tuple(spans[i].tolist()) for i in inside if predicted[i, criterion]])
+            true = _joined([(s, e) for c, s, e in predictions.evidence_true[post] if c == criterion])
             if not guess and not true:
                 continue
             _tally(totals["exact"], set(guess), set(true))
@@ -104,9 +102,7 @@ def _units(spans: Sequence[tuple[int, int]]) -> set[int]:
     return {index for start, end in spans for index in range(start, end)}
 
 
-def _inside(
-    words: Sequence[tuple[int, int]], spans: Sequence[tuple[int, int]]
-) -> set[tuple[int, int]]:
+def _inside(words: Sequence[tuple[int, int]], spans: Sequence[tuple[int, int]]) -> set[tuple[int, int]]:
     return {(s, e) for s, e in words if any(start <= s and e <= end for start, end in spans)}
 
 

@@ -79,9 +79,7 @@ def baselines(predictions: Predictions) -> dict[str, float]:
     return {
         "criteria_f1_macro_all_positive": float(count(truth, np.ones_like(truth)).f1.mean()),
         "criteria_f1_macro_majority": float(count(truth, majority).f1.mean()),
-        "sentence_f1_micro_all_of_post": float(
-            count(predictions.sentence_true, marked).micro().f1[0]
-        ),
+        "sentence_f1_micro_all_of_post": float(count(predictions.sentence_true, marked).micro().f1[0]),
     }
 
 

@@ -96,23 +96,19 @@ def _assemble(
         criteria_true=np.array([row["criteria"] for row in rows], dtype=bool).reshape(-1, width),
         criteria_prob=np.stack([posts[i] for i in order]) if posts else None,
         sentence_post=np.array([i for i in order for _ in rows[i]["sentences"]], dtype=int),
-        sentence_spans=np.array(
-            [span for row in rows for span in row["sentences"]], dtype=int
-        ).reshape(-1, 2),
+        sentence_spans=np.array([span for row in rows for span in row["sentences"]], dtype=int).reshape(
+            -1, 2
+        ),
         sentence_true=np.array(
             [marks for row in rows for marks in row["sentence_targets"]], dtype=bool
         ).reshape(-1, width),
         sentence_prob=np.concatenate([sentences[i] for i in order]) if sentences else None,
-        evidence_true=tuple(
-            tuple((c, start, end) for c, start, end in row["evidence"]) for row in rows
-        ),
+        evidence_true=tuple(tuple((c, start, end) for c, start, end in row["evidence"]) for row in rows),
         words=tuple(tuple((start, end) for start, end in row["words"]) for row in rows),
     )
 
 
-def decide(
-    predictions: Predictions, criteria_thresholds: Matrix, evidence_thresholds: Matrix
-) -> Decisions:
+def decide(predictions: Predictions, criteria_thresholds: Matrix, evidence_thresholds: Matrix) -> Decisions:
     """Apply thresholds ([criteria] float32, met from the threshold on). Evidence for a criterion is
     predicted only where the criteria agent, if there is one, predicts the criterion."""
     criteria = sentences = None

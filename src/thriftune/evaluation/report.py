@@ -53,9 +53,7 @@ def _criteria_of(predictions: Predictions, decisions: Decisions, post: int) -> d
     }
 
 
-def _evidence_of(
-    predictions: Predictions, decisions: Decisions, inside: Matrix
-) -> list[dict[str, Any]]:
+def _evidence_of(predictions: Predictions, decisions: Decisions, inside: Matrix) -> list[dict[str, Any]]:
     if decisions.sentences is None or predictions.sentence_prob is None:
         return []
     return [

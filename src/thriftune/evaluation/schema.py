@@ -27,6 +27,4 @@ def check(value: Any, name: str, where: str) -> None:
     error = jsonschema.exceptions.best_match(validator.iter_errors(value))
     if error is not None:
         inside = "/".join(str(part) for part in error.absolute_path) or "the top level"
-        raise DamageError(
-            f"does not follow the {name} schema at {inside}: {error.message}", where=where
-        )
+        raise DamageError(f"does not follow the {name} schema at {inside}: {error.message}", where=where)

@@ -53,9 +53,7 @@ def resolve_encoder(name: str, catalogue: Mapping[str, EncoderSource]) -> Encode
     )
 
 
-def build_encoder(
-    source: EncoderSource, train_texts: Callable[[], Iterable[str]], cache: Path
-) -> Encoder:
+def build_encoder(source: EncoderSource, train_texts: Callable[[], Iterable[str]], cache: Path) -> Encoder:
     """The encoder of a source.
 
     A tokenizer that has to be trained is trained on train_texts() alone and kept under `cache`.
@@ -79,9 +77,7 @@ def check_window(encoder: Encoder, max_length: int) -> None:
         )
 
 
-def _from_config(
-    source: EncoderFromConfig, train_texts: Callable[[], Iterable[str]], cache: Path
-) -> Encoder:
+def _from_config(source: EncoderFromConfig, train_texts: Callable[[], Iterable[str]], cache: Path) -> Encoder:
     from transformers import BertConfig, BertModel
 
     texts = list(train_texts())

@@ -60,7 +60,5 @@ def joint_loss(
             outputs.sentence_logits, batch.sentence_targets, config.evidence_agent, evidence_weights
         )
         counted = batch.sentence_weights.sum().clamp(min=1.0)
-        total = total + config.evidence_agent.weight * (
-            (losses * batch.sentence_weights).sum() / counted
-        )
+        total = total + config.evidence_agent.weight * ((losses * batch.sentence_weights).sum() / counted)
     return total

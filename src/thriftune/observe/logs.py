@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from thriftune.observe.sanitiser import Sanitiser
 
-_CONTEXT: ContextVar[dict[str, Any]] = ContextVar("thriftune_log_context", default={})
-_OURS = "_thriftune"
+_CONTEXT: ContextVar[Mapping[str, Any]] = ContextVar("thriftune_log_context", default=MappingProxyType({}))
 QUIET = ("kedro", "kedro_mlflow", "mlflow", "alembic", "optuna", "datasets", "httpx", "filelock")
 
 
@@ -78,15 +78,13 @@ def setup(log_root: Path, sanitiser: Sanitiser) -> Path:
     path = log_root / f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}.jsonl"
     root = logging.getLogger()
     for handler in list(root.handlers):
-        if getattr(handler, _OURS, False) or isinstance(handler, logging.StreamHandler):
-            root.removeHandler(handler)
+        root.removeHandler(handler)
     for handler, formatter in (
         (logging.StreamHandler(sys.stderr), HumanLines(sanitiser)),
         (logging.FileHandler(path, encoding="utf-8", delay=True), JsonLines(sanitiser)),
     ):
         handler.setFormatter(formatter)
         handler.handleError = lambda record: None  # type: ignore[method-assign]
-        setattr(handler, _OURS, True)
         root.addHandler(handler)
     root.setLevel(logging.INFO)
     for name in QUIET:
@@ -94,4 +92,6 @@ def setup(log_root: Path, sanitiser: Sanitiser) -> Path:
         logger.handlers.clear()
         logger.setLevel(logging.WARNING)
         logger.propagate = True
+    # Node functions name types that are imported for the type checker only, to keep start-up light.
+    logging.getLogger("kedro.validation").setLevel(logging.ERROR)
     return path

@@ -16,9 +16,7 @@ _PATTERNS = (
     re.compile(r"\bsk-[A-Za-z0-9_-]{16,}"),  # API keys of common providers
     re.compile(r"\b(?:ghp|gho|ghs|ghu|github_pat|glpat|xox[abprs])[_-][A-Za-z0-9_-]{10,}"),
     re.compile(r"\bAKIA[0-9A-Z]{16}\b"),
-    re.compile(
-        r"(?i)\b((?:api[_-]?key|secret|token|passwd|password)[\"']?\s*[=:]\s*[\"']?)[^\s\"',;&]{4,}"
-    ),
+    re.compile(r"(?i)\b((?:api[_-]?key|secret|token|passwd|password)[\"']?\s*[=:]\s*[\"']?)[^\s\"',;&]{4,}"),
     re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s/@]+(?=@)"),  # password in a URL
     re.compile(r"\b[\w.+-]+@[\w-]+\.[\w.-]*\w"),  # e-mail address
 )

@@ -121,9 +121,7 @@ def _evaluate(
             remedy="look for quarantined checkpoints, or run the study under another name.",
         )
     corpus = corpora.open(record["data"]["fingerprint"])
-    configure_determinism(
-        int(record["identity"]["threads"]), resolve_device(parameters.training.device)
-    )
+    configure_determinism(int(record["identity"]["threads"]), resolve_device(parameters.training.device))
     check_disjoint(_ids(corpus, "test"), _ids(corpus, "validation"))
     results = [_predict(parameters, study, store, entry, corpus, flag) for entry in ties]
     predictions, decisions, thresholds = results[0]
@@ -227,9 +225,9 @@ def _write_page(
     evaluation: Mapping[str, Any],
 ) -> None:
     rows = [dict(trial_row(trial)) for trial in optuna_study.trials()]
-    shown = sorted(
-        (row for row in rows if row["value"] is not None), key=lambda row: -row["value"]
-    )[:CURVES_SHOWN]
+    shown = sorted((row for row in rows if row["value"] is not None), key=lambda row: -row["value"])[
+        :CURVES_SHOWN
+    ]
     metric = f"validation/{evaluation['optimization_metric']}"
     page = render_page(
         evaluation=evaluation,
@@ -246,9 +244,7 @@ def _write_page(
 
 def _curve(study: StudyHandle, trial: int, metric: str) -> list[tuple[int, float]]:
     for path in study.folder.glob(f"trials/trial_{trial:04d}_*/metrics.jsonl"):
-        return [
-            (r.step, r.value) for r in read_rows(path) if r.key == metric and r.value is not None
-        ]
+        return [(r.step, r.value) for r in read_rows(path) if r.key == metric and r.value is not None]
     return []
 
 
@@ -256,4 +252,4 @@ def _keep_all_bytes(store: CheckpointStore, rows: list[dict[str, Any]]) -> int:
     """What keeping every epoch's checkpoint with its optimizer state would take."""
     best = store.best()
     model = best.held.model_bytes if best is not None else 0
-    return sum(row["epochs"] for row in rows) * model * 3
+    return sum(int(row["epochs"]) for row in rows) * model * 3

@@ -101,9 +101,7 @@ class OptunaStudy:
         fixed = self.fixed(number)
         system_attrs: dict[str, Any] = {}
         if fixed is None:
-            copy = optuna.create_study(
-                direction="maximize", sampler=_sampler(self._parameters, number)
-            )
+            copy = optuna.create_study(direction="maximize", sampler=_sampler(self._parameters, number))
             copy.add_trials(history)
             asked = copy.ask(space)
             fixed, params = asked.params, asked.params

@@ -70,9 +70,7 @@ def show_study(root: Path, settings: Parameters, name: str) -> list[dict[str, An
     return [{key: value for key, value in row.items() if key != "overrides"} for row in rows]
 
 
-def delete_study(
-    root: Path, settings: Parameters, name: str, *, really: bool, tracking: bool
-) -> str:
+def delete_study(root: Path, settings: Parameters, name: str, *, really: bool, tracking: bool) -> str:
     """Delete checkpoints and folder, then the Optuna study; a dry run unless `really`."""
     from thriftune.search.optuna_study import delete_optuna_study
     from thriftune.search.ownership import StudyLock
@@ -96,9 +94,7 @@ def storage_rows(root: Path, settings: Parameters) -> list[dict[str, Any]]:
     """Who holds which bytes, against the budget."""
     rows = []
     for handle in _handles(root, settings):
-        checkpoints = sum(
-            files.directory_bytes(path) for path in handle.folder.glob("trials/*/checkpoints")
-        )
+        checkpoints = sum(files.directory_bytes(path) for path in handle.folder.glob("trials/*/checkpoints"))
         total = files.directory_bytes(handle.folder)
         record = handle.record() or {}
         budget = int(record["config"]["storage"]["max_total_size"])
@@ -149,9 +145,7 @@ def flush_all(root: Path, settings: Parameters) -> int:
                 continue
             number = int(journal.parent.name.split("_")[1])
             config = yaml.safe_load((journal.parent / CONFIG).read_text(encoding="utf-8"))
-            delivery = study_delivery(
-                handle, record, journal, number, flat_config(parse_parameters(config))
-            )
+            delivery = study_delivery(handle, record, journal, number, flat_config(parse_parameters(config)))
             run = delivery.open_run(sink)
             sink.log_rows(run, rows)
             delivery.on_done(sink)
@@ -167,9 +161,7 @@ def doctor_rows(root: Path, settings: Parameters) -> dict[str, Any]:
     import torch
 
     disk = disk_of(root / settings.storage.root)
-    stores = {
-        name: (root / settings.tracking.root / name).exists() for name in ("mlflow.db", "optuna.db")
-    }
+    stores = {name: (root / settings.tracking.root / name).exists() for name in ("mlflow.db", "optuna.db")}
     low = disk.is_low(settings.storage.free_disk_watermark)
     return {
         **versions(),

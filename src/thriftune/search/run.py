@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,9 +65,7 @@ def run_search(
         stack.enter_context(StudyLock(study.folder))
         flag = stack.enter_context(stop_on_signal())
         stack.enter_context(log_context(study=study.id))
-        identity = study_identity(
-            parameters, corpus.fingerprint, encoder.fingerprint, device.type, threads
-        )
+        identity = study_identity(parameters, corpus.fingerprint, encoder.fingerprint, device.type, threads)
         data = {
             "fingerprint": corpus.fingerprint,
             "revision": dict(corpus.revision),
@@ -159,7 +157,9 @@ class _Run:
         finally:
             journal.close()
 
-    def _guarded(self, handle: TrialHandle, journal: Journal, folder: Path) -> Iterator[Checkpoint]:
+    def _guarded(
+        self, handle: TrialHandle, journal: Journal, folder: Path
+    ) -> Generator[Checkpoint, None, Outcome | _Failure]:
         setting = Setting(
             self.study.id,
             self.study.name,
@@ -246,11 +246,7 @@ class _Run:
             return True
         best = self.optuna.best()
         patience = study.stop_after_no_gain
-        if (
-            patience is not None
-            and best is not None
-            and len(finished) - 1 - best.number >= patience
-        ):
+        if patience is not None and best is not None and len(finished) - 1 - best.number >= patience:
             self.record["ended"] = f"no gain in {patience} trials"
             write_record(self.study.folder, self.record)
             log.info("the search ends: %s", self.record["ended"])
@@ -258,17 +254,14 @@ class _Run:
         return False
 
     def _delivery(self, handle: TrialHandle, journal: Path) -> Delivery:
-        return study_delivery(
-            self.study, self.record, journal, handle.number, flat_config(handle.parameters)
-        )
+        return study_delivery(self.study, self.record, journal, handle.number, flat_config(handle.parameters))
 
     def _close_sender(self) -> None:
         stopped = self.flag.signal_name is not None
         left = self._sender.close(DRAIN_AFTER_SIGNAL_SECONDS if stopped else DRAIN_SECONDS)
         if left:
             log.warning(
-                "%d metric rows wait in the journals; the next run or "
-                "`thriftune tracking flush` sends them",
+                "%d metric rows wait in the journals; the next run or `thriftune tracking flush` sends them",
                 left,
             )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,7 +88,7 @@ def run_trial(
     folder: Path,
     on_resume: Callable[[int | None], None],
     on_saved: Callable[[Checkpoint], None],
-) -> Iterator[Checkpoint]:
+) -> Generator[Checkpoint, None, Outcome]:
     """Train a trial to its end; the generator's return value is its Outcome.
 
     Yields each checkpoint and goes on once it is committed. After an interruption the newest valid
@@ -140,9 +140,7 @@ def _report(handle: TrialHandle, epoch: int, value: float | None) -> str | None:
 
 
 def _best_saved(journal: Journal, metric: str, interval: int) -> float | None:
-    values = [
-        journal.value(metric, epoch) for epoch in journal.steps(metric) if epoch % interval == 0
-    ]
+    values = [journal.value(metric, epoch) for epoch in journal.steps(metric) if epoch % interval == 0]
     return max((value for value in values if value is not None), default=None)
 
 

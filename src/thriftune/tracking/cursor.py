@@ -30,9 +30,7 @@ def read_cursor(journal: Path, uri: str) -> int:
 
 def write_cursor(journal: Path, cursor: Cursor) -> None:
     """Note how far this store has the journal."""
-    files.write_json(
-        journal.with_name(CURSOR), {"uri": cursor.uri, "sent_bytes": cursor.sent_bytes}
-    )
+    files.write_json(journal.with_name(CURSOR), {"uri": cursor.uri, "sent_bytes": cursor.sent_bytes})
 
 
 def unsent(journal: Path, start: int) -> tuple[list[MetricRow], int]:

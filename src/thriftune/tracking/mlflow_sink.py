@@ -68,9 +68,7 @@ class MlflowSink:
         tags = {STUDY_TAG: study_id, TRIAL_TAG: str(number), TRIAL_ID_TAG: trial_id}
         return self._run(tags, f"trial {number}", {"mlflow.parentRunId": parent})
 
-    def _run(
-        self, identity: Mapping[str, str], name: str, more: Mapping[str, str] | None = None
-    ) -> str:
+    def _run(self, identity: Mapping[str, str], name: str, more: Mapping[str, str] | None = None) -> str:
         query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in identity.items())
         found = self._client.search_runs([self._experiment], query, max_results=1)
         if found:
@@ -85,9 +83,7 @@ class MlflowSink:
         """Send rows; a row that is there already changes nothing. Undefined values stay in the
         journal, MLflow knows none."""
         metrics = [
-            Metric(_key(row.key), row.value, row.timestamp, row.step)
-            for row in rows
-            if row.value is not None
+            Metric(_key(row.key), row.value, row.timestamp, row.step) for row in rows if row.value is not None
         ]
         for start in range(0, len(metrics), ROWS_PER_BATCH):
             self._client.log_batch(run_id, metrics=metrics[start : start + ROWS_PER_BATCH])

@@ -11,9 +11,7 @@ from thriftune.tracking.mlflow_sink import MlflowSink
 
 def connect(tracking: TrackingConfig, root: Path) -> MlflowSink:
     """A sink for the configured store."""
-    return MlflowSink(
-        mlflow_uri(tracking, root), tracking.experiment, artifact_root(tracking, root)
-    )
+    return MlflowSink(mlflow_uri(tracking, root), tracking.experiment, artifact_root(tracking, root))
 
 
 class ParentRun:

@@ -11,9 +11,7 @@ BUCKET_BATCHES = 16
 keep the order random."""
 
 
-def epoch_batches(
-    lengths: Sequence[int], batch_size: int, seed: int, epoch: int
-) -> list[list[int]]:
+def epoch_batches(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) -> list[list[int]]:
     """Indices of the posts of every batch of one epoch; each post stands in exactly one batch.
 
     lengths: tokens per post. The order depends on (seed, epoch) only, so a resumed epoch sees what

@@ -114,9 +114,7 @@ def train(trainer: Trainer, resume: Resume | None = None) -> Iterator[Checkpoint
     """
     agent, config = trainer.agent, trainer.training
     optimizer = build_optimizer(agent, config)
-    total_steps = config.epochs * steps_per_epoch(
-        len(trainer.rows), config.batch_size, config.accumulation
-    )
+    total_steps = config.epochs * steps_per_epoch(len(trainer.rows), config.batch_size, config.accumulation)
     schedule = build_schedule(optimizer, total_steps, config)
     progress = Progress()
     if resume is not None:
@@ -126,9 +124,7 @@ def train(trainer: Trainer, resume: Resume | None = None) -> Iterator[Checkpoint
         started_at = time.monotonic()
         _train_epoch(trainer, optimizer, schedule, progress, total_steps)
         metrics = trainer.validate(agent)
-        trainer.log.log(
-            {f"validation/{key}": value for key, value in metrics.items()}, progress.epoch
-        )
+        trainer.log.log({f"validation/{key}": value for key, value in metrics.items()}, progress.epoch)
         trainer.log.log({"system/epoch_seconds": time.monotonic() - started_at}, progress.epoch)
         if progress.epoch % trainer.save_every_epochs == 0:
             progress.note_value(metrics.get(trainer.metric))
@@ -158,7 +154,7 @@ def _train_epoch(
                 where=f"trial {trainer.identity.trial}, epoch {progress.epoch}",
                 remedy="lower training.learning_rate, or set training.clip_norm.",
             )
-        rate = schedule.get_last_lr()[0]
+        rate = float(schedule.get_last_lr()[0])
         optimizer.step()
         schedule.step()
         optimizer.zero_grad(set_to_none=True)
@@ -179,7 +175,7 @@ def _accumulate(trainer: Trainer, micro_batches: list[list[int]]) -> float:
         outputs = trainer.agent(batch)
         loss = joint_loss(outputs, batch, trainer.model, *trainer.positive_weights)
         share = len(indices) / posts
-        (loss * share).backward()
+        torch.autograd.backward(loss * share)
         total += float(loss.detach()) * share
     return total
 
@@ -187,9 +183,9 @@ def _accumulate(trainer: Trainer, micro_batches: list[list[int]]) -> float:
 def _batch(trainer: Trainer, indices: list[int]) -> Batch:
     device = next(trainer.agent.parameters()).device
     rows = [trainer.rows[index] for index in indices]
-    return collate(
-        rows, len(trainer.agent.criteria), trainer.pad_token_id, trainer.training.max_windows
-    ).to(device)
+    return collate(rows, len(trainer.agent.criteria), trainer.pad_token_id, trainer.training.max_windows).to(
+        device
+    )
 
 
 def _gradient_norm(agent: nn.Module, clip_norm: float | None) -> float:

@@ -49,9 +49,7 @@ def rate_factor(step: int, total_steps: int, config: TrainingConfig) -> float:
     return max(0.0, 1.0 - progress)
 
 
-def build_schedule(
-    optimizer: torch.optim.Optimizer, total_steps: int, config: TrainingConfig
-) -> LambdaLR:
+def build_schedule(optimizer: torch.optim.Optimizer, total_steps: int, config: TrainingConfig) -> LambdaLR:
     """The schedule over all optimizer steps of the trial."""
     return LambdaLR(optimizer, lambda step: rate_factor(step, total_steps, config))
 
@@ -60,15 +58,14 @@ def flatten_optimizer(
     optimizer: torch.optim.Optimizer, agent: nn.Module
 ) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]]:
     """Optimizer state as CPU copies named `<parameter>/<slot>`, and the groups' scalars."""
-    names = {parameter: name for name, parameter in agent.named_parameters()}
+    names: dict[torch.Tensor, str] = {value: name for name, value in agent.named_parameters()}
     tensors = {
         f"{names[parameter]}/{slot}": torch.as_tensor(value).detach().to("cpu", copy=True)
         for parameter, slots in optimizer.state.items()
         for slot, value in slots.items()
     }
     scalars = [
-        {key: value for key, value in group.items() if key != "params"}
-        for group in optimizer.param_groups
+        {key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups
     ]
     return tensors, scalars
 
@@ -90,8 +87,7 @@ def restore_optimizer(
         optimizer.state[target][slot] = moved.clone()
     if len(scalars) != len(optimizer.param_groups):
         raise DamageError(
-            f"the optimizer state has {len(scalars)} groups, "
-            f"the model {len(optimizer.param_groups)}"
+            f"the optimizer state has {len(scalars)} groups, the model {len(optimizer.param_groups)}"
         )
     for group, stored in zip(optimizer.param_groups, scalars, strict=True):
         group.update({key: _tupled(value) for key, value in stored.items()})

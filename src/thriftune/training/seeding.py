@@ -85,7 +85,7 @@ def restore_generators(state: Mapping[str, Any]) -> None:
 
 
 def _cuda_states() -> list[torch.Tensor]:
-    return torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    return torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
 
 
 def _encode(state: torch.Tensor) -> str:

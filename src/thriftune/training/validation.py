@@ -33,9 +33,7 @@ def validate(
     on_batch: Callable[[], None],
 ) -> Validation:
     """Validate and leave the tuned thresholds in the agent's buffers."""
-    predictions = predict(
-        agent, rows, pad_token_id=pad_token_id, batch_size=batch_size, on_batch=on_batch
-    )
+    predictions = predict(agent, rows, pad_token_id=pad_token_id, batch_size=batch_size, on_batch=on_batch)
     criteria, evidence = tune_all(predictions)
     agent.set_thresholds(torch.from_numpy(criteria), torch.from_numpy(evidence))
     decisions = decide(predictions, criteria, evidence)

@@ -1,0 +1,134 @@
+"""The retention plan, searched by hypothesis."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from thriftune.checkpoints.retention import Held, Plan, Policy, Pressure, plan, ranked
+
+pytestmark = pytest.mark.unit
+
+held = st.builds(
+    Held,
+    trial=st.integers(0, 5),
+    epoch=st.integers(1, 6),
+    value=st.one_of(st.none(), st.sampled_from([0.1, 0.2, 0.3])),
+    resumable=st.booleans(),
+    model_bytes=st.integers(1, 100),
+    total_bytes=st.integers(100, 300),
+)
+histories = st.lists(held, max_size=14, unique_by=lambda item: item.key)
+policies = st.builds(
+    Policy,
+    keep_last_n=st.integers(1, 3),
+    keep_best_k=st.integers(1, 3),
+    keep_best_k_max=st.integers(1, 3),
+)
+
+
+@st.composite
+def situations(draw: st.DrawFn) -> tuple[list[Held], Policy, Pressure]:
+    history = draw(histories)
+    keys = [item.key for item in history]
+    pressure = Pressure(
+        running_trial=draw(st.one_of(st.none(), st.integers(0, 5))),
+        resumed_from=draw(st.sampled_from(keys)) if keys and draw(st.booleans()) else None,
+        room_bytes=draw(st.one_of(st.none(), st.integers(0, 2000))),
+        disk_low=draw(st.booleans()),
+    )
+    return history, draw(policies), pressure
+
+
+def _protected(history: list[Held], pressure: Pressure) -> set[tuple[int, int]]:
+    best = ranked(history)[:1]
+    own = [h for h in history if h.trial == pressure.running_trial and h.resumable]
+    newest = sorted(own, key=lambda h: h.epoch)[-1:]
+    return {h.key for h in best + newest}
+
+
+@given(situations())
+@settings(max_examples=1000, deadline=None)
+def test_what_is_protected_is_never_deleted(case: tuple[list[Held], Policy, Pressure]) -> None:
+    """The study's best and the newest to resume from survive any pressure; each is in one list."""
+    history, policy, pressure = case
+    made = plan(history, policy, pressure)
+    assert not _protected(history, pressure) & made.delete.keys()
+    lists = [set(made.keep), set(made.strip), set(made.delete)]
+    assert sum(map(len, lists)) == len(set.union(*lists)) == len(history)
+    own = [h for h in history if h.trial == pressure.running_trial and h.resumable]
+    if own:
+        assert max(own, key=lambda h: h.epoch).key in made.keep
+
+
+@given(situations())
+@settings(max_examples=500, deadline=None)
+def test_the_plan_does_not_depend_on_order_and_is_idempotent(
+    case: tuple[list[Held], Policy, Pressure],
+) -> None:
+    """Shuffled input gives the same plan; executed, there is nothing left to do."""
+    history, policy, pressure = case
+    made = plan(history, policy, pressure)
+    assert made == plan(list(reversed(history)), policy, pressure) or _same(
+        made, plan(list(reversed(history)), policy, pressure)
+    )
+    again = plan(_executed(history, made), policy, pressure)
+    assert not again.delete
+    assert not again.strip
+
+
+@given(situations(), st.integers(0, 500))
+@settings(max_examples=500, deadline=None)
+def test_more_pressure_never_keeps_more(case: tuple[list[Held], Policy, Pressure], less: int) -> None:
+    """With less room the plan holds no more bytes, and it fits wherever what is protected fits."""
+    history, policy, pressure = case
+    room = pressure.room_bytes if pressure.room_bytes is not None else 1000
+    wide = Pressure(pressure.running_trial, pressure.resumed_from, room, pressure.disk_low)
+    tight = Pressure(pressure.running_trial, pressure.resumed_from, max(0, room - less), pressure.disk_low)
+    assert plan(history, policy, tight).bytes_after <= plan(history, policy, wide).bytes_after
+    only = plan(history, policy, Pressure(pressure.running_trial, pressure.resumed_from, 0, True))
+    assert plan(history, policy, wide).fits == (only.bytes_after <= room)
+
+
+def _executed(history: list[Held], made: Plan) -> list[Held]:
+    left = []
+    for item in history:
+        if item.key in made.keep:
+            left.append(item)
+        elif item.key in made.strip:
+            left.append(Held(item.trial, item.epoch, item.value, False, item.model_bytes, item.model_bytes))
+    return left
+
+
+def _same(one: Plan, other: Plan) -> bool:
+    return (set(one.keep), set(one.strip), set(one.delete)) == (
+        set(other.keep),
+        set(other.strip),
+        set(other.delete),
+    )
+
+
+def test_ties_rank_by_trial_then_epoch() -> None:
+    """Exactly equal values: the earliest trial, then the earliest epoch, is the best."""
+    tie = [Held(t, e, 0.5, False, 1, 1) for t, e in ((2, 1), (1, 3), (1, 2))]
+    assert [item.key for item in ranked(tie)] == [(1, 2), (1, 3), (2, 1)]
+    made = plan(tie, Policy(keep_best_k_max=2), Pressure())
+    assert set(made.keep) == {(1, 2), (1, 3)}
+    assert "best" in made.keep[1, 2]
+
+
+def test_the_best_that_is_not_needed_to_resume_is_stripped() -> None:
+    """An older best is reduced to its model; the newest stays whole."""
+    history = [Held(0, 1, 0.9, True, 10, 30), Held(0, 2, 0.1, True, 10, 30)]
+    made = plan(history, Policy(), Pressure(running_trial=0))
+    assert set(made.strip) == {(0, 1)}
+    assert set(made.keep) == {(0, 2)}
+    assert made.bytes_after == 40
+
+
+def test_the_origin_of_a_resume_stays_until_a_newer_is_committed() -> None:
+    """What the process resumed from is whole even where its value is poor."""
+    history = [Held(0, 1, 0.9, False, 10, 10), Held(0, 2, None, True, 10, 30)]
+    made = plan(history, Policy(), Pressure(running_trial=None, resumed_from=(0, 2)))
+    assert (0, 2) in made.keep

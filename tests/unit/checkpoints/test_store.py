@@ -1,0 +1,259 @@
+"""The store on real files: atomic, verified, under a budget."""
+
+from __future__ import annotations
+
+import os
+import resource
+from pathlib import Path
+
+import pytest
+import torch
+from tests.conftest import make_checkpoint
+
+from thriftune import files
+from thriftune.checkpoints import disk
+from thriftune.checkpoints.manifest import MANIFEST, MODEL, OPTIMIZER, STATE, read_manifest
+from thriftune.checkpoints.store import CheckpointStore, verify
+from thriftune.config import StorageConfig
+from thriftune.errors import DamageError, OutOfStorageError, StudyError, ThriftuneError
+
+pytestmark = pytest.mark.unit
+SIGNATURE = {"architecture": "Toy", "criteria": ["A"]}
+
+
+def store_at(folder: Path, **policy: object) -> CheckpointStore:
+    settings = {"free_disk_watermark": 0.0, "max_total_size": "50MB", **policy}
+    return CheckpointStore(folder, "study-00000000", StorageConfig.model_validate(settings))
+
+
+def test_a_saved_checkpoint_is_read_back_bit_for_bit(tmp_path: Path) -> None:
+    """Tensors, state and facts survive; the receipt is settled; no time stands in the tensors."""
+    store, checkpoint = store_at(tmp_path), make_checkpoint()
+    store.begin_trial(0)
+    with pytest.raises(ThriftuneError, match="no store saved it"):
+        checkpoint.receipt.check()
+    manifest = store.save(checkpoint)
+    checkpoint.receipt.check()
+    loaded = store.newest_valid(0, SIGNATURE)
+    assert loaded is not None
+    assert torch.equal(loaded.model["weight"], checkpoint.model["weight"])
+    assert torch.equal(loaded.optimizer["weight/exp_avg"], checkpoint.optimizer["weight/exp_avg"])
+    assert loaded.state == checkpoint.state
+    assert manifest.sha256 == files.sha256_file(loaded.entry.path / MODEL)
+    again = store_at(tmp_path / "other")
+    assert again.save(make_checkpoint()).files == manifest.files
+
+
+def test_only_newest_and_best_are_held_and_the_best_is_stripped(tmp_path: Path) -> None:
+    """With the default policy a running trial holds two checkpoints, a finished one its best."""
+    store = store_at(tmp_path)
+    store.begin_trial(0)
+    for epoch, value in ((1, 0.2), (2, 0.9), (3, 0.4), (4, 0.5)):
+        store.save(make_checkpoint(epoch, value))
+    assert [(e.manifest.epoch, e.manifest.resumable) for e in store.entries()] == [(2, False), (4, True)]
+    before = files.sha256_file(store.entries()[0].path / MODEL)
+    store.end_trial()
+    assert [e.manifest.epoch for e in store.entries()] == [2]
+    best = store.best()
+    assert best is not None
+    assert best.manifest.sha256 == before
+    assert sorted(p.name for p in best.path.iterdir()) == [MANIFEST, MODEL]
+
+
+def test_a_kill_at_every_operation_of_a_save_never_loses_the_promise(tmp_path: Path) -> None:
+    """SIGKILL before any durable operation of save, strip and delete: the newest valid checkpoint is
+    the old or the new one, whole, and a start mends the rest."""
+    outcomes = set()
+    for fatal in range(1, 40):
+        folder = tmp_path / str(fatal)
+        store = store_at(folder)
+        store.begin_trial(0)
+        for epoch, value in ((1, 0.9), (2, 0.1)):
+            store.save(make_checkpoint(epoch, value))
+        if (pid := os.fork()) == 0:
+            count = 0
+
+            def die(operation: str, path: Path, fatal: int = fatal) -> None:
+                nonlocal count
+                count += 1
+                if count == fatal:
+                    os.kill(os.getpid(), 9)
+
+            files.observer = die
+            store.save(make_checkpoint(3, 0.95))
+            os._exit(0)
+        _, status = os.waitpid(pid, 0)
+        after = store_at(folder)
+        after.start()
+        loaded = after.newest_valid(0, SIGNATURE)
+        assert loaded is not None
+        assert float(loaded.model["weight"][0]) == 1.0 + loaded.entry.manifest.epoch
+        best = after.best()
+        assert best is not None
+        assert best.manifest.value in (0.9, 0.95)
+        assert not list(folder.rglob(".tmp-*"))
+        outcomes.add(loaded.entry.manifest.epoch)
+        if os.WIFEXITED(status):
+            break
+    else:
+        pytest.fail("the save never ran to its end")
+    assert outcomes == {2, 3}
+
+
+@pytest.mark.parametrize("name", [MODEL, OPTIMIZER, STATE, MANIFEST])
+@pytest.mark.parametrize("damage", ["flip", "truncate", "empty", "missing", "link"])
+def test_a_damaged_checkpoint_is_quarantined_and_the_older_used(
+    tmp_path: Path, name: str, damage: str
+) -> None:
+    """Whatever happens to whichever file, the next older valid one is loaded; nothing is deleted."""
+    store = store_at(tmp_path, keep_last_n=2)
+    store.begin_trial(0)
+    for epoch in (1, 2):
+        store.save(make_checkpoint(epoch, 0.5 - epoch / 10))
+    path = store.entries()[-1].path / name
+    content = path.read_bytes()
+    if damage == "flip":
+        path.write_bytes(content[:9] + bytes([content[9] ^ 1]) + content[10:])
+    elif damage == "truncate":
+        path.write_bytes(content[:-3])
+    elif damage == "empty":
+        path.write_bytes(b"")
+    elif damage == "missing":
+        path.unlink()
+    else:
+        outside = tmp_path / "outside"
+        outside.write_bytes(content)
+        path.unlink()
+        path.symlink_to(outside)
+    fresh = store_at(tmp_path, keep_last_n=2)
+    fresh.start()
+    loaded = fresh.newest_valid(0, SIGNATURE)
+    assert loaded is not None
+    assert loaded.entry.manifest.epoch == 1
+    assert len(list(tmp_path.rglob("quarantine-*"))) == 1
+
+
+def test_a_checkpoint_of_another_model_is_refused_with_the_difference(tmp_path: Path) -> None:
+    """Whole but incompatible: never half-loaded, never quarantined."""
+    store = store_at(tmp_path)
+    store.begin_trial(0)
+    store.save(make_checkpoint())
+    with pytest.raises(StudyError, match="architecture: the checkpoint has 'Toy'"):
+        store.newest_valid(0, {"architecture": "Other"})
+    assert len(store.entries()) == 1
+
+
+def test_the_budget_is_kept_and_its_end_is_reported(tmp_path: Path) -> None:
+    """A checkpoint that has no room is refused before it is written, with figures and files."""
+    store = store_at(tmp_path, max_total_size=700_000)
+    store.begin_trial(0)
+    store.save(make_checkpoint(1, size=1000))
+    with pytest.raises(OutOfStorageError, match="the budget has no room") as caught:
+        store.save(make_checkpoint(2, size=200_000))
+    assert caught.value.exit_code == 3
+    assert "epoch_0001" in str(caught.value)
+    assert store.held_bytes() <= 700_000
+    assert store.newest_valid(0, SIGNATURE) is not None
+
+
+def test_room_is_made_from_what_is_unprotected(tmp_path: Path) -> None:
+    """A co-best goes where the next checkpoint would not fit beside it."""
+    size = 40_000
+    store = store_at(tmp_path, max_total_size=1_300_000, keep_best_k_max=3)
+    for trial in (0, 1, 2):
+        store.begin_trial(trial)
+        store.save(make_checkpoint(1, 0.5, trial, size=size))
+        store.end_trial()
+    assert len(store.co_best()) == 3
+    store.begin_trial(3)
+    store.save(make_checkpoint(1, 0.1, 3, size=size))
+    assert store.co_best()[0].manifest.trial == 0
+    assert store.held_bytes() <= 1_300_000
+
+
+def test_a_budget_below_the_least_is_refused_with_the_least(tmp_path: Path) -> None:
+    """The message names the bytes that would do."""
+    least = disk.least_budget_bytes(10**6, 3 * 10**6)
+    store_at(tmp_path, max_total_size=least).require_budget(10**6, 3 * 10**6)
+    with pytest.raises(OutOfStorageError, match=str(least)):
+        store_at(tmp_path, max_total_size=least - 1).require_budget(10**6, 3 * 10**6)
+
+
+def test_a_disk_that_fills_in_the_middle_leaves_no_debris(tmp_path: Path) -> None:
+    """A write that the system refuses ends as out of storage; the older checkpoint is intact."""
+    store = store_at(tmp_path)
+    store.begin_trial(0)
+    store.save(make_checkpoint(1))
+    if (pid := os.fork()) == 0:
+        import signal
+
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+        try:
+            store.save(make_checkpoint(2, size=100_000))
+        except OutOfStorageError as error:
+            os._exit(error.exit_code)
+        os._exit(0)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 3
+    assert not list(tmp_path.rglob(".tmp-*"))
+    loaded = store.newest_valid(0, SIGNATURE)
+    assert loaded is not None
+    assert loaded.entry.manifest.epoch == 1
+
+
+def test_the_watermark_leaves_only_what_is_protected(tmp_path: Path) -> None:
+    """Under the watermark of free disk the co-best goes."""
+    store = store_at(tmp_path, free_disk_watermark=0.9999)
+    for trial in (0, 1):
+        store.begin_trial(trial)
+        store.save(make_checkpoint(1, 0.5, trial))
+        store.end_trial()
+    assert [entry.manifest.trial for entry in store.entries()] == [0]
+
+
+def test_an_epoch_made_again_replaces_the_older(tmp_path: Path) -> None:
+    """The same epoch saved twice stands once."""
+    store = store_at(tmp_path)
+    store.begin_trial(0)
+    store.save(make_checkpoint(1, fill=1.0))
+    store.save(make_checkpoint(1, fill=5.0))
+    loaded = store.newest_valid(0, SIGNATURE)
+    assert loaded is not None
+    assert float(loaded.model["weight"][0]) == 6.0
+    assert not list(tmp_path.rglob("quarantine-*"))
+
+
+def test_files_that_no_manifest_lists_are_swept(tmp_path: Path) -> None:
+    """What a kill inside strip leaves behind goes at the next start."""
+    store = store_at(tmp_path)
+    store.begin_trial(0)
+    store.save(make_checkpoint())
+    folder = store.entries()[0].path
+    (folder / "stray").write_bytes(b"x")
+    (folder.parent / ".tmp-epoch_0009").mkdir()
+    store.start()
+    verify(store.entries()[0])
+    assert sorted(p.name for p in folder.parent.iterdir()) == ["epoch_0001"]
+    assert "stray" not in {p.name for p in folder.iterdir()}
+
+
+def test_a_manifest_that_does_not_follow_its_schema_is_damage(tmp_path: Path) -> None:
+    """Another format version, or a field that is missing, is named."""
+    store = store_at(tmp_path)
+    store.save(make_checkpoint())
+    path = store.entries()[0].path / MANIFEST
+    value = files.read_json(path)
+    files.write_json(path, {**value, "format_version": 2})
+    with pytest.raises(DamageError, match="format_version"):
+        read_manifest(path.parent)
+
+
+def test_human_bytes() -> None:
+    """Decimal units, as the budget is given."""
+    assert [disk.human_bytes(n) for n in (999, 1500, 2 * 10**9, 3 * 10**12)] == [
+        "999 B",
+        "1.5 kB",
+        "2.0 GB",
+        "3.0 TB",
+    ]
