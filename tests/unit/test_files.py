@@ -16,9 +16,14 @@ def test_a_failed_replacement_leaves_the_old_content(tmp_path: Path) -> None:
     """A reader sees the old bytes when the writer raises in the middle; no debris stays."""
     target = tmp_path / "a.json"
     files.write_json(target, {"old": 1})
-    with pytest.raises(RuntimeError), files.replacing(target) as handle:
-        handle.write(b"half")
-        raise RuntimeError
+
+    def fail_half_way() -> None:
+        with files.replacing(target) as handle:
+            handle.write(b"half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_half_way()
     assert files.read_json(target) == {"old": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
 

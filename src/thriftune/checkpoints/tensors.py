@@ -52,7 +52,7 @@ def serialise(tensors: Mapping[str, torch.Tensor]) -> Iterator[memoryview | byte
     for name in header:
         flat = tensors[name].detach().contiguous().reshape(-1)
         if flat.numel():
-            raw = memoryview(flat.view(torch.uint8).numpy())
+            raw = memoryview(flat.view(torch.uint8).numpy().data)
             for start in range(0, len(raw), CHUNK_BYTES):
                 yield raw[start : start + CHUNK_BYTES]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 from pathlib import Path
 
 import pytest
@@ -184,13 +185,12 @@ def test_a_disk_that_fills_in_the_middle_leaves_no_debris(tmp_path: Path) -> Non
     store = store_at(tmp_path)
     store.begin_trial(0)
     store.save(make_checkpoint(1))
+    large = make_checkpoint(2, size=100_000)  # made here: torch's threads do not survive a fork
     if (pid := os.fork()) == 0:
-        import signal
-
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
         try:
-            store.save(make_checkpoint(2, size=100_000))
+            store.save(large)
         except OutOfStorageError as error:
             os._exit(error.exit_code)
         os._exit(0)

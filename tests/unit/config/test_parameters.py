@@ -85,7 +85,7 @@ def test_override_changes_one_key_and_checks_the_whole(tmp_path: Path) -> None:
     parameters = small_parameters(tmp_path)
     assert override(parameters, {"training.epochs": 5}).training.epochs == 5
     assert parameters.training.epochs == 2
-    with pytest.raises(ConfigError, match="training.epochs"):
+    with pytest.raises(ConfigError, match=r"training\.epochs"):
         override(parameters, {"training.epochs": 0})
     with pytest.raises(ConfigError, match="unknown parameter"):
         override(parameters, {"training.epoch": 1})
