@@ -1,0 +1,247 @@
+"""The search, its resume and its one test evaluation, on real training of a small study."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score
+from tests.conftest import small_parameters, write_small_tables
+
+from thriftune import files
+from thriftune.checkpoints.store import CheckpointStore
+from thriftune.config import Parameters
+from thriftune.corpus.ingest import ingest
+from thriftune.corpus.store import CorpusStore
+from thriftune.errors import ConfigError, InterruptedRunError, OutOfStorageError, StudyError
+from thriftune.search.final import evaluate_study
+from thriftune.search.run import run_search
+from thriftune.search.study import StudyHandle, as_single_trial
+from thriftune.tracking.journal import read_rows
+from thriftune.tracking.mlflow_sink import MlflowSink
+
+pytestmark = pytest.mark.integration
+
+
+def parts(parameters: Parameters) -> tuple[CorpusStore, StudyHandle, CheckpointStore]:
+    study = StudyHandle(parameters.study.name, Path(parameters.storage.root), Path(parameters.tracking.root))
+    return (
+        CorpusStore(Path(parameters.corpus.root)),
+        study,
+        CheckpointStore(study.folder, study.id, parameters.storage),
+    )
+
+
+def run(parameters: Parameters) -> None:
+    """The search, driven as the catalog drives it."""
+    corpora, study, store = parts(parameters)
+    corpus = ingest(parameters.corpus, corpora, lambda line: None)
+    for checkpoint in run_search(parameters, corpus, study, store):
+        try:
+            store.save(checkpoint)
+        except Exception as error:
+            checkpoint.receipt.fail(error)
+
+
+def evaluate(parameters: Parameters, *, express: bool = False) -> dict[str, Any]:
+    corpora, study, store = parts(parameters)
+    return evaluate_study(parameters, study, store, corpora, express=express)
+
+
+def facts(parameters: Parameters) -> dict[str, Any]:
+    """What must be equal after any interruption."""
+    _, study, store = parts(parameters)
+    best = store.best()
+    assert best is not None
+    trials = [
+        (t.number, t.state.name, t.params, t.value, t.intermediate_values)
+        for t in study.optuna(parameters).trials()
+    ]
+    rows = {
+        path.parent.name: [(r.key, r.step, r.value) for r in read_rows(path) if "system/" not in r.key]
+        for path in sorted(study.folder.glob("trials/*/metrics.jsonl"))
+    }
+    return {"best": best.manifest.sha256, "trials": trials, "rows": rows}
+
+
+def in_child(parameters: Parameters, observer: Callable[[str, Path], None] | None) -> int:
+    """Run the search in a forked process; its exit code, or minus the signal."""
+    if (pid := os.fork()) == 0:
+        files.observer = observer
+        try:
+            run(parameters)
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def test_a_study_from_posts_to_one_test_evaluation(small: Path) -> None:
+    """Search, evaluation, report: figures agree with scikit-learn on what was written."""
+    parameters = small_parameters(small)
+    run(parameters)
+    evaluation = evaluate(parameters)
+    _, study, store = parts(parameters)
+    lines = (study.folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    posts = [json.loads(line) for line in lines]
+    names = list(posts[0]["criteria"])
+    truth = np.array([[post["criteria"][n]["true"] for n in names] for post in posts])
+    guess = np.array([[post["criteria"][n]["predicted"] for n in names] for post in posts])
+    figures = evaluation["test_metrics"]["criteria"]
+    assert figures["f1_macro"] == pytest.approx(f1_score(truth, guess, average="macro", zero_division=0))
+    assert figures["f1_micro"] == pytest.approx(f1_score(truth, guess, average="micro", zero_division=0))
+    assert "<svg" in (study.folder / "report.html").read_text(encoding="utf-8")
+    assert {len(list(p.glob("epoch_*"))) for p in study.folder.glob("trials/*/checkpoints")} <= {0, 1}
+    sink = MlflowSink(
+        f"sqlite:///{Path(parameters.tracking.root).absolute()}/mlflow.db", "thriftune", "file:///tmp/none"
+    )
+    runs = sink._client.search_runs([sink._experiment])
+    assert len(runs) == 4
+    assert sum("mlflow.parentRunId" in run.data.tags for run in runs) == 3
+    assert {run.info.status for run in runs if "mlflow.parentRunId" in run.data.tags} == {"FINISHED"}
+    before = facts(parameters)
+    run(parameters)
+    assert facts(parameters) == before
+    assert evaluate(parameters)["evaluations"] == evaluation["evaluations"]
+    with pytest.raises(StudyError, match=r"evaluation\.force"):
+        evaluate(parameters, express=True)
+    forced = evaluate(small_parameters(small, evaluation={"force": True}), express=True)
+    assert [item["forced"] for item in forced["evaluations"]] == [False, True]
+    assert forced["test_metrics"] == evaluation["test_metrics"]
+    with pytest.raises(StudyError, match=r"study\.extend"):
+        run(small_parameters(small, study={"name": "small", "trials": 5}))
+    with pytest.raises(StudyError, match="seed"):
+        run(small_parameters(small, study={"name": "small", "trials": 3, "seed": 1}))
+
+
+def test_killed_at_many_moments_it_ends_the_same(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """SIGKILL before chosen durable operations of a whole run, each followed by the same command."""
+    whole, killed = (tmp_path_factory.mktemp(name) for name in ("whole", "killed"))
+    for folder in (whole, killed):
+        write_small_tables(folder)
+    reference = small_parameters(whole)
+    total = 0
+
+    def count(operation: str, path: Path) -> None:
+        nonlocal total
+        total += 1
+
+    files.observer = count
+    try:
+        run(reference)
+    finally:
+        files.observer = None
+    parameters = small_parameters(killed)
+    for number in range(8):
+        seen = 0
+
+        def die(operation: str, path: Path, at: int = total // 10 + number * 7) -> None:
+            nonlocal seen
+            seen += 1
+            if seen == at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        if in_child(parameters, die) == 0:
+            break
+    assert in_child(parameters, None) == 0
+    assert facts(parameters) == facts(reference)
+
+
+def test_the_test_split_is_not_read_before_the_search_is_over(small: Path) -> None:
+    """The search runs with the test split's own file moved away; the evaluation says it is gone."""
+    parameters = small_parameters(small, study={"name": "small", "trials": 1})
+    corpus = ingest(parameters.corpus, CorpusStore(Path(parameters.corpus.root)), lambda line: None)
+    test = corpus.folder / "test.jsonl"
+    aside = small / "aside"
+    test.rename(aside)
+    _, study, store = parts(parameters)
+    for checkpoint in run_search(parameters, corpus, study, store):
+        store.save(checkpoint)
+    aside.rename(test)
+    assert evaluate(parameters)["data"]["counts"]["test"] > 0
+
+
+def test_a_signal_ends_the_run_in_order(small: Path) -> None:
+    """SIGTERM in the middle: InterruptedRunError, exit code 130; the next run ends the study."""
+    parameters = small_parameters(small, study={"name": "small", "trials": 1})
+    corpora, study, store = parts(parameters)
+    corpus = ingest(parameters.corpus, corpora, lambda line: None)
+    search = run_search(parameters, corpus, study, store)
+    store.save(next(search))
+    os.kill(os.getpid(), signal.SIGTERM)
+    with pytest.raises(InterruptedRunError) as caught:
+        next(search)
+    assert caught.value.exit_code == 130
+    assert evaluate(parameters)["state"] == "unfinished"
+    with pytest.raises(StudyError, match="not over"):
+        evaluate(parameters, express=True)
+    run(parameters)
+    assert evaluate(parameters)["best_trial"] == 0
+
+
+def test_failures_of_trials_are_recorded_and_end_the_study(small: Path) -> None:
+    """A diverging trial is told with its reason; too many in a row end the search."""
+    parameters = small_parameters(
+        small,
+        training={
+            "epochs": 1,
+            "batch_size": 8,
+            "max_length": 64,
+            "overlap": 8,
+            "learning_rate": 1e30,
+            "threads": 1,
+            "device": "cpu",
+            "clip_norm": None,
+            "warmup_share": 0.0,
+        },
+        search={"space": {}},
+        study={"name": "small", "trials": 4, "max_failed_trials": 2},
+    )
+    with pytest.raises(StudyError, match="2 trials in a row have failed"):
+        run(parameters)
+
+
+def test_what_cannot_work_is_refused_before_anything_is_made(small: Path) -> None:
+    """A metric that validation does not make, a save interval beyond the epochs, a tiny budget."""
+    cases: list[tuple[dict[str, dict[str, Any]], type[Exception], str]] = [
+        ({"study": {"name": "x", "metric": "criteria.f1_makro"}}, ConfigError, "did you mean"),
+        ({"storage": {"root": str(small / "models"), "min_interval_epochs": 9}}, ConfigError, "nothing"),
+        ({"storage": {"root": str(small / "models"), "max_total_size": "1kB"}}, OutOfStorageError, "least"),
+        ({"training": {"max_length": 128, "device": "cpu", "threads": 1}}, ConfigError, "window"),
+    ]
+    for sections, kind, text in cases:
+        with pytest.raises(kind, match=text):
+            run(small_parameters(small, **sections))
+    assert not (small / "models").exists()
+
+
+def test_either_agent_alone_and_a_pruner(small: Path) -> None:
+    """A study of one agent trains, prunes, and is evaluated without the other's figures."""
+    parameters = small_parameters(
+        small,
+        model={"evidence_agent": {"weight": 0.0}, "criteria_agent": {"pooling": "cls", "head": "mlp"}},
+        study={"name": "solo", "trials": 4, "metric": "criteria.f1_macro", "stop_after_no_gain": 3},
+        search={
+            "sampler": "random",
+            "pruner": "median",
+            "pruner_startup_trials": 1,
+            "pruner_warmup_epochs": 0,
+            "space": {"training.learning_rate": {"type": "float", "low": 1e-6, "high": 1e-2}},
+        },
+    )
+    run(parameters)
+    assert set(evaluate(parameters)["test_metrics"]) == {"criteria"}
+
+
+def test_train_is_a_study_of_one_trial(small: Path) -> None:
+    """`train` has its own name, one trial, and no search space."""
+    single = as_single_trial(small_parameters(small))
+    assert (single.study.name, single.study.trials, single.search.space) == ("small-train", 1, {})
+    heads = small_parameters(small, model={"fine_tuning": "heads"})
+    run(as_single_trial(heads))

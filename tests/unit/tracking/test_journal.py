@@ -1,0 +1,108 @@
+"""The journal: the truth of a trial's metrics."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import pytest
+
+from thriftune.errors import DamageError
+from thriftune.tracking.backoff import wait_seconds
+from thriftune.tracking.cursor import Cursor, read_cursor, unsent, write_cursor
+from thriftune.tracking.journal import Journal, read_rows
+
+pytestmark = pytest.mark.unit
+
+
+def test_a_torn_last_line_is_cut_and_the_rest_stands(tmp_path: Path) -> None:
+    """Whatever part of the last line a kill left, the lines before are read and appended to."""
+    path = tmp_path / "metrics.jsonl"
+    journal = Journal(path)
+    journal.log({"a": 1.0, "b": float("nan")}, 1)
+    journal.log({"a": 2.0}, 2)
+    journal.close()
+    whole = path.read_bytes()
+    for cut in range(1, len(whole.splitlines(keepends=True)[-1])):
+        path.write_bytes(whole[:-cut])
+        again = Journal(path)
+        again.log({"a": 2.0}, 2)
+        again.close()
+        assert [(r.key, r.step, r.value) for r in read_rows(path)] == [
+            ("a", 1, 1.0),
+            ("b", 1, None),
+            ("a", 2, 2.0),
+        ]
+
+
+def test_a_bad_line_in_the_middle_is_damage(tmp_path: Path) -> None:
+    """A line that was garbled is named by its number, never skipped."""
+    path = tmp_path / "metrics.jsonl"
+    journal = Journal(path)
+    journal.log({"a": 1.0}, 1)
+    journal.log({"a": 2.0}, 2)
+    journal.close()
+    path.write_bytes(path.read_bytes().replace(b"1.0", b"7.0", 1))
+    with pytest.raises(DamageError, match="line 1"):
+        Journal(path)
+
+
+def test_the_row_first_written_stands(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A row made again is recognised; another value is warned about once a step, machine rows never."""
+    journal = Journal(tmp_path / "metrics.jsonl")
+    journal.log({"a": 1.0, "system/s": 1.0}, 1)
+    with caplog.at_level(logging.WARNING):
+        journal.log({"a": 1.0, "system/s": 2.0}, 1)
+        assert not caplog.records
+        journal.log({"a": 3.0}, 1)
+        journal.log({"a": 4.0}, 1)
+    assert len(caplog.records) == 1
+    assert journal.value("a", 1) == 1.0
+    assert journal.steps("a") == [1]
+    journal.record_once("start", trial=0)
+    journal.record_once("start", trial=0)
+    journal.close()
+    journal.close()
+    assert (tmp_path / "metrics.jsonl").read_text().count("start") == 1
+
+
+def test_acknowledged_rows_survive_a_kill(tmp_path: Path) -> None:
+    """Every row whose call returned is there after SIGKILL of the writer."""
+    path = tmp_path / "metrics.jsonl"
+    reader, writer = os.pipe()
+    if (pid := os.fork()) == 0:
+        journal = Journal(path)
+        for step in range(10_000):
+            journal.log({"loss": step / 7}, step)
+            os.write(writer, b".")
+        os._exit(0)
+    os.close(writer)
+    acknowledged = len(os.read(reader, 500))
+    os.kill(pid, 9)
+    os.waitpid(pid, 0)
+    while chunk := os.read(reader, 1 << 16):
+        acknowledged += len(chunk)
+    Journal(path).close()
+    assert len(read_rows(path)) >= acknowledged > 0
+
+
+def test_the_cursor_belongs_to_one_store(tmp_path: Path) -> None:
+    """Another store, or no cursor, starts from the beginning; a torn line is not sent."""
+    path = tmp_path / "metrics.jsonl"
+    journal = Journal(path)
+    journal.log({"a": 1.0}, 1)
+    rows, end = unsent(path, 0)
+    assert len(rows) == 1
+    write_cursor(path, Cursor("one", end))
+    assert read_cursor(path, "one") == end
+    assert read_cursor(path, "two") == 0
+    with path.open("ab") as handle:
+        handle.write(b'{"key": "a", "st')
+    assert unsent(path, end) == ([], end)
+    assert unsent(tmp_path / "none", 0) == ([], 0)
+
+
+def test_waits_between_tries() -> None:
+    """1, 2, 4, 8, 16 s, then every 60 s."""
+    assert [wait_seconds(n) for n in range(8)] == [0, 1, 2, 4, 8, 16, 60, 60]
