@@ -87,7 +87,7 @@ def test_a_study_from_posts_to_one_test_evaluation(small: Path) -> None:
     parameters = small_parameters(small)
     run(parameters)
     evaluation = evaluate(parameters)
-    _, study, store = parts(parameters)
+    _, study, _ = parts(parameters)
     lines = (study.folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
     posts = [json.loads(line) for line in lines]
     names = list(posts[0]["criteria"])

@@ -37,7 +37,8 @@ def _ends_here(text: str, start: int, match: re.Match[str]) -> bool:
     if _ABBREVIATION.search(before) and not _SINGLE_LOWER.search(before):
         return False
     following = text[match.end() : match.end() + 1]
-    return not following.islower() or not before.endswith(".")
+    quoted = bool(match.group().strip())
+    return not (following.islower() and (quoted or before.endswith(".")))
 
 
 def _append(spans: list[tuple[int, int]], text: str, start: int, end: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from thriftune.config import (
 )
 from thriftune.errors import ConfigError, UnavailableError
 
+SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 WEIGHTS = "model.safetensors"
 PICKLED = ("pytorch_model.bin", "model.ckpt", "tf_model.h5")
 
@@ -107,17 +109,17 @@ def _from_config(source: EncoderFromConfig, train_texts: Callable[[], Iterable[s
 
 
 def _train_tokenizer(texts: list[str], vocabulary_size: int, folder: Path) -> None:
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=vocabulary_size, special_tokens=specials, show_progress=False
+    normalizer = normalizers.BertNormalizer(lowercase=True)
+    splitter = pre_tokenizers.BertPreTokenizer()
+    counts = Counter(
+        word for text in texts for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer = Tokenizer(models.WordPiece(vocabulary(counts, vocabulary_size), unk_token="[UNK]"))
+    tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = splitter
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
@@ -134,6 +136,16 @@ def _train_tokenizer(texts: list[str], vocabulary_size: int, folder: Path) -> No
     temporary.mkdir(parents=True)
     fast.save_pretrained(str(temporary))
     files.rename(temporary, folder)
+
+
+def vocabulary(counts: Mapping[str, int], size: int) -> dict[str, int]:
+    """A WordPiece vocabulary: special tokens, every character alone and as a continuation, then whole
+    words by frequency. A function of the counts alone, as the trainer of the tokenizers library is not
+    (its ids follow the order of a hash map that differs from process to process)."""
+    characters = sorted({character for word in counts for character in word})
+    words = sorted(counts, key=lambda word: (-counts[word], word))
+    pieces = [*SPECIALS, *characters, *(f"##{character}" for character in characters), *words]
+    return {piece: number for number, piece in enumerate(dict.fromkeys(pieces).keys()) if number < size}
 
 
 def _package_folder(source: EncoderFromPackage) -> Path:
