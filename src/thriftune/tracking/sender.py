@@ -19,6 +19,10 @@ IDLE_SECONDS = 1.0
 """Rows are gathered for so long before they are sent together."""
 
 
+LAST_TRIES = 3
+"""Failures in a row after which a closing sender leaves the rest to the next run."""
+
+
 @dataclass(frozen=True)
 class Delivery:
     """One journal, and what opens its run in a sink."""
@@ -81,7 +85,7 @@ class Sender:
             self._wake.wait(IDLE_SECONDS)
             self._wake.clear()
             done = self._send_all()
-            if self._closing and (done or self._failures > 0):
+            if self._closing and (done or self._failures >= LAST_TRIES):
                 return
             if self._failures:
                 self._pause(wait_seconds(self._failures))
