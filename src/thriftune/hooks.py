@@ -55,7 +55,7 @@ class ThriftuneHooks:
             "artifact_root": lambda: artifact_root(tracking, root),
         }
         for name, resolver in resolvers.items():
-            OmegaConf.register_new_resolver(name, resolver, replace=True)
+            OmegaConf.register_resolver(name, resolver, replace=True)
 
     @hook_impl
     def after_catalog_created(self, catalog: Any) -> None:

@@ -19,6 +19,13 @@ _CONTEXT: ContextVar[Mapping[str, Any]] = ContextVar("thriftune_log_context", de
 QUIET = ("kedro", "kedro_mlflow", "mlflow", "alembic", "optuna", "datasets", "httpx", "filelock")
 
 
+MUTED = (
+    "kedro.validation",  # node functions name types that are imported for the type checker only
+    "kedro.runner",  # advises --from-nodes after an error, where the same command is right
+    "py.warnings",  # deprecations among the libraries
+)
+
+
 @contextmanager
 def log_context(**fields: Any) -> Iterator[None]:
     """Fields (study, trial, epoch, step) that every line of the block carries."""
@@ -92,6 +99,6 @@ def setup(log_root: Path, sanitiser: Sanitiser) -> Path:
         logger.handlers.clear()
         logger.setLevel(logging.WARNING)
         logger.propagate = True
-    # Node functions name types that are imported for the type checker only, to keep start-up light.
-    logging.getLogger("kedro.validation").setLevel(logging.ERROR)
+    for name in MUTED:
+        logging.getLogger(name).setLevel(logging.ERROR)
     return path

@@ -84,8 +84,9 @@ class Sender:
         while True:
             self._wake.wait(IDLE_SECONDS)
             self._wake.clear()
+            last = self._closing  # read first: what came while a round was under way needs one more
             done = self._send_all()
-            if self._closing and (done or self._failures >= LAST_TRIES):
+            if last and (done or self._failures >= LAST_TRIES):
                 return
             if self._failures:
                 self._pause(wait_seconds(self._failures))

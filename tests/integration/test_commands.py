@@ -1,0 +1,65 @@
+"""The whole command and what a user asks about afterwards."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+from tests.integration.conftest import SMALL, Run
+
+pytestmark = pytest.mark.integration
+
+
+def test_the_main_job_and_the_commands_after_it(project: Path, run: Run) -> None:
+    """`kedro run` to its report, then every command on what it left."""
+    done = run("kedro", "run", "--params", SMALL)
+    assert done.returncode == 0, done.stderr
+    assert not (project / "mlruns").exists()
+    listed = json.loads(run("thriftune", "study", "list", "--json").stdout)
+    assert [(row["name"], row["trials"], row["evaluated"]) for row in listed] == [("small", "2/2", True)]
+    shown = json.loads(run("thriftune", "study", "show", "small", "--json").stdout)
+    assert [row["state"] for row in shown] == ["complete", "complete"]
+    assert "small" in run("thriftune", "storage", "status").stdout
+    assert "thriftune" in run("kedro", "thriftune", "doctor").stdout
+    for name in ("evaluation", "trial", "manifest", "parameters"):
+        assert json.loads(run("thriftune", "schema", name).stdout)["type"] == "object"
+    refused = run("thriftune", "study", "show", "smal")
+    assert refused.returncode == 2
+    assert "did you mean 'small'" in refused.stderr
+    again = run("kedro", "run", "--params", SMALL)
+    assert again.returncode == 0
+    assert "nothing to train" in again.stderr
+    assert "test is not read again" in again.stderr
+    second = run("kedro", "run", "--pipeline", "evaluate", "--params", "study.name=small")
+    assert second.returncode == 2
+    assert "evaluation.force=true" in second.stderr
+    with sqlite3.connect(project / "data/tracking/mlflow.db") as database:
+        sent = database.execute("select count(*) from metrics").fetchone()[0]
+        database.execute("delete from metrics")
+        database.execute("delete from latest_metrics")
+    database.close()
+    for path in project.glob("data/06_models/*/trials/*/tracking.json"):
+        path.unlink()
+    flushed = run("thriftune", "tracking", "flush")
+    assert "rows sent" in flushed.stdout, flushed.stderr
+    with sqlite3.connect(project / "data/tracking/mlflow.db") as database:
+        assert database.execute("select count(*) from metrics").fetchone()[0] == sent
+    database.close()
+    assert "would delete" in run("thriftune", "study", "delete", "small").stdout
+    assert (project / "data/06_models").glob("study_*")
+    run("thriftune", "study", "delete", "small", "--yes", "--tracking")
+    assert not list((project / "data/06_models").glob("study_*"))
+
+
+def test_each_pipeline_works_alone(project: Path, run: Run) -> None:
+    """ingest writes a corpus, train a study of one trial; neither reads the test split."""
+    assert run("kedro", "run", "--pipeline", "ingest", "--params", SMALL).returncode == 0
+    assert not (project / "data/06_models").exists()
+    done = run("kedro", "run", "--pipeline", "train", "--params", SMALL)
+    assert done.returncode == 0, done.stderr
+    studies = [path.name for path in (project / "data/06_models").iterdir()]
+    assert len(studies) == 1
+    assert studies[0].startswith("study_small-train-")
+    assert not list(project.glob("data/05_model_input/tokens_test_*"))

@@ -1,0 +1,140 @@
+"""A user's mistakes through the whole command: one message, the right exit code, nothing written."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.integration.conftest import SMALL, Run
+
+pytestmark = pytest.mark.integration
+
+
+def _edit(path: Path, change: Callable[[list[dict[str, str]]], None]) -> None:
+    with path.open(encoding="utf-8", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    names = list(rows[0])
+    change(rows)
+    with path.open("w", encoding="utf-8", newline="") as handle:
+        writer = csv.DictWriter(handle, list(rows[0]) if rows else names)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _rename_column(rows: list[dict[str, str]]) -> None:
+    rows[:] = [{"post_id": row["post_id"], "body": row["text"]} for row in rows]
+
+
+def _posts(change: Callable[[list[dict[str, str]]], None]) -> Callable[[Path], None]:
+    return lambda project: _edit(project / "posts.csv", change)
+
+
+def _rows(change: Callable[[list[dict[str, str]]], None]) -> Callable[[Path], None]:
+    return lambda project: _edit(project / "annotations.csv", change)
+
+
+def _set(name: str, value: str) -> Callable[[list[dict[str, str]]], None]:
+    return lambda rows: rows[0].update({name: value})
+
+
+def _latin1(project: Path) -> None:
+    text = (project / "posts.csv").read_text(encoding="utf-8")
+    (project / "posts.csv").write_bytes(text.replace("I ", "\xe9 ", 1).encode("latin-1"))
+
+
+def _block(name: str) -> Callable[[Path], None]:
+    def put_a_file_in_the_way(project: Path) -> None:
+        (project / "data").mkdir(exist_ok=True)
+        (project / "data" / name).write_text("a file", encoding="utf-8")
+
+    return put_a_file_in_the_way
+
+
+def _local(text: str) -> Callable[[Path], None]:
+    return lambda project: ((project / "conf/local/parameters.yml").write_text(text) and None) or None
+
+
+PARAMETERS: dict[str, tuple[str, str]] = {
+    "wrong type": ("training.epochs=many", "training.epochs (--params)"),
+    "out of range": ("training.epochs=0", "greater than or equal to 1"),
+    "unknown key": ("training.epoch=4", "did you mean 'training.epochs'"),
+    "misspelt section": ("trainin.epochs=4", "did you mean 'training'"),
+    "number for a text": ("study.name=007", "quote it twice"),
+    "unknown choice": ("corpus.source=hub", "corpus.source"),
+    "bad size": ("storage.max_total_size=plenty", "10GB"),
+    "files without paths": ("corpus.source=files", "corpus.files.posts is not set"),
+    "both agents off": (
+        "model.criteria_agent.weight=0,model.evidence_agent.weight=0",
+        "nothing would be trained",
+    ),
+    "searched key given": ("training.learning_rate=0.1", "search.space.training.learning_rate"),
+    "bad redact pattern": ("observe.redact=(", "no regular expression"),
+}
+
+DATA: dict[str, tuple[str, Callable[[Path], None], str, int]] = {
+    "missing file": ("corpus.files.posts=none.csv", lambda project: None, "no such file", 2),
+    "other format": ("corpus.files.posts=pyproject.toml", lambda project: None, ".csv", 2),
+    "missing column": ("", _posts(_rename_column), "no column 'text'", 2),
+    "empty table": ("", _posts(lambda rows: rows.clear()), "no rows", 2),
+    "duplicate id": ("", _posts(lambda rows: rows.append(rows[0])), "stands twice", 2),
+    "empty text": ("", _posts(_set("text", " ")), "has no text", 2),
+    "orphan": ("", _rows(_set("post_id", "nobody")), "'nobody'", 2),
+    "bad status": ("", _rows(_set("status", "2")), "not 0 or 1", 2),
+    "unknown label": ("corpus.criteria=FATIGUE;ANHEDONIA", lambda project: None, "label is unknown", 2),
+    "not UTF-8": ("", _latin1, "expected UTF-8", 2),
+    "metric that is not made": ("study.metric=criteria.f1", lambda project: None, "study.metric", 2),
+    "no such encoder": ("encoder=tinny", lambda project: None, "did you mean 'tiny'", 2),
+    "encoder not installed": (
+        "encoder=ghost",
+        _local("encoders:\n  ghost: {kind: package, package: no_such_package, folder: model, sha256: '0'}\n"),
+        "make encoder",
+        4,
+    ),
+    "window too long": ("training.max_length=512", lambda project: None, "window of 256 tokens", 2),
+    "save interval": ("storage.min_interval_epochs=5", lambda project: None, "nothing would be saved", 2),
+    "budget too small": ("storage.max_total_size=1MB", lambda project: None, "at least", 3),
+    "folder in the way": ("", _block("06_models"), "storage.root", 2),
+}
+
+
+def _check(done: subprocess.CompletedProcess[str], code: int, text: str, project: Path) -> None:
+    assert done.returncode == code, done.stderr
+    assert text in done.stderr
+    assert "What to do" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list((project / "data").glob("06_models/*"))
+    assert not list((project / "data").glob("*/trials"))
+
+
+@pytest.mark.parametrize("case", PARAMETERS)
+def test_a_wrong_parameter_is_refused_before_anything_is_made(case: str, project: Path, run: Run) -> None:
+    """One clear message with key and source, exit code 2, and no file at all."""
+    params, text = PARAMETERS[case]
+    _check(run("kedro", "run", "--params", params), 2, text, project)
+    assert not (project / "data").exists()
+
+
+@pytest.mark.parametrize("case", DATA)
+def test_a_mistake_in_the_data_leaves_no_study(case: str, project: Path, run: Run) -> None:
+    """One clear message that names file and row; no study, and no ingest output for bad tables."""
+    params, change, text, code = DATA[case]
+    change(project)
+    joined = f"{SMALL},{params}" if params else SMALL
+    _check(run("kedro", "run", "--params", joined), code, text, project)
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--pipeline", "hpoo"], "did you mean 'hpo'"),
+        (["--async"], "main thread"),
+        (["--runner", "ThreadRunner"], "main thread"),
+        (["--pipeline", "evaluate"], "there is no study"),
+    ],
+)
+def test_a_wrong_option_is_refused(words: list[str], text: str, project: Path, run: Run) -> None:
+    """Pipelines that are not there, runners that cannot work, a study that was never run."""
+    _check(run("kedro", "run", *words), 2, text, project)
