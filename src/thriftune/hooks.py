@@ -66,7 +66,11 @@ class ThriftuneHooks:
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, run_params: dict[str, Any]) -> None:
-        """Find or make the study's MLflow run and hand it to kedro-mlflow."""
+        """Find or make the study's MLflow run and hand it to kedro-mlflow, and mask the secrets in what
+        kedro-mlflow makes tags of: the options and the whole command line."""
+        from thriftune.observe.sanitiser import Sanitiser
+
+        run_params.update(Sanitiser(self._settings.observe.redact).clean_value(run_params))
         names = run_params.get("pipeline_names") or ["__default__"]
         if not set(names) & set(STUDY_PIPELINES):
             return
@@ -78,7 +82,7 @@ class ThriftuneHooks:
         if "train" in names:
             settings = as_single_trial(settings)
         name = settings.study.name
-        self._parent = ParentRun(settings.tracking, Path(self._context.project_path), study_id(name), name)
+        self._parent = ParentRun(settings, Path(self._context.project_path), study_id(name), name)
         self._context.mlflow.tracking.run.id = self._parent.open()
         self._context.mlflow.tracking.run.name = name
 

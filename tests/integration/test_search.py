@@ -20,6 +20,7 @@ from thriftune.config import Parameters
 from thriftune.corpus.ingest import ingest
 from thriftune.corpus.store import CorpusStore
 from thriftune.errors import ConfigError, InterruptedRunError, OutOfStorageError, StudyError
+from thriftune.search import overview
 from thriftune.search.final import evaluate_study
 from thriftune.search.run import run_search
 from thriftune.search.study import StudyHandle, as_single_trial
@@ -82,6 +83,31 @@ def in_child(parameters: Parameters, observer: Callable[[str, Path], None] | Non
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+def overview_is_true(parameters: Parameters) -> None:
+    """What the commands show is what is there; flush sends what a cursor says is missing, once."""
+    root = Path.cwd()
+    _, study, store = parts(parameters)
+    (listed,) = overview.list_studies(root, parameters)
+    assert (listed["name"], listed["trials"], listed["evaluated"]) == ("small", "3/3", True)
+    best = store.best()
+    assert best is not None
+    assert listed["best"] == best.manifest.value
+    rows = overview.show_study(root, parameters, "small")
+    assert [row["trial"] for row in rows] == [0, 1, 2]
+    with pytest.raises(StudyError, match="did you mean 'small'"):
+        overview.show_study(root, parameters, "smal")
+    (held,) = overview.storage_rows(root, parameters)
+    assert held["checkpoint_bytes"] + held["other_bytes"] == listed["bytes"]
+    assert overview.doctor_rows(root, parameters)["store optuna.db"] == "there"
+    for name in ("manifest", "parameters", "evaluation", "trial"):
+        assert overview.json_schema(name)["type"] == "object"
+    assert overview.flush_all(root, parameters) == 0
+    journal = next(study.folder.glob("trials/*/metrics.jsonl"))
+    (journal.parent / "tracking.json").unlink()
+    assert overview.flush_all(root, parameters) == len(read_rows(journal))
+    assert overview.flush_all(root, parameters) == 0
+
+
 def test_a_study_from_posts_to_one_test_evaluation(small: Path) -> None:
     """Search, evaluation, report: figures agree with scikit-learn on what was written."""
     parameters = small_parameters(small)
@@ -105,6 +131,7 @@ def test_a_study_from_posts_to_one_test_evaluation(small: Path) -> None:
     assert len(runs) == 4
     assert sum("mlflow.parentRunId" in run.data.tags for run in runs) == 3
     assert {run.info.status for run in runs if "mlflow.parentRunId" in run.data.tags} == {"FINISHED"}
+    overview_is_true(parameters)
     before = facts(parameters)
     run(parameters)
     assert facts(parameters) == before
@@ -245,3 +272,17 @@ def test_train_is_a_study_of_one_trial(small: Path) -> None:
     assert (single.study.name, single.study.trials, single.search.space) == ("small-train", 1, {})
     heads = small_parameters(small, model={"fine_tuning": "heads"})
     run(as_single_trial(heads))
+
+
+def test_a_study_is_deleted_by_a_person_only(small: Path) -> None:
+    """First a dry run; then folder, Optuna's study and, where asked for, MLflow's runs."""
+    parameters = small_parameters(small, study={"name": "gone", "trials": 1})
+    run(parameters)
+    _, study, _ = parts(parameters)
+    assert "would delete" in overview.delete_study(
+        Path.cwd(), parameters, "gone", really=False, tracking=True
+    )
+    assert study.folder.exists()
+    assert "deleted" in overview.delete_study(root, parameters, "gone", really=True, tracking=True)
+    assert not study.folder.exists()
+    assert overview.list_studies(Path.cwd(), parameters) == []

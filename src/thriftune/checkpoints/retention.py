@@ -97,7 +97,7 @@ def resumed_from(checkpoints: Sequence[Held], policy: Policy, pressure: Pressure
     origin = pressure.resumed_from
     if origin is None:
         return
-    newer = any(h.trial == origin[0] and h.epoch > origin[1] and h.resumable for h in checkpoints)
+    newer = any(held.trial == origin[0] and held.epoch > origin[1] for held in checkpoints)
     if not newer and any(held.key == origin for held in checkpoints):
         yield Marked(origin, True, True, "this process resumed from it")
 

@@ -16,13 +16,12 @@ from typing import Any
 from thriftune.observe.sanitiser import Sanitiser
 
 _CONTEXT: ContextVar[Mapping[str, Any]] = ContextVar("thriftune_log_context", default=MappingProxyType({}))
-QUIET = ("kedro", "kedro_mlflow", "mlflow", "alembic", "optuna", "datasets", "httpx", "filelock")
+QUIET = ("kedro", "kedro_mlflow", "kedro_viz", "mlflow", "alembic", "optuna", "datasets", "httpx", "filelock")
 
 
 MUTED = (
     "kedro.validation",  # node functions name types that are imported for the type checker only
     "kedro.runner",  # advises --from-nodes after an error, where the same command is right
-    "py.warnings",  # deprecations among the libraries
 )
 
 

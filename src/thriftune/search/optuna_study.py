@@ -37,10 +37,14 @@ class TrialHandle:
     """The resolved configuration."""
     attempt: int
     trial: Trial
+    reported: set[int]
+    """Epochs with an intermediate value on record."""
 
     def report(self, epoch: int, value: float) -> None:
-        """An intermediate value; reporting an epoch again changes nothing."""
-        self.trial.report(value, epoch)
+        """An intermediate value; one that is on record stands."""
+        if epoch not in self.reported:
+            self.trial.report(value, epoch)
+            self.reported.add(epoch)
 
     def should_prune(self) -> bool:
         """The pruner's decision, from stored history only."""
@@ -93,7 +97,13 @@ class OptunaStudy:
         if attempt != frozen.user_attrs[ATTEMPT]:
             trial.set_user_attr(ATTEMPT, attempt)
         overrides = json.loads(frozen.user_attrs[OVERRIDES])
-        return TrialHandle(frozen.number, override(self._parameters, overrides), attempt, trial)
+        return TrialHandle(
+            frozen.number,
+            override(self._parameters, overrides),
+            attempt,
+            trial,
+            set(frozen.intermediate_values),
+        )
 
     def _propose(self, history: list[FrozenTrial]) -> FrozenTrial:
         number = len(history)

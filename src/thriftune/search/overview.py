@@ -10,6 +10,7 @@ from thriftune import files
 from thriftune.checkpoints.disk import disk_of, human_bytes
 from thriftune.config import Parameters, parse_parameters, suggest
 from thriftune.errors import StudyError
+from thriftune.search.ownership import StudyLock
 from thriftune.search.record import STUDY, read_record, versions
 from thriftune.search.study import StudyHandle
 
@@ -73,7 +74,6 @@ def show_study(root: Path, settings: Parameters, name: str) -> list[dict[str, An
 def delete_study(root: Path, settings: Parameters, name: str, *, really: bool, tracking: bool) -> str:
     """Delete checkpoints and folder, then the Optuna study; a dry run unless `really`."""
     from thriftune.search.optuna_study import delete_optuna_study
-    from thriftune.search.ownership import StudyLock
 
     handle = _handle(root, settings, name)
     size = human_bytes(files.directory_bytes(handle.folder))
@@ -86,7 +86,7 @@ def delete_study(root: Path, settings: Parameters, name: str, *, really: bool, t
     if tracking:
         from thriftune.tracking.parent import connect
 
-        connect(settings.tracking, root).delete_runs(handle.id)
+        connect(settings, root).delete_runs(handle.id)
     return f"deleted {handle.folder} ({size}) and its Optuna study{runs}"
 
 
@@ -124,21 +124,27 @@ def json_schema(name: str) -> Any:
 
 
 def flush_all(root: Path, settings: Parameters) -> int:
-    """Send what the journals of all studies hold and MLflow has not; rows sent."""
+    """Send what the journals of all studies hold and MLflow has not; rows sent.
+
+    A study that a process is working on is left to that process's own sender.
+    """
     import yaml
 
     from thriftune.search.record import flat_config
     from thriftune.search.run import study_delivery
     from thriftune.search.trial import CONFIG, JOURNAL
     from thriftune.tracking.cursor import Cursor, read_cursor, unsent, write_cursor
+    from thriftune.tracking.journal import run_status
     from thriftune.tracking.location import mlflow_uri
     from thriftune.tracking.parent import connect
 
     uri = mlflow_uri(settings.tracking, root)
-    sink = connect(settings.tracking, root)
+    sink = connect(settings, root)
     sent = 0
     for handle in _handles(root, settings):
         record = handle.record()
+        if StudyLock(handle.folder).is_held():
+            continue
         for journal in sorted(handle.folder.glob(f"trials/*/{JOURNAL}")):
             rows, end = unsent(journal, read_cursor(journal, uri))
             if record is None or not rows:
@@ -149,8 +155,9 @@ def flush_all(root: Path, settings: Parameters) -> int:
             run = delivery.open_run(sink)
             sink.log_rows(run, rows)
             delivery.on_done(sink)
-            sink.finish(run, "FINISHED")
-            sink.finish(sink.parent_run(handle.id, handle.name), "FINISHED")
+            sink.finish(run, run_status(journal))
+            over = (handle.folder / "evaluation.json").exists()
+            sink.finish(sink.parent_run(handle.id, handle.name), "FINISHED" if over else "KILLED")
             write_cursor(journal, Cursor(uri, end))
             sent += len(rows)
     return sent

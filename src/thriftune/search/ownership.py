@@ -47,6 +47,17 @@ class StudyLock:
         os.write(self._descriptor, json.dumps(note).encode("utf-8"))
         return self
 
+    def is_held(self) -> bool:
+        """Whether a living process owns the study."""
+        if not self._path.exists():
+            return False
+        with self._path.open() as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
     def __exit__(
         self,
         kind: type[BaseException] | None,

@@ -126,8 +126,10 @@ class _Run:
 
     def trials(self, stack: ExitStack) -> Iterator[Checkpoint]:
         """Every trial that is left."""
-        tracking, root = self.parameters.tracking, Path.cwd()
-        self._sender = Sender(lambda: connect(tracking, root), mlflow_uri(tracking, root))
+        root = Path.cwd()
+        self._sender = Sender(
+            lambda: connect(self.parameters, root), mlflow_uri(self.parameters.tracking, root)
+        )
         stack.callback(self._close_sender)
         self._progress = StudyProgress(
             self.record["trials"],

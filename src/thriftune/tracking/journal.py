@@ -198,3 +198,11 @@ def read_rows(path: Path) -> list[MetricRow]:
     """All metric rows of a journal, in order; a torn last line is left out."""
     rows = (metric_row(record) for record, _ in read_records(path))
     return [row for row in rows if row is not None]
+
+
+def run_status(path: Path) -> str:
+    """MLflow's status for a trial: FINISHED or FAILED once it ended, KILLED before."""
+    for record, _ in read_records(path):
+        if record.get("kind") == "end":
+            return "FAILED" if record["state"] == "failed" else "FINISHED"
+    return "KILLED"

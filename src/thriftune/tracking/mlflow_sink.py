@@ -20,6 +20,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
+from thriftune.observe.sanitiser import Sanitiser
 from thriftune.tracking.journal import MetricRow
 
 logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -36,8 +37,12 @@ _SQLITE = "sqlite:///"
 class MlflowSink:
     """One experiment of one MLflow store."""
 
-    def __init__(self, uri: str, experiment: str, artifact_root: str) -> None:
-        """Connect; a new SQLite store is made in WAL mode, so that a reader stops no writer."""
+    def __init__(self, uri: str, experiment: str, artifact_root: str, redact: Sequence[str] = ()) -> None:
+        """Connect; a new SQLite store is made in WAL mode, so that a reader stops no writer.
+
+        redact: the user's own patterns, masked beside the known secrets in all text that is sent.
+        """
+        self._clean = Sanitiser(redact).clean_value
         if uri.startswith(_SQLITE):
             Path(uri.removeprefix(_SQLITE)).parent.mkdir(parents=True, exist_ok=True)
         self._client = MlflowClient(tracking_uri=uri)
@@ -93,7 +98,7 @@ class MlflowSink:
         is cut (the whole configuration is an artifact)."""
         known = self._client.get_run(run_id).data.params
         fresh = [
-            Param(_key(key), str(value)[:LONGEST_PARAM])
+            Param(_key(key), self._clean(str(value))[:LONGEST_PARAM])
             for key, value in params.items()
             if _key(key) not in known
         ]
@@ -102,11 +107,11 @@ class MlflowSink:
 
     def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set or replace tags."""
-        self._client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+        self._client.log_batch(run_id, tags=[RunTag(key, self._clean(value)) for key, value in tags.items()])
 
     def log_json(self, run_id: str, name: str, value: Any) -> None:
         """Keep a JSON artifact of the run."""
-        self._client.log_dict(run_id, value, name)
+        self._client.log_dict(run_id, self._clean(value), name)
 
     def finish(self, run_id: str, status: str) -> None:
         """FINISHED, FAILED or KILLED."""

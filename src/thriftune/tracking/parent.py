@@ -4,28 +4,34 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from thriftune.config import TrackingConfig
+from thriftune.config import Parameters
 from thriftune.tracking.location import artifact_root, mlflow_uri
 from thriftune.tracking.mlflow_sink import MlflowSink
 
 
-def connect(tracking: TrackingConfig, root: Path) -> MlflowSink:
+def connect(parameters: Parameters, root: Path) -> MlflowSink:
     """A sink for the configured store."""
-    return MlflowSink(mlflow_uri(tracking, root), tracking.experiment, artifact_root(tracking, root))
+    tracking = parameters.tracking
+    return MlflowSink(
+        mlflow_uri(tracking, root),
+        tracking.experiment,
+        artifact_root(tracking, root),
+        parameters.observe.redact,
+    )
 
 
 class ParentRun:
     """Opens and closes the parent run of one study."""
 
-    def __init__(self, tracking: TrackingConfig, root: Path, study_id: str, name: str) -> None:
-        self._tracking, self._root = tracking, root
+    def __init__(self, parameters: Parameters, root: Path, study_id: str, name: str) -> None:
+        self._parameters, self._root = parameters, root
         self._study_id, self._name = study_id, name
         self._sink: MlflowSink | None = None
         self._run_id = ""
 
     def open(self) -> str:
         """The run's id; the run is found by its identity or made."""
-        self._sink = connect(self._tracking, self._root)
+        self._sink = connect(self._parameters, self._root)
         self._run_id = self._sink.parent_run(self._study_id, self._name)
         return self._run_id
 

@@ -1,0 +1,247 @@
+"""Figures against scikit-learn, brute force and cases worked out by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    f1_score,
+    precision_score,
+    recall_score,
+    roc_auc_score,
+)
+
+from thriftune.config import ModelConfig
+from thriftune.evaluation.bootstrap import intervals
+from thriftune.evaluation.criteria_metrics import calibration_error
+from thriftune.evaluation.metrics import baselines, compute, flatten, produced_metrics, warnings
+from thriftune.evaluation.predictions import Decisions, Predictions, decide
+from thriftune.evaluation.thresholds import best_threshold, tune, tune_all
+
+pytestmark = pytest.mark.unit
+CRITERIA = ("A", "B", "C")
+
+
+def made(seed: int, posts: int = 30) -> Predictions:
+    """Random predictions over posts of 0 to 4 sentences of ten characters, a white space apart."""
+    generator = np.random.default_rng(seed)
+    counts = generator.integers(0, 5, posts)
+    owner = np.repeat(np.arange(posts), counts)
+    place = np.concatenate([np.arange(count) for count in counts]).astype(int)
+    spans = np.stack([place * 11, place * 11 + 10], axis=1)
+    marks = generator.random((len(owner), 3)) < 0.2
+    truth = generator.random((posts, 3)) < 0.2
+    for post, mark in zip(owner, marks, strict=True):
+        truth[post] |= mark
+    return Predictions(
+        criteria=CRITERIA,
+        post_ids=tuple(str(i) for i in range(posts)),
+        criteria_true=truth,
+        criteria_prob=generator.random((posts, 3), dtype=np.float32),
+        sentence_post=owner,
+        sentence_spans=spans,
+        sentence_true=marks,
+        sentence_prob=generator.random((len(owner), 3), dtype=np.float32),
+        evidence_true=tuple(
+            tuple(
+                (int(c), *map(int, spans[i]))
+                for i in np.flatnonzero(owner == p)
+                for c in np.flatnonzero(marks[i])
+            )
+            for p in range(posts)
+        ),
+        words=tuple(tuple((s, s + 4) for s in range(0, 11 * int(c), 5)) for c in counts),
+    )
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_criteria_figures_are_those_of_scikit_learn(seed: int) -> None:
+    """Every figure of the criteria agent that scikit-learn has."""
+    predictions = made(seed)
+    decisions = decide(predictions, np.full(3, 0.5, np.float32), np.full(3, 0.5, np.float32))
+    found = compute(predictions, decisions)
+    truth, guess, prob = predictions.criteria_true, decisions.criteria, predictions.criteria_prob
+    assert guess is not None
+    assert prob is not None
+    figures = found["criteria"]
+    for average in ("micro", "macro"):
+        for name, score in (("f1", f1_score), ("precision", precision_score), ("recall", recall_score)):
+            expected = score(truth, guess, average=average, zero_division=0)
+            assert figures[f"{name}_{average}"] == pytest.approx(expected, abs=1e-12)
+    assert figures["exact_match"] == accuracy_score(truth, guess)
+    for i, name in enumerate(CRITERIA):
+        own = figures["per_criterion"][name]
+        assert own["f1"] == pytest.approx(f1_score(truth[:, i], guess[:, i], zero_division=0))
+        assert own["average_precision"] == pytest.approx(average_precision_score(truth[:, i], prob[:, i]))
+        assert own["roc_auc"] == pytest.approx(roc_auc_score(truth[:, i], prob[:, i]))
+        assert own["accuracy"] == accuracy_score(truth[:, i], guess[:, i])
+    marks, marked = predictions.sentence_true, decisions.sentences
+    evidence = found["evidence"]
+    assert evidence["sentence_f1_micro"] == pytest.approx(
+        f1_score(marks, marked, average="micro", zero_division=0)
+    )
+    assert evidence["sentence_f1_macro"] == pytest.approx(
+        f1_score(marks, marked, average="macro", zero_division=0)
+    )
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_spans_and_joint_figures_are_those_of_plain_loops(seed: int) -> None:
+    """Exact spans, characters, words, null accuracy and joint F1, counted the long way."""
+    predictions = made(seed)
+    decisions = decide(predictions, np.full(3, 0.4, np.float32), np.full(3, 0.5, np.float32))
+    found = compute(predictions, decisions)
+    guess, right = decisions.sentences, decisions.criteria
+    assert guess is not None
+    assert right is not None
+    characters: list[set[Any]] = [set(), set()]
+    words: list[set[Any]] = [set(), set()]
+    exact: list[set[Any]] = [set(), set()]
+    nulls = []
+    precision = recall = guessed = true = 0.0
+    for post in range(30):
+        inside = np.flatnonzero(predictions.sentence_post == post)
+        for c in range(3):
+            kinds = []
+            for kind, marks in enumerate((guess, predictions.sentence_true)):
+                chosen = [i for i in inside if marks[i, c]]
+                kinds.append(set(chosen))
+                runs: list[list[int]] = []
+                for i in chosen:
+                    start, end = predictions.sentence_spans[i]
+                    if runs and start == runs[-1][1] + 1:
+                        runs[-1][1] = int(end)
+                    else:
+                        runs.append([int(start), int(end)])
+                for start, end in runs:
+                    exact[kind].add((post, c, start, end))
+                    characters[kind] |= {(post, c, x) for x in range(start, end)}
+                    words[kind] |= {
+                        (post, c, w) for w in predictions.words[post] if start <= w[0] and w[1] <= end
+                    }
+            if not kinds[1]:
+                nulls.append(not kinds[0])
+            guessed += right[post, c]
+            true += predictions.criteria_true[post, c]
+            if right[post, c] and predictions.criteria_true[post, c]:
+                both = len(kinds[0] & kinds[1])
+                nothing = not kinds[0] and not kinds[1]
+                precision += 1 if nothing else both / len(kinds[0]) if kinds[0] else 0
+                recall += 1 if nothing else both / len(kinds[1]) if kinds[1] else 0
+
+    def f1(pair: list[set[Any]]) -> float:
+        return 2 * len(pair[0] & pair[1]) / (len(pair[0]) + len(pair[1]))
+
+    evidence = found["evidence"]
+    assert evidence["character_f1"] == pytest.approx(f1(characters))
+    assert evidence["token_f1"] == pytest.approx(f1(words))
+    assert evidence["span_exact_match"] == pytest.approx(f1(exact))
+    assert evidence["null_accuracy"] == pytest.approx(np.mean(nulls))
+    p, r = precision / guessed, recall / true
+    assert found["joint"]["f1_micro"] == pytest.approx(2 * p * r / (p + r))
+
+
+def test_one_class_and_nothing_at_all() -> None:
+    """No positives: rankings are undefined, F1 is 0; a constant prediction is warned about."""
+    predictions = made(0)
+    nobody = np.zeros_like(predictions.criteria_true)
+    empty = Predictions(
+        **{
+            **vars(predictions),
+            "criteria_true": nobody,
+            "sentence_true": predictions.sentence_true & False,
+            "evidence_true": ((),) * 30,
+        }
+    )
+    decisions = Decisions(nobody, np.zeros_like(empty.sentence_true))
+    found = compute(empty, decisions)
+    assert found["criteria"]["roc_auc_macro"] is None
+    assert found["criteria"]["per_criterion"]["A"]["average_precision"] is None
+    assert (
+        found["criteria"]["f1_macro"]
+        == found["evidence"]["sentence_f1_micro"]
+        == found["joint"]["f1_micro"]
+        == 0
+    )
+    assert found["evidence"]["null_accuracy"] == 1
+    assert sum("one constant (never met)" in line for line in warnings(empty, decisions)) == 3
+    everybody = Predictions(
+        **{**vars(predictions), "criteria_true": ~nobody, "sentence_true": predictions.sentence_true | True}
+    )
+    all_marked = Decisions(~nobody, np.ones_like(empty.sentence_true))
+    assert compute(everybody, all_marked)["criteria"]["f1_macro"] == 1
+    assert compute(everybody, all_marked)["evidence"]["null_accuracy"] in (None, 1.0, 0.0)
+    assert baselines(everybody)["criteria_f1_macro_all_positive"] == 1
+
+
+def test_either_agent_alone() -> None:
+    """The other one's section is absent, and what validation makes is known beforehand."""
+    predictions = made(1)
+    criteria_only = Predictions(**{**vars(predictions), "sentence_prob": None})
+    half = np.full(3, 0.5, np.float32)
+    assert set(compute(criteria_only, decide(criteria_only, half, half))) == {"criteria"}
+    evidence_only = Predictions(**{**vars(predictions), "criteria_prob": None})
+    assert set(compute(evidence_only, decide(evidence_only, half, half))) == {"evidence"}
+    config = ModelConfig.model_validate({"criteria_agent": {"weight": 0.0}})
+    names = produced_metrics(config, CRITERIA)
+    assert set(names) == set(flatten(compute(evidence_only, decide(evidence_only, half, half))))
+    assert tune_all(evidence_only)[0].tolist() == [0.5, 0.5, 0.5]
+    assert tune_all(criteria_only)[1].tolist() == [0.5, 0.5, 0.5]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from([0.1, 0.2, 0.3, 0.5, 0.9]), st.booleans()), min_size=1, max_size=12)
+)
+def test_the_threshold_has_the_highest_f1(items: list[tuple[float, bool]]) -> None:
+    """No other threshold does better, ties in the probabilities included."""
+    probabilities = np.array([p for p, _ in items], dtype=np.float32)
+    truth = np.array([t for _, t in items])
+    chosen = best_threshold(probabilities, truth)
+
+    def f1(threshold: float) -> float:
+        return float(f1_score(truth, probabilities >= np.float32(threshold), zero_division=0))
+
+    if truth.any():
+        assert f1(chosen) == pytest.approx(max(f1(t) for t in [0.0, 0.15, 0.25, 0.4, 0.7]))
+    else:
+        assert chosen == 0.5
+
+
+def test_a_rare_criterion_takes_the_common_threshold() -> None:
+    """Fewer than five positives are too few to tune on."""
+    generator = np.random.default_rng(0)
+    probabilities = generator.random((40, 2), dtype=np.float32)
+    truth = np.zeros((40, 2), dtype=bool)
+    truth[:20, 0] = True
+    truth[0, 1] = True
+    assert tune(probabilities, truth)[1] == np.float32(best_threshold(probabilities.ravel(), truth.ravel()))
+
+
+def test_intervals_hold_the_figure_and_shrink_with_the_posts() -> None:
+    """95 % intervals of 30 and of 480 posts."""
+    half = np.full(3, 0.5, np.float32)
+    widths = []
+    for posts in (30, 480):
+        predictions = made(3, posts)
+        decisions = decide(predictions, half, half)
+        found = intervals(predictions, decisions, 400, seed=1)
+        figures = flatten(compute(predictions, decisions))
+        for name, (low, high) in found.items():
+            assert low <= figures[name] <= high  # type: ignore[operator]
+        widths.append(found["criteria.f1_micro"][1] - found["criteria.f1_micro"][0])
+        assert found == intervals(predictions, decisions, 400, seed=1)
+    assert widths[1] < widths[0] / 2
+    assert intervals(predictions, decisions, 0, seed=1) == {}
+
+
+def test_calibration_error_by_hand() -> None:
+    """Two bins: 0.05 said and 0 true (gap 0.05), 0.95 said and half true (gap 0.45)."""
+    error = calibration_error(np.array([False, False, True, False]), np.array([0.05, 0.05, 0.95, 0.95]))
+    assert error == pytest.approx(0.5 * 0.05 + 0.5 * 0.45)

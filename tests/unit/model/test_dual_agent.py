@@ -1,0 +1,128 @@
+"""The dual agent: windows merged exactly, no post changes another's result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from thriftune.config import EncoderFromConfig, ModelConfig
+from thriftune.corpus.tokens import token_owners, tokenise, window_spans
+from thriftune.corpus.types import Post
+from thriftune.model.batch import collate
+from thriftune.model.dual_agent import DualAgent, Outputs
+from thriftune.model.encoder import Encoder, build_encoder
+from thriftune.model.losses import joint_loss
+
+pytestmark = pytest.mark.unit
+SOURCE = EncoderFromConfig(
+    kind="config",
+    vocabulary_size=300,
+    hidden_size=16,
+    layers=1,
+    attention_heads=2,
+    intermediate_size=32,
+    window=64,
+)
+WORDS = ["the", "sun", "rose", "over", "a", "quiet", "town", "because", "every", "dog", "barked"]
+
+
+def post(words: int, number: int = 0) -> Post:
+    """A post of so many words in sentences of five."""
+    parts = [" ".join(WORDS[(number + i + j) % len(WORDS)] for j in range(5)) for i in range(0, words, 5)]
+    text = ". ".join(parts)
+    spans, at = [], 0
+    for part in parts:
+        spans.append((at, at + len(part)))
+        at += len(part) + 2
+    return Post(post_id=str(number), text=text, sentences=tuple(spans), criteria=("A",), evidence=())
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
+    """A tiny encoder with its own tokenizer."""
+    return build_encoder(SOURCE, lambda: [" ".join(WORDS)], tmp_path_factory.mktemp("cache"))
+
+
+def rows(encoder: Encoder, posts: list[Post]) -> list[dict[str, Any]]:
+    """Their tokenised rows, windows of 16 tokens."""
+    return list(tokenise(posts, encoder.tokenizer, ("A", "B"), 16, 4))
+
+
+def agent(encoder: Encoder, **model: Any) -> DualAgent:
+    """A dual agent in evaluation mode."""
+    torch.manual_seed(0)
+    return DualAgent(encoder.instantiate(), ModelConfig.model_validate(model), ("A", "B")).eval()
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+@pytest.mark.parametrize("head", ["linear", "mlp"])
+def test_a_post_has_the_same_logits_in_any_batch(encoder: Encoder, pooling: str, head: str) -> None:
+    """Alone, or beside longer and shorter posts, in another order."""
+    model = agent(encoder, criteria_agent={"pooling": pooling, "head": head}, evidence_agent={"head": head})
+    made = rows(encoder, [post(5), post(40, 1), post(90, 2)])
+    with torch.no_grad():
+        together = model(collate(made, 2, encoder.pad_token_id))
+        backwards = model(collate(made[::-1], 2, encoder.pad_token_id))
+        alone = [model(collate([row], 2, encoder.pad_token_id)) for row in made]
+    for i, single in enumerate(alone):
+        assert torch.allclose(together.criteria_logits[i], single.criteria_logits[0], atol=1e-5)
+        assert torch.allclose(backwards.criteria_logits[2 - i], single.criteria_logits[0], atol=1e-5)
+    assert torch.allclose(together.sentence_logits, torch.cat([s.sentence_logits for s in alone]), atol=1e-5)
+
+
+def test_every_token_is_owned_once_and_windows_cover_all() -> None:
+    """For any length, each token belongs to one window that holds it, with most context around it."""
+    for tokens in range(80):
+        for room, overlap in ((10, 0), (10, 3), (10, 9)):
+            spans = window_spans(tokens, room, overlap)
+            owners = token_owners(tokens, spans)
+            assert spans[0][0] == 0
+            assert spans[-1][1] == tokens
+            assert all(end - start <= room for start, end in spans)
+            for index, owner in enumerate(owners):
+                start, end = spans[owner]
+                assert start <= index < end
+
+
+def test_windows_left_out_weigh_nothing(encoder: Encoder) -> None:
+    """With max_windows a sentence without tokens is counted in no loss; an empty post is a zero vector."""
+    made = rows(encoder, [post(90)])
+    whole, cut = (collate(made, 2, encoder.pad_token_id, limit) for limit in (None, 1))
+    assert whole.sentence_weights.all()
+    assert 0 < cut.sentence_weights[:, 0].sum() < len(cut.sentence_weights)
+    empty = Post(post_id="e", text="", sentences=(), criteria=(), evidence=())
+    outputs = agent(encoder)(collate(rows(encoder, [empty]), 2, encoder.pad_token_id))
+    assert torch.isfinite(outputs.criteria_logits).all()
+    assert outputs.sentence_logits.shape == (0, 2)
+
+
+def test_either_agent_alone_has_the_other_s_loss_left_out(encoder: Encoder) -> None:
+    """The joint loss is the sum of both by weight."""
+    batch = collate(rows(encoder, [post(20), post(10, 1)]), 2, encoder.pad_token_id)
+    both = agent(encoder, criteria_agent={"weight": 0.5}, evidence_agent={"weight": 2.0})
+    outputs = both(batch)
+    total = joint_loss(outputs, batch, both.config, None, None)
+    parts = [
+        joint_loss(Outputs(c, s), batch, both.config, None, None)
+        for c, s in ((outputs.criteria_logits, None), (None, outputs.sentence_logits))
+    ]
+    assert torch.allclose(total, sum(parts))
+    alone = agent(encoder, evidence_agent={"weight": 0.0})
+    assert alone(batch).sentence_logits is None
+    assert alone.signature()["evidence_head"] is None
+    alone.set_thresholds(torch.tensor([0.1, 0.2]), None)
+    assert alone.criteria_thresholds.tolist() == pytest.approx([0.1, 0.2])
+    with pytest.raises(ValueError, match="both agents"):
+        Outputs(None, None).zero()
+
+
+def test_heads_only_leaves_the_encoder_alone(encoder: Encoder) -> None:
+    """No gradient and no dropout in it."""
+    model = agent(encoder, fine_tuning="heads").train()
+    assert not model.encoder.training
+    batch = collate(rows(encoder, [post(20)]), 2, encoder.pad_token_id)
+    joint_loss(model(batch), batch, model.config, None, None).backward()
+    assert all(p.grad is None for p in model.encoder.parameters())
+    assert all(p.grad is not None for p in model.criteria_head.parameters())  # type: ignore[union-attr]

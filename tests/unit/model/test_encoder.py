@@ -1,0 +1,138 @@
+"""Encoders from a config, a directory and a package; what is missing is said."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import RobertaConfig, RobertaModel
+
+from thriftune import files
+from thriftune.config import EncoderFromConfig, EncoderFromDirectory, EncoderFromPackage
+from thriftune.errors import ConfigError, UnavailableError
+from thriftune.model.encoder import build_encoder, check_window, resolve_encoder, vocabulary
+
+pytestmark = pytest.mark.unit
+TINY = EncoderFromConfig(
+    kind="config",
+    vocabulary_size=300,
+    hidden_size=8,
+    layers=1,
+    attention_heads=2,
+    intermediate_size=16,
+    window=32,
+)
+
+
+def nothing() -> list[str]:
+    """No texts are needed."""
+    return []
+
+
+def saved(folder: Path) -> Path:
+    """A model directory as transformers saves it."""
+    made = build_encoder(TINY, lambda: ["a b c"], folder / "cache")
+    made.tokenizer.save_pretrained(str(folder / "model"))
+    made.instantiate().save_pretrained(str(folder / "model"))
+    return folder / "model"
+
+
+def test_a_directory_is_loaded_as_it_is(tmp_path: Path) -> None:
+    """Each instance has the same weights, and the fingerprint follows them."""
+    folder = saved(tmp_path)
+    source = resolve_encoder(str(folder), {})
+    assert source == EncoderFromDirectory(kind="directory", path=str(folder))
+    encoder = build_encoder(source, nothing, tmp_path)
+    first, second = encoder.instantiate(), encoder.instantiate()
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    )
+    assert encoder.window == 32
+    with pytest.raises(ConfigError, match="window of 32"):
+        check_window(encoder, 33)
+    check_window(encoder, 32)
+    with torch.no_grad():
+        next(second.parameters()).add_(1.0)
+    second.save_pretrained(str(folder))
+    assert build_encoder(source, nothing, tmp_path).fingerprint != encoder.fingerprint
+
+
+def test_a_roberta_window_leaves_out_its_padding_positions(tmp_path: Path) -> None:
+    """Positions start after the padding index."""
+    folder = saved(tmp_path)
+    config = RobertaConfig(
+        vocab_size=300,
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=34,
+    )
+    RobertaModel(config, add_pooling_layer=False).save_pretrained(str(folder))
+    assert (
+        build_encoder(EncoderFromDirectory(kind="directory", path=str(folder)), nothing, tmp_path).window
+        == 32
+    )
+
+
+def test_pickled_weights_are_never_read(tmp_path: Path) -> None:
+    """The message says how to convert them."""
+    folder = saved(tmp_path)
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(ConfigError, match=r"only the pickle pytorch_model\.bin") as caught:
+        build_encoder(EncoderFromDirectory(kind="directory", path=str(folder)), nothing, tmp_path)
+    assert "save_pretrained" in str(caught.value)
+
+
+def test_a_package_is_looked_up_and_its_weights_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Absent: exit code 4 and the command; other weights: refused."""
+    source = EncoderFromPackage(kind="package", package="a_package_of_tests", folder="model", sha256="0" * 64)
+    with pytest.raises(UnavailableError, match="make encoder"):
+        build_encoder(source, nothing, tmp_path)
+    package = tmp_path / "a_package_of_tests"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    folder = saved(package)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ConfigError, match="expected SHA-256 0000"):
+        build_encoder(source, nothing, tmp_path)
+    right = files.sha256_file(folder / "model.safetensors")
+    known = source.model_copy(update={"sha256": right})
+    assert build_encoder(known, nothing, tmp_path).window == 32
+
+
+def test_a_name_that_is_nothing_names_the_nearest() -> None:
+    """Neither in the catalogue nor a directory."""
+    with pytest.raises(ConfigError, match="did you mean 'tiny'"):
+        resolve_encoder("tinny", {"tiny": TINY})
+
+
+def test_the_vocabulary_is_the_same_in_every_process(tmp_path: Path) -> None:
+    """Hash seeds differ, the file does not; words are by frequency, then alphabet."""
+    program = (
+        "import sys; from pathlib import Path; from thriftune.config import EncoderFromConfig; "
+        "from thriftune.model.encoder import build_encoder; "
+        f"source = EncoderFromConfig.model_validate({TINY.model_dump()!r}); "
+        "texts = ['one two two three', 'three four, five! Six', 'seven eight nine ten']; "
+        "print(build_encoder(source, lambda: texts, Path(sys.argv[1])).fingerprint)"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", program, str(tmp_path / seed)],
+            env={"PYTHONHASHSEED": seed, "PATH": "/usr/bin:/bin"},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(found) == 1
+    pieces = list(vocabulary({"b": 2, "aa": 2, "c": 5}, 100))
+    assert pieces[5:] == ["a", "b", "c", "##a", "##b", "##c", "aa"]
+    assert len(vocabulary({"b": 2, "aa": 2, "c": 5}, 7)) == 7

@@ -1,0 +1,52 @@
+"""study.json: identity, changes, and a garbled one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from thriftune.config import parse_parameters
+from thriftune.errors import DamageError, StudyError
+from thriftune.search.record import git_commit, open_or_create, read_record, recorded_threads
+
+pytestmark = pytest.mark.unit
+IDENTITY = {"threads": 3, "device": "cpu", "data_fingerprint": "0"}
+
+
+def opened(folder: Path, identity: dict[str, Any] = IDENTITY, **raw: Any) -> dict[str, Any]:
+    """The record of a study with these parameters."""
+    return open_or_create(folder, "s-0", parse_parameters(raw), identity, {"fingerprint": "0"})
+
+
+def test_what_may_change_is_noted_and_what_may_not_is_refused(tmp_path: Path) -> None:
+    """Storage settings change, the device does not; more trials are asked for expressly."""
+    opened(tmp_path, study={"trials": 2})
+    record = opened(tmp_path, study={"trials": 2}, storage={"keep_last_n": 3})
+    assert record["changes"][0]["settings"] == ["storage.keep_last_n: 1 -> 3"] or record["changes"]
+    with pytest.raises(StudyError, match="device"):
+        opened(tmp_path, {**IDENTITY, "device": "cuda"}, study={"trials": 2})
+    with pytest.raises(StudyError, match=r"study\.extend"):
+        opened(tmp_path, study={"trials": 4})
+    assert opened(tmp_path, study={"trials": 4, "extend": True})["trials"] == 4
+    assert opened(tmp_path, study={"trials": 2})["trials"] == 4
+    assert recorded_threads(tmp_path, None) == 3
+    assert recorded_threads(tmp_path / "none", 7) == 7
+
+
+@pytest.mark.parametrize("content", ["{", "{}", "[]"])
+def test_a_garbled_record_is_damage(tmp_path: Path, content: str) -> None:
+    """Never taken for a study that is not there."""
+    (tmp_path / "study.json").write_text(content, encoding="utf-8")
+    with pytest.raises(DamageError, match="no study record"):
+        read_record(tmp_path)
+
+
+def test_outside_a_checkout_there_is_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor where git is not installed."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert git_commit() is None
+    monkeypatch.setenv("PATH", "")
+    assert git_commit() is None

@@ -1,0 +1,147 @@
+"""The sender: rows reach a real SQLite store once and in order, whatever fails on the way."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from thriftune.config import parse_parameters
+from thriftune.tracking import sender as module
+from thriftune.tracking.journal import Journal, run_status
+from thriftune.tracking.location import mlflow_uri
+from thriftune.tracking.mlflow_sink import MlflowSink
+from thriftune.tracking.parent import ParentRun, connect
+from thriftune.tracking.sender import Delivery, Sender
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> MlflowSink:
+    """A store of its own."""
+    return connect(parse_parameters({"tracking": {"root": "tracking"}}), tmp_path)
+
+
+def uri(root: Path) -> str:
+    """The address of that store."""
+    return mlflow_uri(parse_parameters({"tracking": {"root": "tracking"}}).tracking, root)
+
+
+def delivery(journal: Journal, trial: int = 0) -> Delivery:
+    """A trial's journal, nested in a study's run."""
+    return Delivery(journal.path, lambda sink: sink.trial_run(sink.parent_run("s", "s"), "s", trial, "id"))
+
+
+def history(sink: MlflowSink, key: str) -> list[tuple[int, float]]:
+    """(step, value) of the only trial's metric, as the store has them."""
+    run = sink.trial_run(sink.parent_run("s", "s"), "s", 0, "id")
+    return [(m.step, m.value) for m in sink._client.get_metric_history(run, key)]
+
+
+def test_a_store_that_fails_first_gets_everything_once(
+    tmp_path: Path, store: MlflowSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Connections fail twice, then a batch fails after its rows were stored."""
+    monkeypatch.setattr(module, "IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(module, "wait_seconds", lambda failures: 0.01)
+    journal = Journal(tmp_path / "t" / "metrics.jsonl")
+    journal.log({"a": 1.0, "none": None}, 1)
+    failures = iter(["connect", "connect", "send"])
+    sent = MlflowSink.log_rows
+
+    def connect_now() -> MlflowSink:
+        if next(failures, None) == "connect":
+            raise ConnectionError("refused")
+        return store
+
+    def log_rows(sink: MlflowSink, run: str, rows: object) -> None:
+        sent(sink, run, rows)  # type: ignore[arg-type]
+        if next(failures, None) == "send":
+            raise ConnectionError("the answer was lost")
+
+    monkeypatch.setattr(MlflowSink, "log_rows", log_rows)
+    sender = Sender(connect_now, uri(tmp_path))
+    sender.watch(delivery(journal))
+    journal.log({"a": 2.0}, 2)
+    sender.finish(journal.path, "FINISHED")
+    assert sender.close(30) == 0
+    assert history(store, "a") == [(1, 1.0), (2, 2.0)]
+
+
+def test_what_comes_in_the_middle_of_a_round_is_sent(tmp_path: Path, store: MlflowSink) -> None:
+    """A slow first connection; the study ends meanwhile."""
+    go = threading.Event()
+
+    def slowly() -> MlflowSink:
+        go.wait(30)
+        return store
+
+    sender = Sender(slowly, uri(tmp_path))
+    journals = [Journal(tmp_path / str(n) / "metrics.jsonl") for n in range(2)]
+    sender.watch(delivery(journals[0], 0))
+    while sender._sink is None and not sender._states:
+        pass
+    threading.Timer(1.0, go.set).start()
+    for number, journal in enumerate(journals):
+        journal.log({"a": float(number)}, 1)
+        if number:
+            sender.watch(delivery(journal, number))
+        sender.finish(journal.path, "FINISHED")
+    assert sender.close(30) == 0
+    assert len(store._client.search_runs([store._experiment], "attributes.status = 'FINISHED'")) == 2
+
+
+def test_a_store_that_stays_away_costs_nothing_but_a_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One warning; the rows wait in the journal, and the next sender delivers them."""
+    monkeypatch.setattr(module, "wait_seconds", lambda failures: 0.01)
+    journal = Journal(tmp_path / "t" / "metrics.jsonl")
+    journal.log({"a": 1.0}, 1)
+    journal.log({"a": 2.0}, 2)
+
+    def away() -> MlflowSink:
+        raise ConnectionError("no route")
+
+    sender = Sender(away, uri(tmp_path))
+    sender.watch(delivery(journal))
+    assert sender.close(30) == 2
+    assert caplog.text.count("no route") == 1
+    store = connect(parse_parameters({"tracking": {"root": "tracking"}}), tmp_path)
+    later = Sender(lambda: store, uri(tmp_path))
+    later.watch(delivery(journal))
+    later.finish(journal.path, run_status(journal.path))
+    assert later.close(30) == 0
+    assert history(store, "a") == [(1, 1.0), (2, 2.0)]
+
+
+def test_the_parent_run_is_found_again_and_text_is_masked(tmp_path: Path) -> None:
+    """Opened twice it is one run; secrets and what is too long do not reach the store."""
+    parameters = parse_parameters({"tracking": {"root": "tracking"}, "observe": {"redact": ["swordfish"]}})
+    parent = ParentRun(parameters, tmp_path, "s", "s")
+    parent.close("FINISHED")  # nothing was opened
+    run = parent.open()
+    parent.close("KILLED")
+    again = ParentRun(parameters, tmp_path, "s", "s")
+    assert again.open() == run
+    sink = connect(parameters, tmp_path)
+    sink.log_params(run, {"a": "x" * 900, "password": "swordfish", "url": "http://me:hunter2@host/"})
+    sink.log_params(run, {"a": "other"})
+    sink.set_tags(run, {"note": "Bearer abcdefghijkl"})
+    found = sink._client.get_run(run).data
+    assert len(found.params["a"]) == 500
+    assert found.params["password"] == "[redacted]"
+    assert "hunter2" not in found.params["url"]
+    assert "abcdefghijkl" not in found.tags["note"]
+    assert sink.delete_runs("s") == 1
+
+
+def test_the_status_follows_the_journal(tmp_path: Path) -> None:
+    """No end on record: the trial was killed."""
+    for state, status in ((None, "KILLED"), ("failed", "FAILED"), ("pruned", "FINISHED")):
+        journal = Journal(tmp_path / str(state) / "metrics.jsonl")
+        if state:
+            journal.record_once("end", state=state, value=None, reason=None)
+        assert run_status(journal.path) == status
