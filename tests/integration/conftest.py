@@ -16,10 +16,9 @@ ROOT = Path(__file__).parents[2]
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """The project's folder, with nothing in data and small tables beside it."""
-    folder = tmp_path / "project"
+def copy_project(parent: Path) -> Path:
+    """The project in a folder of its own, with nothing in data and small tables beside it."""
+    folder = parent / "project"
     folder.mkdir()
     for name in ("conf", "src"):
         shutil.copytree(
@@ -31,6 +30,12 @@ def project(tmp_path: Path) -> Path:
         shutil.copy(ROOT / name, folder / name)
     write_small_tables(folder)
     return folder
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copy of the project."""
+    return copy_project(tmp_path)
 
 
 @pytest.fixture

@@ -279,9 +279,8 @@ def test_a_study_is_deleted_by_a_person_only(small: Path) -> None:
     parameters = small_parameters(small, study={"name": "gone", "trials": 1})
     run(parameters)
     _, study, _ = parts(parameters)
-    assert "would delete" in overview.delete_study(
-        Path.cwd(), parameters, "gone", really=False, tracking=True
-    )
+    root = Path.cwd()
+    assert "would delete" in overview.delete_study(root, parameters, "gone", really=False, tracking=True)
     assert study.folder.exists()
     assert "deleted" in overview.delete_study(root, parameters, "gone", really=True, tracking=True)
     assert not study.folder.exists()

@@ -74,9 +74,12 @@ def evaluate_study(
                 before["evaluations"][-1]["at"],
                 study.folder / "evaluation.json",
             )
+            if not (study.folder / PAGE).exists():
+                _write_page(study, store, optuna_study, record, before)
             return before
         if not is_over(record, optuna_study):
             return _unfinished(study, record, optuna_study, express)
+        files.remove_file(study.folder / PAGE)  # a page never tells of an older evaluation
         evaluation = _evaluate(parameters, study, store, corpora, record, before, flag)
         _write_page(study, store, optuna_study, record, evaluation)
     log.info("evaluation: %s", study.folder / PAGE)

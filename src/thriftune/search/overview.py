@@ -128,13 +128,9 @@ def flush_all(root: Path, settings: Parameters) -> int:
 
     A study that a process is working on is left to that process's own sender.
     """
-    import yaml
-
-    from thriftune.search.record import flat_config
-    from thriftune.search.run import study_delivery
-    from thriftune.search.trial import CONFIG, JOURNAL
+    from thriftune.search.delivery import undelivered
     from thriftune.tracking.cursor import Cursor, read_cursor, unsent, write_cursor
-    from thriftune.tracking.journal import run_status
+    from thriftune.tracking.journal import KILLED
     from thriftune.tracking.location import mlflow_uri
     from thriftune.tracking.parent import connect
 
@@ -143,22 +139,17 @@ def flush_all(root: Path, settings: Parameters) -> int:
     sent = 0
     for handle in _handles(root, settings):
         record = handle.record()
-        if StudyLock(handle.folder).is_held():
+        if record is None or StudyLock(handle.folder).is_held():
             continue
-        for journal in sorted(handle.folder.glob(f"trials/*/{JOURNAL}")):
-            rows, end = unsent(journal, read_cursor(journal, uri))
-            if record is None or not rows:
-                continue
-            number = int(journal.parent.name.split("_")[1])
-            config = yaml.safe_load((journal.parent / CONFIG).read_text(encoding="utf-8"))
-            delivery = study_delivery(handle, record, journal, number, flat_config(parse_parameters(config)))
+        for delivery, status in undelivered(handle, record, uri, running=True):
+            rows, end = unsent(delivery.journal, read_cursor(delivery.journal, uri).sent_bytes)
             run = delivery.open_run(sink)
             sink.log_rows(run, rows)
             delivery.on_done(sink)
-            sink.finish(run, run_status(journal))
+            sink.finish(run, status)
             over = (handle.folder / "evaluation.json").exists()
-            sink.finish(sink.parent_run(handle.id, handle.name), "FINISHED" if over else "KILLED")
-            write_cursor(journal, Cursor(uri, end))
+            sink.finish(sink.parent_run(handle.id, handle.name), "FINISHED" if over else KILLED)
+            write_cursor(delivery.journal, Cursor(uri, end, closed=status != KILLED))
             sent += len(rows)
     return sent
 

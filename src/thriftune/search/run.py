@@ -26,17 +26,17 @@ from thriftune.evaluation.metrics import produced_metrics
 from thriftune.model.dual_agent import DualAgent
 from thriftune.observe.logs import log_context
 from thriftune.observe.progress import StudyProgress
-from thriftune.search.identity import flat, study_identity, trial_id
+from thriftune.search.delivery import study_delivery, undelivered
+from thriftune.search.identity import study_identity, trial_id
 from thriftune.search.optuna_study import OptunaStudy, TrialHandle
 from thriftune.search.ownership import StudyLock
 from thriftune.search.record import flat_config, open_or_create, recorded_threads, write_record
 from thriftune.search.study import StudyHandle
 from thriftune.search.trial import JOURNAL, Outcome, Setting, encoder_for, run_trial, trial_folder
-from thriftune.tracking.journal import Journal, MetricRow, read_records
+from thriftune.tracking.journal import Journal
 from thriftune.tracking.location import mlflow_uri
-from thriftune.tracking.mlflow_sink import MlflowSink
 from thriftune.tracking.parent import connect
-from thriftune.tracking.sender import Delivery, Sender
+from thriftune.tracking.sender import Sender
 from thriftune.training.interrupt import StopFlag, stop_on_signal
 from thriftune.training.loop import DivergedError
 from thriftune.training.seeding import configure_determinism, resolve_device
@@ -74,11 +74,12 @@ def run_search(
         record = open_or_create(study.folder, study.id, parameters, identity, data)
         store.start()
         optuna_study = study.optuna(parameters)
+        run = _Run(parameters, corpus, study, store, optuna_study, record, flag, device)
+        run.deliver_what_is_left(stack)
         if is_over(record, optuna_study):
             log.info("search: all %d trials are done, nothing to train", record["trials"])
-            return
-        run = _Run(parameters, corpus, study, store, optuna_study, record, flag, device)
-        yield from run.trials(stack)
+        else:
+            yield from run.trials(stack)
 
 
 def check_search(parameters: Parameters, corpus: Corpus) -> None:
@@ -124,13 +125,17 @@ class _Run:
     device: torch.device
     started: float = field(default_factory=time.monotonic)
 
+    def deliver_what_is_left(self, stack: ExitStack) -> None:
+        """Start the sender on what an earlier process could not send to the end."""
+        root = Path.cwd()
+        uri = mlflow_uri(self.parameters.tracking, root)
+        self._sender = Sender(lambda: connect(self.parameters, root), uri)
+        stack.callback(self._close_sender)
+        for delivery, status in undelivered(self.study, self.record, uri, running=False):
+            self._sender.watch(delivery, status)
+
     def trials(self, stack: ExitStack) -> Iterator[Checkpoint]:
         """Every trial that is left."""
-        root = Path.cwd()
-        self._sender = Sender(
-            lambda: connect(self.parameters, root), mlflow_uri(self.parameters.tracking, root)
-        )
-        stack.callback(self._close_sender)
         self._progress = StudyProgress(
             self.record["trials"],
             self.parameters.storage.max_total_size,
@@ -149,7 +154,8 @@ class _Run:
         journal = Journal(folder / JOURNAL)
         try:
             journal.record_once("start", trial=handle.number, trial_id=trial_id(handle.parameters))
-            self._sender.watch(self._delivery(handle, journal.path))
+            config = flat_config(handle.parameters)
+            self._sender.watch(study_delivery(self.study, self.record, journal.path, handle.number, config))
             outcome = yield from self._guarded(handle, journal, folder)
             self._end(handle, journal, outcome)
         except BaseException as error:
@@ -255,9 +261,6 @@ class _Run:
             return True
         return False
 
-    def _delivery(self, handle: TrialHandle, journal: Path) -> Delivery:
-        return study_delivery(self.study, self.record, journal, handle.number, flat_config(handle.parameters))
-
     def _close_sender(self) -> None:
         stopped = self.flag.signal_name is not None
         left = self._sender.close(DRAIN_AFTER_SIGNAL_SECONDS if stopped else DRAIN_SECONDS)
@@ -273,45 +276,3 @@ class _Failure:
     """A trial that broke down."""
 
     reason: str
-
-
-def study_delivery(
-    study: StudyHandle,
-    record: dict[str, Any],
-    journal: Path,
-    number: int,
-    config: dict[str, Any],
-) -> Delivery:
-    """How a trial's journal gets to its run, nested in the study's."""
-    identity = journal.parent.name.rpartition("_")[2]
-
-    def open_run(sink: MlflowSink) -> str:
-        parent = sink.parent_run(study.id, study.name)
-        sink.log_params(parent, flat(record["identity"]))
-        sink.set_tags(
-            parent,
-            {
-                "thriftune.data_fingerprint": record["data"]["fingerprint"],
-                "thriftune.git_commit": record["git_commit"] or "none",
-                **{f"version.{name}": value for name, value in record["versions"].items()},
-            },
-        )
-        sink.log_json(parent, "study.json", record)
-        run = sink.trial_run(parent, study.id, number, identity)
-        sink.log_params(run, config)
-        return run
-
-    def on_done(sink: MlflowSink) -> None:
-        rows = parent_rows(journal, number)
-        if rows:
-            sink.log_rows(sink.parent_run(study.id, study.name), rows)
-
-    return Delivery(journal, open_run, on_done)
-
-
-def parent_rows(journal: Path, number: int) -> list[MetricRow]:
-    """The parent run's metrics, functions of the trials' journals (step = trial number)."""
-    for record, _ in read_records(journal):
-        if record.get("kind") == "end" and record["value"] is not None:
-            return [MetricRow("study/value", number, record["timestamp"], record["value"])]
-    return []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from thriftune import files
@@ -13,24 +13,27 @@ CURSOR = "tracking.json"
 
 @dataclass(frozen=True)
 class Cursor:
-    """Rows before `sent_bytes` are in the MLflow store `uri`."""
+    """What the MLflow store `uri` has of a journal."""
 
     uri: str
-    sent_bytes: int
+    sent_bytes: int = 0
+    """Rows before this offset are there."""
+    closed: bool = False
+    """The trial is over, and its run's status and its row in the parent run are there too."""
 
 
-def read_cursor(journal: Path, uri: str) -> int:
-    """Bytes of the journal that this store has; 0 where that is unknown or of another store."""
+def read_cursor(journal: Path, uri: str) -> Cursor:
+    """What this store has; nothing where that is unknown or of another store."""
     try:
-        value = files.read_json(journal.with_name(CURSOR))
-        return int(value["sent_bytes"]) if value["uri"] == uri else 0
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0
+        cursor = Cursor(**files.read_json(journal.with_name(CURSOR)))
+    except (OSError, ValueError, TypeError):
+        return Cursor(uri)
+    return cursor if cursor.uri == uri else Cursor(uri)
 
 
 def write_cursor(journal: Path, cursor: Cursor) -> None:
     """Note how far this store has the journal."""
-    files.write_json(journal.with_name(CURSOR), {"uri": cursor.uri, "sent_bytes": cursor.sent_bytes})
+    files.write_json(journal.with_name(CURSOR), asdict(cursor))
 
 
 def unsent(journal: Path, start: int) -> tuple[list[MetricRow], int]:

@@ -24,6 +24,8 @@ from thriftune.errors import DamageError, OutOfStorageError
 
 log = logging.getLogger(__name__)
 
+KILLED = "KILLED"
+"""MLflow's status of a run that goes on when the same command is given again."""
 MACHINE_PREFIX = "system/"
 """Keys of what measures the machine: left out of every comparison."""
 
@@ -201,8 +203,8 @@ def read_rows(path: Path) -> list[MetricRow]:
 
 
 def run_status(path: Path) -> str:
-    """MLflow's status for a trial: FINISHED or FAILED once it ended, KILLED before."""
+    """MLflow's status for a trial: FINISHED or FAILED once it is over, KILLED before."""
     for record, _ in read_records(path):
         if record.get("kind") == "end":
             return "FAILED" if record["state"] == "failed" else "FINISHED"
-    return "KILLED"
+    return KILLED

@@ -6,11 +6,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from thriftune.tracking.backoff import wait_seconds
 from thriftune.tracking.cursor import Cursor, read_cursor, unsent, write_cursor
+from thriftune.tracking.journal import KILLED, run_status
 from thriftune.tracking.mlflow_sink import MlflowSink
 
 log = logging.getLogger(__name__)
@@ -36,10 +37,12 @@ class Delivery:
 @dataclass
 class _State:
     delivery: Delivery
-    sent_bytes: int
+    cursor: Cursor
     run_id: str | None = None
     status: str | None = None
     """The status to set once all rows are there; None while the trial runs."""
+    done: bool = False
+    """All of it is there, the status included."""
 
 
 class Sender:
@@ -48,7 +51,7 @@ class Sender:
     def __init__(self, connect: Callable[[], MlflowSink], uri: str) -> None:
         self._connect, self._uri = connect, uri
         self._sink: MlflowSink | None = None
-        self._states: list[_State] = []
+        self._states: dict[Path, _State] = {}
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._closing = False
@@ -56,19 +59,18 @@ class Sender:
         self._thread = threading.Thread(target=self._work, name="metric-sender", daemon=True)
         self._thread.start()
 
-    def watch(self, delivery: Delivery) -> None:
-        """Carry a journal from now on, from where the store has it."""
-        start = read_cursor(delivery.journal, self._uri)
+    def watch(self, delivery: Delivery, status: str | None = None) -> None:
+        """Carry a journal from now on, from where the store has it; status: as of `finish`."""
+        state = _State(delivery, read_cursor(delivery.journal, self._uri), status=status)
         with self._lock:
-            self._states.append(_State(delivery, start))
+            self._states[delivery.journal] = state
         self._wake.set()
 
     def finish(self, journal: Path, status: str) -> None:
         """Set the run's status once all of the journal was sent."""
         with self._lock:
-            for state in self._states:
-                if state.delivery.journal == journal:
-                    state.status = status
+            if journal in self._states:
+                self._states[journal].status = status
         self._wake.set()
 
     def close(self, timeout_seconds: float) -> int:
@@ -77,7 +79,7 @@ class Sender:
         self._wake.set()
         self._thread.join(timeout_seconds)
         with self._lock:
-            left = [unsent(s.delivery.journal, s.sent_bytes)[0] for s in self._states]
+            left = [unsent(path, state.cursor.sent_bytes)[0] for path, state in self._states.items()]
         return sum(len(rows) for rows in left)
 
     def _work(self) -> None:
@@ -100,7 +102,7 @@ class Sender:
 
     def _send_all(self) -> bool:
         with self._lock:
-            states = list(self._states)
+            states = list(self._states.values())
         try:
             if self._sink is None and states:
                 self._sink = self._connect()
@@ -115,7 +117,9 @@ class Sender:
                 log.warning("MLflow does not take the metrics (%s); the journals keep them", error)
             return False
         with self._lock:
-            self._states = [s for s in self._states if s not in states or s.status is None]
+            for state in states:
+                if state.done:
+                    del self._states[state.delivery.journal]
         return True
 
     def _send(self, state: _State) -> None:
@@ -123,12 +127,16 @@ class Sender:
         status = state.status  # read first: rows come before the status that ends them
         if state.run_id is None:
             state.run_id = state.delivery.open_run(self._sink)
-        rows, end = unsent(state.delivery.journal, state.sent_bytes)
+        journal = state.delivery.journal
+        rows, end = unsent(journal, state.cursor.sent_bytes)
         if rows:
             self._sink.log_rows(state.run_id, rows)
-        if end > state.sent_bytes:
-            state.sent_bytes = end
-            write_cursor(state.delivery.journal, Cursor(self._uri, end))
+        if end > state.cursor.sent_bytes:
+            state.cursor = replace(state.cursor, sent_bytes=end)
+            write_cursor(journal, state.cursor)
         if status is not None:
             state.delivery.on_done(self._sink)
             self._sink.finish(state.run_id, status)
+            state.done = True
+            if run_status(journal) != KILLED:
+                write_cursor(journal, replace(state.cursor, closed=True))

@@ -95,8 +95,8 @@ def test_the_cursor_belongs_to_one_store(tmp_path: Path) -> None:
     rows, end = unsent(path, 0)
     assert len(rows) == 1
     write_cursor(path, Cursor("one", end))
-    assert read_cursor(path, "one") == end
-    assert read_cursor(path, "two") == 0
+    assert read_cursor(path, "one") == Cursor("one", end)
+    assert read_cursor(path, "two") == Cursor("two")
     with path.open("ab") as handle:
         handle.write(b'{"key": "a", "st')
     assert unsent(path, end) == ([], end)

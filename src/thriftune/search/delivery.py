@@ -1,0 +1,78 @@
+"""How a study's journals get to MLflow: which run is whose, and what is still to be sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from thriftune.config import parse_parameters
+from thriftune.search.identity import flat
+from thriftune.search.record import flat_config
+from thriftune.search.study import StudyHandle
+from thriftune.search.trial import CONFIG, JOURNAL
+from thriftune.tracking.cursor import read_cursor
+from thriftune.tracking.journal import KILLED, MetricRow, read_records, run_status
+from thriftune.tracking.mlflow_sink import MlflowSink
+from thriftune.tracking.sender import Delivery
+
+
+def undelivered(
+    study: StudyHandle, record: dict[str, Any], uri: str, *, running: bool
+) -> Iterator[tuple[Delivery, str]]:
+    """(delivery, status) of every trial that the store does not have to its end, in order of number;
+    running: also of those that are not over."""
+    for journal in sorted(study.folder.glob(f"trials/*/{JOURNAL}")):
+        if read_cursor(journal, uri).closed:
+            continue
+        status = run_status(journal)
+        # A trial that was killed before its configuration was written has no rows either.
+        if (status != KILLED or running) and (journal.parent / CONFIG).exists():
+            config = yaml.safe_load((journal.parent / CONFIG).read_text(encoding="utf-8"))
+            number = int(journal.parent.name.split("_")[1])
+            delivery = study_delivery(study, record, journal, number, flat_config(parse_parameters(config)))
+            yield delivery, status
+
+
+def study_delivery(
+    study: StudyHandle,
+    record: dict[str, Any],
+    journal: Path,
+    number: int,
+    config: dict[str, Any],
+) -> Delivery:
+    """How a trial's journal gets to its run, nested in the study's."""
+    identity = journal.parent.name.rpartition("_")[2]
+
+    def open_run(sink: MlflowSink) -> str:
+        parent = sink.parent_run(study.id, study.name)
+        sink.log_params(parent, flat(record["identity"]))
+        sink.set_tags(
+            parent,
+            {
+                "thriftune.data_fingerprint": record["data"]["fingerprint"],
+                "thriftune.git_commit": record["git_commit"] or "none",
+                **{f"version.{name}": value for name, value in record["versions"].items()},
+            },
+        )
+        sink.log_json(parent, "study.json", record)
+        run = sink.trial_run(parent, study.id, number, identity)
+        sink.log_params(run, config)
+        return run
+
+    def on_done(sink: MlflowSink) -> None:
+        rows = parent_rows(journal, number)
+        if rows:
+            sink.log_rows(sink.parent_run(study.id, study.name), rows)
+
+    return Delivery(journal, open_run, on_done)
+
+
+def parent_rows(journal: Path, number: int) -> list[MetricRow]:
+    """The parent run's metrics, functions of the trials' journals (step = trial number)."""
+    for record, _ in read_records(journal):
+        if record.get("kind") == "end" and record["value"] is not None:
+            return [MetricRow("study/value", number, record["timestamp"], record["value"])]
+    return []

@@ -1,0 +1,129 @@
+"""SIGKILL at moments spread over a whole `kedro run`: the same command ends the same (SPEC 7.1)."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.integration.conftest import SMALL, copy_project
+
+pytestmark = pytest.mark.integration
+
+# The whole command in a process that counts its file operations, metric rows (one append a step) and
+# Optuna's writes, and kills itself before the n-th.
+PROGRAM = """
+import os, signal, sys
+from pathlib import Path
+from thriftune import files
+count, at = 0, int(sys.argv[1])
+def observe(operation, path):
+    global count
+    count += 1
+    if count == at:
+        os.kill(os.getpid(), signal.SIGKILL)
+files.observer = observe
+sys.argv = ["kedro", "run", "--pipeline", "hpo", "--params", sys.argv[2]]
+from kedro.framework.cli import main
+try:
+    main()
+finally:
+    Path("operations").write_text(str(count))
+"""
+PARAMS = SMALL + ",training.accumulation=2,training.batch_size=8"
+
+
+def command(project: Path, kill_at: int) -> int:
+    """Run it, killed before an operation (0: never); its exit code, or minus the signal."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(kill_at), PARAMS],
+        cwd=project,
+        env={**os.environ, "DO_NOT_TRACK": "1", "PYTHONPATH": str(project / "src")},
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode in (0, -9), done.stderr
+    return done.returncode
+
+
+def outcome(project: Path) -> dict[str, Any]:
+    """All that must be the same; times, paths and what measures the machine left out."""
+    (study,) = (project / "data/06_models").glob("study_*")
+    evaluation = json.loads((study / "evaluation.json").read_text(encoding="utf-8"))
+    for key in ("timings", "evaluations"):
+        evaluation.pop(key)
+    for checkpoint in evaluation["checkpoints"]:
+        checkpoint.pop("path")
+    journals = {
+        path.parent.name: [
+            [row[name] for name in ("key", "step", "value")]
+            for row in map(json.loads, path.read_text(encoding="utf-8").splitlines())
+            if "key" in row and not row["key"].startswith("system/")
+        ]
+        for path in sorted(study.glob("trials/*/metrics.jsonl"))
+    }
+    with sqlite3.connect(project / "data/tracking/mlflow.db") as database:
+        tags = "select run_uuid, value from tags where key = 'thriftune.trial'"
+        runs = dict(database.execute(tags).fetchall())
+        assert len(runs) == database.execute("select count(*) from runs").fetchone()[0]
+        rows = database.execute(
+            "select run_uuid, key, step, value, is_nan, timestamp from metrics"
+        ).fetchall()
+        params = database.execute("select run_uuid, key, value from params").fetchall()
+        statuses = database.execute("select distinct status from runs").fetchall()
+    metrics = sorted(
+        (runs[r], key, step, value) for r, key, step, value, _, _ in rows if "system/" not in key
+    )
+    assert len(set(metrics)) == len(metrics), "a row stands there twice"
+    return {
+        "evaluation": evaluation,
+        "predictions": (study / "predictions.jsonl").read_text(encoding="utf-8"),
+        "journals": journals,
+        "metrics": metrics,
+        "params": sorted((runs[r], key, value) for r, key, value in params if "root" not in key),
+        "statuses": statuses,
+        "page": (study / "report.html").exists(),
+    }
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, dict[str, Any]]:
+    """How many operations a whole run has, and what it ends with."""
+    project = copy_project(tmp_path_factory.mktemp("whole"))
+    assert command(project, 0) == 0
+    found = outcome(project)
+    assert found["statuses"] == [("FINISHED",)]
+    assert len(found["journals"]) == 2
+    assert found["page"]
+    return int((project / "operations").read_text(encoding="utf-8")), found
+
+
+MOMENTS = 20
+IN_SHORT = (3, 9, 14, 19)
+
+
+@pytest.mark.parametrize(
+    "moment", [pytest.param(i, marks=[] if i in IN_SHORT else pytest.mark.slow) for i in range(MOMENTS)]
+)
+def test_killed_anywhere_the_same_command_ends_the_same(
+    tmp_path: Path, uninterrupted: tuple[int, dict[str, Any]], moment: int
+) -> None:
+    """Evenly spread over all operations, from ingest's first to the report's last; then killed again
+    while it resumes."""
+    operations, expected = uninterrupted
+    project = copy_project(tmp_path)
+    at = 1 + round(moment * (operations - 1) / (MOMENTS - 1))
+    assert command(project, at) == -signal.SIGKILL
+    command(project, 1 + moment % 7)
+    assert command(project, 0) == 0
+    found = outcome(project)
+    for key, value in expected.items():
+        assert found[key] == value, key
