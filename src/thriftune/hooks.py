@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from kedro.framework.hooks import hook_impl
 from omegaconf import OmegaConf
+
+from thriftune.resolvers import resolvers
 
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -41,20 +42,7 @@ class ThriftuneHooks:
         where = dict(sources(Path(context.project_path), context.env, runtime))
         self._context = context
         self._settings = parse_parameters(raw, where=where)
-        self._register_resolvers(raw)
-
-    def _register_resolvers(self, raw: dict[str, Any]) -> None:
-        from thriftune.tracking.location import artifact_root, mlflow_uri
-
-        root = Path(self._context.project_path)
-        tracking = self._settings.tracking
-        dumped = self._settings.model_dump()
-        resolvers: dict[str, Callable[..., Any]] = {
-            "param": lambda key: OmegaConf.create({"value": _lookup(dumped, key)})["value"],
-            "mlflow_uri": lambda: mlflow_uri(tracking, root),
-            "artifact_root": lambda: artifact_root(tracking, root),
-        }
-        for name, resolver in resolvers.items():
+        for name, resolver in resolvers(self._settings, Path(context.project_path)).items():
             OmegaConf.register_resolver(name, resolver, replace=True)
 
     @hook_impl
@@ -107,10 +95,3 @@ class ThriftuneHooks:
             # MLflow's state must not turn a finished run into a failed command.
             logging.getLogger(__name__).warning("MLflow run not closed: %s", error)
         self._parent = None
-
-
-def _lookup(parameters: dict[str, Any], key: str) -> Any:
-    value: Any = parameters
-    for part in key.split("."):
-        value = value[part]
-    return value

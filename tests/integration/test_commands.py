@@ -63,3 +63,14 @@ def test_each_pipeline_works_alone(project: Path, run: Run) -> None:
     assert len(studies) == 1
     assert studies[0].startswith("study_small-train-")
     assert not list(project.glob("data/05_model_input/tokens_test_*"))
+
+
+def test_kedro_s_own_tools_load_the_project(project: Path, run: Run) -> None:
+    """Kedro-Viz builds its pages (it runs no hooks), and the catalog is listed."""
+    built = run("kedro", "viz", "build")
+    assert built.returncode == 0, built.stderr
+    assert (project / "build" / "index.html").exists()
+    nodes = (project / "build" / "api" / "main").read_text(encoding="utf-8")
+    assert "checkpoint_store" in nodes
+    listed = run("kedro", "catalog", "describe-datasets")
+    assert "CheckpointDataset" in listed.stdout, listed.stderr
