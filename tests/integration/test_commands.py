@@ -7,7 +7,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from tests.integration.conftest import SMALL, Run
+from tests.integration.conftest import ROOT, SMALL, Run
 
 pytestmark = pytest.mark.integration
 
@@ -35,6 +35,13 @@ def test_the_main_job_and_the_commands_after_it(project: Path, run: Run) -> None
     second = run("kedro", "run", "--pipeline", "evaluate", "--params", "study.name=small")
     assert second.returncode == 2
     assert "evaluation.force=true" in second.stderr
+    notebook = json.loads((ROOT / "notebooks/open_a_study.ipynb").read_text(encoding="utf-8"))
+    cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    local = project / "conf/local/parameters.yml"
+    local.write_text("study: {name: small}\n", encoding="utf-8")
+    opened = run("python", "-c", "\n".join(cells))
+    assert opened.returncode == 0, opened.stderr
+    assert "best:" in opened.stdout
     with sqlite3.connect(project / "data/tracking/mlflow.db") as database:
         sent = database.execute("select count(*) from metrics").fetchone()[0]
         database.execute("delete from metrics")

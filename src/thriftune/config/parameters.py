@@ -32,8 +32,6 @@ class EvaluationConfig(Section):
     seed: int = Field(default=0, ge=0)
     batch_size: int = Field(default=32, ge=1)
     """Posts per forward pass."""
-    examples: int = Field(default=6, ge=0)
-    """Highlighted example posts in report.html; 0: none, no post text leaves the data folder."""
 
 
 class TrackingConfig(Section):
