@@ -8,9 +8,12 @@ from typing import Any
 
 from kedro.framework.project import configure_project
 
+from thriftune.quiet import silence
+
 
 def main(*args: Any, **kwargs: Any) -> Any:
     """Run the project in the current directory with `kedro run`'s own options."""
+    silence()
     configure_project(Path(__file__).parent.name)
     from thriftune.cli import run
 

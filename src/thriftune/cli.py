@@ -253,6 +253,60 @@ def storage_status(as_json: bool) -> None:
     _show(storage_rows(root, settings), as_json, "storage")
 
 
+@storage.command("forecast")
+@click.option("--model-size", help="Bytes of the model's weights (10GB); default: the configured encoder.")
+@click.option("--trials", type=click.IntRange(min=1), help="Trials; default: study.trials.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Epochs of a trial; default: training.epochs.")
+@_as_json
+def storage_forecast(model_size: str | None, trials: int | None, epochs: int | None, as_json: bool) -> None:
+    """What a study will hold at most and write in all, from the configuration alone."""
+    from thriftune.config import override, parse_bytes
+    from thriftune.search.run import configured_model_bytes
+    from thriftune.search.upkeep import forecast_line, forecast_row
+
+    root, settings = _settings()
+    given = {"study.trials": trials, "training.epochs": epochs}
+    settings = override(settings, {key: value for key, value in given.items() if value is not None})
+    try:
+        weights = None if model_size is None else int(parse_bytes(model_size))
+    except ValueError as error:
+        raise ConfigError(str(error), where="--model-size", remedy="give it as 10GB or 500MiB.") from error
+    row = forecast_row(settings, configured_model_bytes(settings, root) if weights is None else weights)
+    _show(row, as_json, "forecast")
+    if not as_json:
+        click.echo(forecast_line(row))
+
+
+@storage.command("verify")
+@_as_json
+def storage_verify(as_json: bool) -> None:
+    """Hash every checkpoint's files again; exit code 1, naming each file, where one is damaged."""
+    from thriftune.search.upkeep import verify_all
+
+    root, settings = _settings()
+    failed = verify_all(root / settings.storage.root)
+    if failed or as_json:
+        _show(failed, as_json, "damaged")
+    else:
+        click.echo("every checkpoint is what its manifest says")
+    sys.exit(1 if failed else 0)
+
+
+@storage.command("clean")
+@click.option("--yes", is_flag=True, help="Do it; without, say what would go.")
+@_as_json
+def storage_clean(yes: bool, as_json: bool) -> None:
+    """Delete temporary and quarantined checkpoints and folders that belong to no study."""
+    from thriftune.search.upkeep import clean
+
+    root, settings = _settings()
+    rows = clean(root / settings.storage.root, really=yes)
+    if rows or as_json:
+        _show(rows, as_json, "deleted" if yes else "would be deleted (--yes does it)")
+    else:
+        click.echo("nothing to clean")
+
+
 @thriftune.group(cls=GuardedGroup)
 def tracking() -> None:
     """The journals and MLflow."""
@@ -279,4 +333,7 @@ def doctor(as_json: bool) -> None:
 
 def main() -> None:
     """The console script `thriftune`."""
+    from thriftune.quiet import silence
+
+    silence()
     thriftune()

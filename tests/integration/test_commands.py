@@ -23,6 +23,12 @@ def test_the_main_job_and_the_commands_after_it(project: Path, run: Run) -> None
     assert [row["state"] for row in shown] == ["complete", "complete"]
     assert "small" in run("thriftune", "storage", "status").stdout
     assert "thriftune" in run("kedro", "thriftune", "doctor").stdout
+    row = json.loads(run("thriftune", "storage", "forecast", "--trials", "9", "--json").stdout)
+    assert row["least_budget_bytes"] < row["most_bytes"] < row["written_bytes"] < row["keep_all_bytes"]
+    assert run("thriftune", "storage", "verify").returncode == 0
+    assert "nothing to clean" in run("thriftune", "storage", "clean").stdout
+    wrong = run("thriftune", "storage", "forecast", "--model-size", "10XB")
+    assert (wrong.returncode, "Traceback" in wrong.stderr) == (2, False)
     for name in ("evaluation", "trial", "manifest", "parameters"):
         assert json.loads(run("thriftune", "schema", name).stdout)["type"] == "object"
     refused = run("thriftune", "study", "show", "smal")

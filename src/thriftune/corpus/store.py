@@ -17,6 +17,7 @@ from thriftune.corpus.types import SPLITS, Post, SplitName
 from thriftune.errors import DataError
 
 FORMAT = 1
+CURRENT = "current.json"
 _TEMPORARY = ".tmp-"
 
 
@@ -66,6 +67,22 @@ class CorpusStore:
             if record is not None and record["source_key"] == source_key and _whole(folder, record):
                 return _corpus(folder, record)
         return None
+
+    def current(self) -> Corpus:
+        """The corpus that was ingested last; DataError where there is none."""
+        try:
+            fingerprint = files.read_json(self.root / CURRENT)["fingerprint"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                "no corpus has been ingested yet",
+                where=str(self.root),
+                remedy="run `kedro run --pipeline ingest` first.",
+            ) from error
+        return self.open(str(fingerprint))
+
+    def set_current(self, corpus: Corpus) -> None:
+        """Note which corpus was ingested last."""
+        files.write_json(self.root / CURRENT, {"fingerprint": corpus.fingerprint})
 
     def open(self, fingerprint: str) -> Corpus:
         """The corpus of a fingerprint; DataError where it is not there."""

@@ -10,8 +10,6 @@ from kedro.io import AbstractDataset
 if TYPE_CHECKING:
     from thriftune.corpus.store import Corpus, CorpusStore
 
-CURRENT = "current.json"
-
 
 class CorporaDataset(AbstractDataset[None, Any]):
     """Loads a handle on the folder of ingested corpora.
@@ -54,19 +52,17 @@ class CorpusDataset(AbstractDataset[Any, Any]):
     def load(self) -> Corpus:
         """The corpus that `current.json` names."""
         from thriftune.corpus.store import CorpusStore
-        from thriftune.files import read_json
 
-        current = read_json(self._filepath / CURRENT)
-        return CorpusStore(self._filepath).open(current["fingerprint"])
+        return CorpusStore(self._filepath).current()
 
     def save(self, data: Corpus) -> None:
         """Note which corpus is the current one; its files were written by ingest."""
-        from thriftune.files import write_json
+        from thriftune.corpus.store import CorpusStore
 
-        write_json(self._filepath / CURRENT, {"fingerprint": data.fingerprint})
+        CorpusStore(self._filepath).set_current(data)
 
     def _exists(self) -> bool:
-        return (self._filepath / CURRENT).exists()
+        return (self._filepath / "current.json").exists()
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath)}

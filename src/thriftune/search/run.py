@@ -20,10 +20,11 @@ from thriftune.checkpoints.checkpoint import Checkpoint
 from thriftune.checkpoints.store import CheckpointStore
 from thriftune.checkpoints.tensors import tensor_bytes
 from thriftune.config import Parameters, suggest
-from thriftune.corpus.store import Corpus
+from thriftune.corpus.store import Corpus, CorpusStore
 from thriftune.errors import ConfigError, InterruptedRunError, StudyError
 from thriftune.evaluation.metrics import produced_metrics
 from thriftune.model.dual_agent import DualAgent
+from thriftune.model.encoder import Encoder
 from thriftune.observe.logs import log_context
 from thriftune.observe.progress import StudyProgress
 from thriftune.search.delivery import study_delivery, undelivered
@@ -33,6 +34,7 @@ from thriftune.search.ownership import StudyLock
 from thriftune.search.record import flat_config, open_or_create, recorded_threads, write_record
 from thriftune.search.study import StudyHandle
 from thriftune.search.trial import JOURNAL, Outcome, Setting, encoder_for, run_trial, trial_folder
+from thriftune.search.upkeep import RESUMABLE_FACTOR, forecast_line, forecast_row
 from thriftune.tracking.journal import Journal
 from thriftune.tracking.location import mlflow_uri
 from thriftune.tracking.parent import connect
@@ -45,8 +47,6 @@ log = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 60.0
 DRAIN_AFTER_SIGNAL_SECONDS = 1.5
-RESUMABLE_FACTOR = 3
-"""With AdamW a resumable checkpoint is the weights and two moments of each."""
 
 
 def run_search(
@@ -59,8 +59,9 @@ def run_search(
     configure_determinism(threads, device)
     encoder = encoder_for(parameters, corpus)
     if study.record() is None:
-        weights = _model_bytes(parameters, encoder.instantiate(), corpus)
+        weights = model_bytes(parameters, encoder, corpus)
         store.require_budget(weights, RESUMABLE_FACTOR * weights)
+        log.info("%s", forecast_line(forecast_row(parameters, weights)))
     with ExitStack() as stack:
         stack.enter_context(StudyLock(study.folder))
         flag = stack.enter_context(stop_on_signal())
@@ -107,8 +108,15 @@ def is_over(record: dict[str, Any], optuna_study: OptunaStudy) -> bool:
     return "ended" in record or len(optuna_study.finished()) >= record["trials"]
 
 
-def _model_bytes(parameters: Parameters, encoder: Any, corpus: Corpus) -> int:
-    return tensor_bytes(DualAgent(encoder, parameters.model, corpus.criteria).state_dict())
+def model_bytes(parameters: Parameters, encoder: Encoder, corpus: Corpus) -> int:
+    """Bytes of the dual agent's weights."""
+    return tensor_bytes(DualAgent(encoder.instantiate(), parameters.model, corpus.criteria).state_dict())
+
+
+def configured_model_bytes(parameters: Parameters, root: Path) -> int:
+    """The same from the configuration, on the corpus that was ingested last (DataError without one)."""
+    corpus = CorpusStore(root / parameters.corpus.root).current()
+    return model_bytes(parameters, encoder_for(parameters, corpus), corpus)
 
 
 @dataclass

@@ -1,0 +1,99 @@
+"""What a person does about stored bytes: forecast, verify, clean."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from thriftune import files
+from thriftune.checkpoints.disk import human_bytes
+from thriftune.checkpoints.forecast import Workload, forecast
+from thriftune.checkpoints.manifest import MANIFEST, read_manifest
+from thriftune.checkpoints.retention import Policy
+from thriftune.checkpoints.store import QUARANTINE, TEMPORARY, Entry, verify
+from thriftune.config import Parameters
+from thriftune.errors import DamageError
+from thriftune.search.ownership import StudyLock
+from thriftune.search.record import STUDY
+
+RESUMABLE_FACTOR = 3
+"""With AdamW a resumable checkpoint is the weights and two moments of each."""
+OTHER_BYTES_PER_TRIAL = 200_000
+
+
+def forecast_row(settings: Parameters, model_bytes: int) -> dict[str, Any]:
+    """The forecast of the configured study for a model of so many bytes."""
+    storage = settings.storage
+    work = Workload(
+        trials=settings.study.trials,
+        saves_per_trial=settings.training.epochs // storage.min_interval_epochs,
+        model_bytes=model_bytes,
+        resumable_bytes=RESUMABLE_FACTOR * model_bytes,
+        other_bytes_per_trial=OTHER_BYTES_PER_TRIAL,
+    )
+    policy = Policy(storage.keep_last_n, storage.keep_best_k, storage.keep_best_k_max)
+    found = asdict(forecast(work, policy, storage.max_total_size))
+    trial, save = found.pop("most_at")
+    return {
+        "model_bytes": model_bytes,
+        "trials": work.trials,
+        "budget_bytes": storage.max_total_size,
+        **found,
+        "most_at_trial": trial,
+        "most_at_epoch": (save + 1) * storage.min_interval_epochs,
+    }
+
+
+def forecast_line(row: dict[str, Any]) -> str:
+    """The forecast's conclusion in one line."""
+    human = human_bytes
+    if not row["fits"]:
+        return (
+            f"storage: a budget of {human(row['budget_bytes'])} does not hold this study; "
+            f"at least {human(row['least_budget_bytes'])} are needed, at most "
+            f"{human(row['most_bytes'])} would be held"
+        )
+    return (
+        f"storage: at most {human(row['most_bytes'])} of {human(row['budget_bytes'])} will be held, "
+        f"{human(row['written_bytes'])} written in all; keeping everything would take "
+        f"{human(row['keep_all_bytes'])}"
+    )
+
+
+def verify_all(models: Path) -> list[dict[str, Any]]:
+    """A row for every file of every checkpoint below `models` that is not what its manifest says."""
+    failed = []
+    for folder in sorted(models.glob("study_*/trials/trial_*/checkpoints/epoch_*")):
+        try:
+            verify(Entry(folder, read_manifest(folder)))
+        except DamageError as error:
+            failed.append({"file": error.where or str(folder / MANIFEST), "problem": error.message})
+    return failed
+
+
+def debris(models: Path) -> Iterator[tuple[Path, str]]:
+    """(folder, what it is) of everything that no study needs. A study at work is left out."""
+    for study in sorted(models.glob("study_*")):
+        if StudyLock(study).is_held():
+            continue
+        if not (study / STUDY).exists():
+            yield study, "orphan: no study.json"
+            continue
+        for folder in sorted(study.glob("trials/trial_*/checkpoints/*")):
+            if folder.name.startswith(TEMPORARY):
+                yield folder, "temporary"
+            elif folder.name.startswith(QUARANTINE):
+                yield folder, "quarantined"
+
+
+def clean(models: Path, *, really: bool) -> list[dict[str, Any]]:
+    """List what `debris` finds, and delete it where `really`."""
+    rows = []
+    for folder, kind in debris(models):
+        rows.append({"path": str(folder), "kind": kind, "bytes": files.directory_bytes(folder)})
+        if really:
+            shutil.rmtree(folder)
+    return rows
