@@ -66,7 +66,8 @@ format: setup  ## let ruff rewrite what it can
 
 test: lint  ## lint, unit and integration tests, coverage floor
 	rm -f .coverage .coverage.*
-	$(BIN)/pytest -m "not slow and not docker and not postgres" -q -n $(JOBS) --dist worksteal --cov --cov-report=
+	$(BIN)/pytest -m "not slow and not docker and not postgres" -q -n $(JOBS) --dist worksteal \
+	  --hypothesis-profile=gate --cov --cov-report=
 	$(BIN)/coverage report --fail-under=95
 
 test-all: lint  ## everything, slow tests included
