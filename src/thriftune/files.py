@@ -121,13 +121,16 @@ def sha256_json(value: Any) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
-def directory_bytes(path: Path) -> int:
-    """Bytes of all regular files below `path`; files that vanish meanwhile count as 0."""
-    total = 0
-    for folder, _, names in os.walk(path):
-        for name in names:
-            try:
-                total += os.lstat(os.path.join(folder, name)).st_size  # noqa: PTH118
-            except FileNotFoundError:
-                continue
-    return total
+def directory_bytes(*paths: Path) -> int:
+    """Bytes (st_size) of all files below the folders, each inode once; links are not followed, and
+    files that vanish meanwhile count as 0."""
+    sizes: dict[tuple[int, int], int] = {}
+    for path in paths:
+        for folder, _, names in os.walk(path):
+            for name in names:
+                try:
+                    fact = os.lstat(os.path.join(folder, name))  # noqa: PTH118
+                except FileNotFoundError:
+                    continue
+                sizes[fact.st_dev, fact.st_ino] = fact.st_size
+    return sum(sizes.values())

@@ -35,7 +35,12 @@ def parts(parameters: Parameters) -> tuple[CorpusStore, StudyHandle, CheckpointS
     return (
         CorpusStore(Path(parameters.corpus.root)),
         study,
-        CheckpointStore(study.folder, study.id, parameters.storage),
+        CheckpointStore(
+            study.folder,
+            study.id,
+            parameters.storage,
+            [Path(parameters.corpus.root), Path(parameters.corpus.cache), Path(parameters.tracking.root)],
+        ),
     )
 
 

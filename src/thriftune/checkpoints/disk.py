@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ OVERHEAD_BYTES = 256 * 1024
 STUDY_OVERHEAD_BYTES = 1_000_000
 """Journals, configurations and reports of a study, beside its checkpoints."""
 LARGEST_SHOWN = 10
+RESERVE_BYTES, RESERVE_SHARE = 64 * 2**20, 0.05
+"""What checkpoints leave free of the budget for what grows between two checks: the smaller of both."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +50,23 @@ def least_budget_bytes(model_bytes: int, resumable_bytes: int) -> int:
     return 2 * (resumable_bytes + OVERHEAD_BYTES) + model_bytes + STUDY_OVERHEAD_BYTES
 
 
-def largest_files(root: Path) -> list[tuple[int, Path]]:
-    """The largest files below a folder, (bytes, path), largest first."""
-    return sorted(_sizes(root), key=lambda item: (-item[0], str(item[1])))[:LARGEST_SHOWN]
+def reserve_bytes(budget: int) -> int:
+    """The part of a budget that checkpoints never take."""
+    return min(RESERVE_BYTES, int(budget * RESERVE_SHARE))
+
+
+def with_reserve(least: int) -> int:
+    """The smallest budget that leaves `least` bytes beside its reserve."""
+    budget = math.ceil(least / (1 - RESERVE_SHARE))
+    return budget if budget * RESERVE_SHARE <= RESERVE_BYTES else least + RESERVE_BYTES
+
+
+def largest_files(*roots: Path) -> list[tuple[int, Path]]:
+    """The largest files below folders, (bytes, path), largest first."""
+    found = {path: size for root in roots for size, path in _sizes(root)}
+    return sorted(((size, path) for path, size in found.items()), key=lambda item: (-item[0], str(item[1])))[
+        :LARGEST_SHOWN
+    ]
 
 
 def _sizes(root: Path) -> Iterable[tuple[int, Path]]:

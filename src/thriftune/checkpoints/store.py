@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -72,10 +72,17 @@ class Loaded:
 
 
 class CheckpointStore:
-    """All checkpoints of one study, below its folder."""
+    """All checkpoints of one study, below its folder.
 
-    def __init__(self, folder: Path, study_id: str, policy: StorageConfig) -> None:
+    shared: folders of what studies share (corpora, token stores, tracking databases). Their bytes count in
+    full against the budget of each study (SPEC 6.4.2).
+    """
+
+    def __init__(
+        self, folder: Path, study_id: str, policy: StorageConfig, shared: Sequence[Path] = ()
+    ) -> None:
         self.folder, self.study_id, self.policy = Path(folder), study_id, policy
+        self.shared = tuple(Path(path) for path in shared)
         self._running: int | None = None
         self._resumed_from: retention.Key | None = None
 
@@ -103,8 +110,8 @@ class CheckpointStore:
         return [by_key[held.key] for held in order if held.value == order[0].value]
 
     def held_bytes(self) -> int:
-        """Bytes of everything below the study's folder."""
-        return files.directory_bytes(self.folder)
+        """Bytes of everything that counts against the budget: the study's folder and what is shared."""
+        return files.directory_bytes(self.folder, *self.shared)
 
     def newest_valid(self, trial: int, signature: Mapping[str, Any]) -> Loaded | None:
         """The newest resume-capable checkpoint of a trial, verified; damaged ones are quarantined
@@ -160,13 +167,15 @@ class CheckpointStore:
 
     def require_budget(self, model_bytes: int, resumable_bytes: int) -> None:
         """OutOfStorageError where the budget cannot hold a study of this model at all."""
-        least = disk.least_budget_bytes(model_bytes, resumable_bytes)
+        shared = self.held_bytes()
+        least = disk.with_reserve(disk.least_budget_bytes(model_bytes, resumable_bytes) + shared)
         budget = self.policy.max_total_size
         if budget < least:
             raise OutOfStorageError(
                 f"the budget of {disk.human_bytes(budget)} is too small for this model: at least "
                 f"{disk.human_bytes(least)} ({least} bytes) are needed (the newest checkpoint is "
-                "kept while the next is written, and the best is beside them)",
+                "kept while the next is written, the best is beside them, and "
+                f"{disk.human_bytes(shared)} of corpora, tokens and databases count too)",
                 where="storage.max_total_size",
                 remedy=f"set storage.max_total_size={least} or more; a smaller encoder or "
                 "model.fine_tuning=heads needs less.",
@@ -226,7 +235,7 @@ class CheckpointStore:
             files.rename(temporary, target)
 
     def _make_room(self, needed: int) -> None:
-        budget = self.policy.max_total_size
+        budget = self.policy.max_total_size - disk.reserve_bytes(self.policy.max_total_size)
         if needed > budget - self.held_bytes() or needed > disk.disk_of(self.folder).free_bytes:
             entries = self.entries()
             others = self.held_bytes() - sum(entry.manifest.total_bytes for entry in entries)
@@ -272,7 +281,9 @@ class CheckpointStore:
 
     def _out_of_storage(self, needed: int, what: str) -> OutOfStorageError:
         human = disk.human_bytes
-        largest = "\n".join(f"  {human(size):>10}  {path}" for size, path in disk.largest_files(self.folder))
+        largest = "\n".join(
+            f"  {human(size):>10}  {path}" for size, path in disk.largest_files(self.folder, *self.shared)
+        )
         return OutOfStorageError(
             f"{what} has no room for the next checkpoint: {human(needed)} needed, "
             f"{human(self.held_bytes())} held of a budget of "

@@ -23,6 +23,7 @@ class CheckpointDataset(AbstractDataset[Any, Any]):
       filepath: data/06_models
       study: my-study
       policy: {keep_last_n: 1, keep_best_k: 1, max_total_size: 10GB}
+      shared: [data/tracking]  # counted against the budget too
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class CheckpointDataset(AbstractDataset[Any, Any]):
         filepath: str,
         study: str,
         policy: dict[str, Any] | None = None,
+        shared: list[str] | None = None,
         versioned: bool = False,
         metadata: dict[str, Any] | None = None,
     ) -> None:
@@ -41,6 +43,7 @@ class CheckpointDataset(AbstractDataset[Any, Any]):
             )
         self._filepath, self._study = Path(filepath), study
         self._policy = policy or {}
+        self._shared = tuple(Path(path) for path in shared or ())
         self.metadata = metadata
         self._store: CheckpointStore | None = None
 
@@ -53,7 +56,7 @@ class CheckpointDataset(AbstractDataset[Any, Any]):
 
             policy = StorageConfig.model_validate({"root": str(self._filepath), **dict(self._policy)})
             folder = study_folder(self._filepath, self._study)
-            self._store = CheckpointStore(folder, study_id(self._study), policy)
+            self._store = CheckpointStore(folder, study_id(self._study), policy, self._shared)
         return self._store
 
     def save(self, data: Checkpoint) -> None:

@@ -91,7 +91,9 @@ def delete_study(root: Path, settings: Parameters, name: str, *, really: bool, t
 
 
 def storage_rows(root: Path, settings: Parameters) -> list[dict[str, Any]]:
-    """Who holds which bytes, against the budget."""
+    """Who holds which bytes, against the budget. What studies share counts in full for each."""
+    places = (settings.corpus.root, settings.corpus.cache, settings.tracking.root)
+    shared = files.directory_bytes(*(root / place for place in places))
     rows = []
     for handle in _handles(root, settings):
         checkpoints = sum(files.directory_bytes(path) for path in handle.folder.glob("trials/*/checkpoints"))
@@ -103,8 +105,9 @@ def storage_rows(root: Path, settings: Parameters) -> list[dict[str, Any]]:
                 "study": handle.name,
                 "checkpoint_bytes": checkpoints,
                 "other_bytes": total - checkpoints,
+                "shared_bytes": shared,
                 "budget_bytes": budget,
-                "share": f"{total / budget:.1%}",
+                "share": f"{(total + shared) / budget:.1%}",
             }
         )
     return rows

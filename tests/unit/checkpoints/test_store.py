@@ -174,7 +174,7 @@ def test_room_is_made_from_what_is_unprotected(tmp_path: Path) -> None:
 
 def test_a_budget_below_the_least_is_refused_with_the_least(tmp_path: Path) -> None:
     """The message names the bytes that would do."""
-    least = disk.least_budget_bytes(10**6, 3 * 10**6)
+    least = disk.with_reserve(disk.least_budget_bytes(10**6, 3 * 10**6))
     store_at(tmp_path, max_total_size=least).require_budget(10**6, 3 * 10**6)
     with pytest.raises(OutOfStorageError, match=str(least)):
         store_at(tmp_path, max_total_size=least - 1).require_budget(10**6, 3 * 10**6)
@@ -257,3 +257,22 @@ def test_human_bytes() -> None:
         "2.0 GB",
         "3.0 TB",
     ]
+
+
+def test_what_studies_share_counts_against_each_budget(tmp_path: Path) -> None:
+    """Token stores and databases take from the budget; a hard link is one file, a link's target none."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    (shared / "tokens.arrow").write_bytes(b"x" * 400_000)
+    (shared / "again.arrow").hardlink_to(shared / "tokens.arrow")
+    (tmp_path / "elsewhere").write_bytes(b"x" * 900_000)
+    (shared / "link").symlink_to(tmp_path / "elsewhere")
+    policy = StorageConfig(max_total_size=700_000, free_disk_watermark=0)
+    store = CheckpointStore(tmp_path / "study", "study-00000000", policy, [shared])
+    assert 400_000 <= store.held_bytes() < 401_000
+    store.begin_trial(0)
+    with pytest.raises(OutOfStorageError, match=r"tokens\.arrow"):
+        store.save(make_checkpoint(1, size=1000))
+    alone = CheckpointStore(tmp_path / "study", "study-00000000", policy)
+    alone.begin_trial(0)
+    alone.save(make_checkpoint(1, size=1000))
