@@ -14,9 +14,11 @@ import click
 from kedro.framework.cli.project import run as kedro_run
 
 from thriftune.config import Parameters
-from thriftune.errors import ConfigError, ThriftuneError
+from thriftune.errors import ConfigError, OutOfStorageError, ThriftuneError
+from thriftune.files import is_out_of_space
 
 INTERRUPTED = 130
+NO_ROOM = "no space is left on the disk; what was committed is intact."
 
 
 def exit_code(error: BaseException) -> tuple[int, str]:
@@ -26,8 +28,8 @@ def exit_code(error: BaseException) -> tuple[int, str]:
             return link.exit_code, str(link)
         if isinstance(link, KeyboardInterrupt):
             return INTERRUPTED, "stopped; the same command goes on where this one stopped."
-        if isinstance(link, OSError) and link.errno == 28:
-            return 3, f"no space left on the disk ({link.filename or 'while writing'})."
+        if is_out_of_space(link):
+            return OutOfStorageError.exit_code, NO_ROOM
     return 1, ""
 
 
@@ -37,11 +39,18 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def fail(error: BaseException) -> None:
-    """Print what happened, without a traceback for a user's mistake, and exit."""
+def fail(error: BaseException, run: tuple[Path, Parameters] | None = None) -> None:
+    """Print what happened, without a traceback for a user's mistake, and exit.
+
+    run: the project's folder and parameters, for the report of a full disk.
+    """
     from thriftune.observe.sanitiser import Sanitiser
 
     code, message = exit_code(error)
+    if message == NO_ROOM and run is not None:
+        from thriftune.search.upkeep import no_room
+
+        message = str(no_room(*run))
     clean = Sanitiser(()).clean
     if message:
         click.secho(f"error: {clean(message)}", err=True, fg="red")
@@ -61,7 +70,7 @@ class GuardedCommand(click.Command):
         except (click.ClickException, click.exceptions.Exit, SystemExit):
             raise
         except BaseException as error:
-            fail(error)
+            fail(error, ctx.obj)
             raise
 
 
@@ -71,7 +80,7 @@ class RunCommand(GuardedCommand):
     def invoke(self, ctx: click.Context) -> Any:
         """Check, then run as Kedro does."""
         try:
-            root, parameters = check_run(ctx.params)
+            root, parameters = ctx.obj = check_run(ctx.params)
             _set_up_log(root, parameters)
         except ThriftuneError as error:
             fail(error)

@@ -9,10 +9,12 @@ after `fsync` of the file, its name after `fsync` of its directory; nothing else
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,6 +70,13 @@ def remove_tree(path: Path) -> None:
     announce("remove_tree", path)
     if path.exists():
         shutil.rmtree(path)
+
+
+def is_out_of_space(error: BaseException) -> bool:
+    """Whether a write failed for want of room: on the disk, in a quota, or under a size limit."""
+    if isinstance(error, sqlite3.OperationalError):
+        return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager

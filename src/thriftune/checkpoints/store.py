@@ -7,7 +7,6 @@ fsync the parent, then retention. A reader sees a whole checkpoint or none.
 
 from __future__ import annotations
 
-import errno
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -192,7 +191,7 @@ class CheckpointStore:
         try:
             manifest = self._write(checkpoint, target)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            if files.is_out_of_space(error):
                 raise self._out_of_storage(disk.estimate_bytes(checkpoint), "the disk") from error
             raise
         checkpoint.receipt.commit()

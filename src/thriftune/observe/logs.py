@@ -20,7 +20,9 @@ QUIET = ("kedro", "kedro_mlflow", "kedro_viz", "mlflow", "alembic", "optuna", "d
 
 
 MUTED = (
+    "mlflow.store",  # tracebacks of what the sender reports in one line
     "kedro.validation",  # node functions name types that are imported for the type checker only
+    "kedro.pipeline",  # says again what the command says
     "kedro.runner",  # advises --from-nodes after an error, where the same command is right
 )
 
@@ -99,5 +101,5 @@ def setup(log_root: Path, sanitiser: Sanitiser) -> Path:
         logger.setLevel(logging.WARNING)
         logger.propagate = True
     for name in MUTED:
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     return path

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from thriftune import files
-from thriftune.checkpoints.disk import human_bytes
+from thriftune.checkpoints.disk import disk_of, human_bytes, largest_files
 from thriftune.checkpoints.forecast import Workload, forecast
 from thriftune.checkpoints.manifest import MANIFEST, read_manifest
 from thriftune.checkpoints.retention import Policy
 from thriftune.checkpoints.store import QUARANTINE, TEMPORARY, Entry, verify
 from thriftune.config import Parameters
-from thriftune.errors import DamageError
+from thriftune.errors import DamageError, OutOfStorageError
 from thriftune.search.ownership import StudyLock
 from thriftune.search.record import STUDY
 
@@ -60,6 +60,31 @@ def forecast_line(row: dict[str, Any]) -> str:
         f"storage: at most {human(row['most_bytes'])} of {human(row['budget_bytes'])} will be held, "
         f"{human(row['written_bytes'])} written in all; keeping everything would take "
         f"{human(row['keep_all_bytes'])}"
+    )
+
+
+def no_room(root: Path, settings: Parameters) -> OutOfStorageError:
+    """The report of a disk that filled up under something else than a checkpoint (SPEC 6.6)."""
+    places = [
+        root / place
+        for place in (
+            settings.storage.root,
+            settings.corpus.root,
+            settings.corpus.cache,
+            settings.tracking.root,
+            settings.observe.log_root,
+        )
+    ]
+    disks = "\n".join(
+        f"  {human_bytes(disk_of(place).free_bytes):>10} free of "
+        f"{human_bytes(disk_of(place).total_bytes)} at {place}"
+        for place in places
+    )
+    largest = "\n".join(f"  {human_bytes(size):>10}  {path}" for size, path in largest_files(*places))
+    return OutOfStorageError(
+        f"the disk filled up in the middle of a write:\n{disks}\nLargest files:\n{largest}",
+        remedy="everything committed and logged is intact. Make room (`thriftune storage status`, "
+        "`thriftune storage clean`, `thriftune study delete NAME`), then run the same command again.",
     )
 
 

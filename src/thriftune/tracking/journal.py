@@ -7,7 +7,6 @@ written stands: a resumed trial makes the rows beyond its checkpoint again, and 
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import math
@@ -133,7 +132,7 @@ class Journal:
             if written < len(lines):
                 os.write(self._descriptor, lines[written:])
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            if not files.is_out_of_space(error):
                 raise
             raise OutOfStorageError(
                 "the disk has no room for the next metric",

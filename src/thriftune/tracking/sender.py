@@ -114,7 +114,8 @@ class Sender:
             self._failures += 1
             self._sink = None
             if self._failures == 1:
-                log.warning("MLflow does not take the metrics (%s); the journals keep them", error)
+                reason = str(error).partition("\n")[0] or type(error).__name__
+                log.warning("MLflow does not take the metrics (%s); the journals keep them", reason)
             return False
         with self._lock:
             for state in states:
