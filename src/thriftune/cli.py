@@ -190,7 +190,10 @@ def _show(rows: list[dict[str, Any]] | dict[str, Any], as_json: bool, title: str
 
     table = Table(title=title)
     items = [{"name": key, "value": value} for key, value in rows.items()] if isinstance(rows, dict) else rows
-    for column in items[0] if items else ():
+    if not items:
+        click.echo(f"{title}: none")
+        return
+    for column in items[0]:
         table.add_column(column)
     for row in items:
         table.add_row(*("" if value is None else str(value) for value in row.values()))
