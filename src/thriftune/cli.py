@@ -320,6 +320,38 @@ def storage_clean(yes: bool, as_json: bool) -> None:
 
 
 @thriftune.group(cls=GuardedGroup)
+def checkpoint() -> None:
+    """Single checkpoints."""
+
+
+@checkpoint.command("export")
+@click.argument("study_name", metavar="STUDY")
+@click.argument("target", type=click.Path(path_type=Path))
+@click.option("--trial", type=click.IntRange(min=0), help="Default: the study's best.")
+@click.option("--epoch", type=click.IntRange(min=1), help="Default: the trial's best that is kept.")
+def checkpoint_export(study_name: str, target: Path, trial: int | None, epoch: int | None) -> None:
+    """Write a model directory that works without this project: weights, tokenizer, thresholds, labels, and
+    a short script that predicts."""
+    from thriftune.search.export import export_checkpoint
+
+    root, settings = _settings()
+    click.echo(export_checkpoint(root, settings, study_name, target, trial, epoch))
+
+
+@checkpoint.command("rollback")
+@click.argument("study_name", metavar="STUDY")
+@click.argument("trial", type=click.IntRange(min=0))
+@click.argument("epoch", type=click.IntRange(min=1))
+@click.option("--yes", is_flag=True, help="Do it; without, say what would change.")
+def checkpoint_rollback(study_name: str, trial: int, epoch: int, yes: bool) -> None:
+    """Let an interrupted trial resume from an earlier epoch."""
+    from thriftune.search.upkeep import roll_back
+
+    root, settings = _settings()
+    click.echo(roll_back(root, settings, study_name, trial, epoch, really=yes))
+
+
+@thriftune.group(cls=GuardedGroup)
 def tracking() -> None:
     """The journals and MLflow."""
 

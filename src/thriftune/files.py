@@ -1,7 +1,7 @@
 """The one layer through which the core touches the disk durably.
 
-Every primitive announces itself to `observer` before it acts, so a test can count the operations
-of a whole run and fail, or kill, at the n-th one. In production the observer is None.
+Every primitive announces itself to `observer` before it acts, one event a system call, so a test can
+record a whole run, and fail it, or kill it, at the n-th call. In production the observer is None.
 
 Assumptions about the disk: `rename` within one file system is atomic; a file's bytes are durable
 after `fsync` of the file, its name after `fsync` of its directory; nothing else is.
@@ -13,26 +13,79 @@ import errno
 import hashlib
 import json
 import os
-import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from types import TracebackType
+from typing import IO, Any, Self
 
-Observer = Callable[[str, Path], None]
+
+@dataclass(frozen=True)
+class Event:
+    """One call that is about to change the disk."""
+
+    operation: str
+    """create, write, append, fsync, close, mkdir, fsync_directory, rename, unlink, rmdir; or a transaction
+    of a database (optuna_...)."""
+    path: Path
+    source: Path | None = None
+    """What a rename moves."""
+    data: bytes | memoryview = b""
+    """What a write writes, at the end of the file."""
+
+
+Observer = Callable[[Event], None]
 
 observer: Observer | None = None
-"""Called as observer(operation, path) before each durable operation; None outside tests."""
+"""Called with each event before it happens; None outside tests."""
 
 TEMPORARY_SUFFIX = ".tmp"
 HASH_CHUNK_BYTES = 1 << 20
 
 
-def announce(operation: str, path: Path) -> None:
+def announce(operation: str, path: Path, source: Path | None = None, data: bytes | memoryview = b"") -> None:
     """Tell the observer, where there is one, what is about to happen to `path`."""
     if observer is not None:
-        observer(operation, path)
+        observer(Event(operation, path, source, data))
+
+
+class NewFile:
+    """An unbuffered file that is written from its start; each call announces itself."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        announce("create", path)
+        self._handle = path.open("wb", buffering=0)
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Write all of it, however many calls that takes."""
+        announce("write", self.path, data=data)
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._handle.write(rest) :]
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        return self._handle.fileno()
+
+    def sync(self) -> None:
+        """Make the bytes durable."""
+        announce("fsync", self.path)
+        os.fsync(self._handle.fileno())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        announce("close", self.path)
+        self._handle.close()
 
 
 def fsync_file(handle: IO[Any], path: Path) -> None:
@@ -52,9 +105,19 @@ def fsync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def make_directory(path: Path) -> None:
+    """Make a directory and its missing parents; the name of each is durable."""
+    if path.is_dir():
+        return
+    make_directory(path.parent)
+    announce("mkdir", path)
+    path.mkdir(exist_ok=True)
+    fsync_directory(path.parent)
+
+
 def rename(source: Path, target: Path) -> None:
     """Move atomically within one file system and make the new name durable."""
-    announce("rename", target)
+    announce("rename", target, source=source)
     source.replace(target)
     fsync_directory(target.parent)
 
@@ -66,10 +129,15 @@ def remove_file(path: Path) -> None:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a directory and all below it; one that is gone already is fine."""
-    announce("remove_tree", path)
-    if path.exists():
-        shutil.rmtree(path)
+    """Remove a directory and all below it, links unfollowed; one that is gone already is fine."""
+    if path.is_symlink() or not path.is_dir():
+        if path.is_symlink() or path.exists():
+            remove_file(path)
+        return
+    for item in sorted(path.iterdir()):
+        remove_tree(item)
+    announce("rmdir", path)
+    path.rmdir()
 
 
 def is_out_of_space(error: BaseException) -> bool:
@@ -80,18 +148,17 @@ def is_out_of_space(error: BaseException) -> bool:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
+def replacing(path: Path) -> Iterator[NewFile]:
     """Write beside `path` and rename onto it: a reader sees the old bytes or all of the new.
 
     The temporary file is removed when the block raises.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(path.parent)
     temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
-    announce("write", path)
     try:
-        with temporary.open("wb") as handle:
+        with NewFile(temporary) as handle:
             yield handle
-            fsync_file(handle, temporary)
+            handle.sync()
         rename(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)

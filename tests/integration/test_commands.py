@@ -72,7 +72,7 @@ def test_each_pipeline_works_alone(project: Path, run: Run) -> None:
     assert not (project / "data/06_models").exists()
     done = run("kedro", "run", "--pipeline", "train", "--params", SMALL)
     assert done.returncode == 0, done.stderr
-    studies = [path.name for path in (project / "data/06_models").iterdir()]
+    studies = [path.name for path in (project / "data/06_models").glob("study_*")]
     assert len(studies) == 1
     assert studies[0].startswith("study_small-train-")
     assert not list(project.glob("data/05_model_input/tokens_test_*"))

@@ -24,7 +24,7 @@ import sys, threading
 from pathlib import Path
 from thriftune import files
 count, at = 0, int(sys.argv[1])
-def observe(operation, path):
+def observe(event):
     global count
     if threading.current_thread() is not threading.main_thread():
         return  # the sender's writes come when they come

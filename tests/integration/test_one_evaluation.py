@@ -21,12 +21,12 @@ from pathlib import Path
 from thriftune import files
 aside = Path("aside").absolute()
 moves = []
-def observe(operation, path):
-    if operation == "optuna_add_trial" and not moves:
+def observe(event):
+    if event.operation == "optuna_add_trial" and not moves:
         (test,) = Path("data").glob("**/test.jsonl")
         moves.append(test.absolute())
         test.rename(aside)
-    if operation == "unlink" and path.name == "report.html" and len(moves) == 1:
+    if event.operation == "unlink" and event.path.name == "report.html" and len(moves) == 1:
         moves.append(None)
         aside.rename(moves[0])
         Path("came back").touch()

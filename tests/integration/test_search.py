@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +75,7 @@ def facts(parameters: Parameters) -> dict[str, Any]:
     return {"best": best.manifest.sha256, "trials": trials, "rows": rows}
 
 
-def in_child(parameters: Parameters, observer: Callable[[str, Path], None] | None) -> int:
+def in_child(parameters: Parameters, observer: files.Observer | None) -> int:
     """Run the search in a forked process; its exit code, or minus the signal."""
     if (pid := os.fork()) == 0:
         files.observer = observer
@@ -160,7 +159,7 @@ def test_killed_at_many_moments_it_ends_the_same(tmp_path_factory: pytest.TempPa
     reference = small_parameters(whole)
     total = 0
 
-    def count(operation: str, path: Path) -> None:
+    def count(event: files.Event) -> None:
         nonlocal total
         total += 1
 
@@ -173,7 +172,7 @@ def test_killed_at_many_moments_it_ends_the_same(tmp_path_factory: pytest.TempPa
     for number in range(8):
         seen = 0
 
-        def die(operation: str, path: Path, at: int = total // 10 + number * 7) -> None:
+        def die(event: files.Event, at: int = total // 10 + number * 7) -> None:
             nonlocal seen
             seen += 1
             if seen == at:

@@ -32,12 +32,12 @@ def test_a_kill_at_any_operation_leaves_old_or_new(tmp_path: Path) -> None:
     """A process that dies before its n-th operation leaves the whole old or the whole new value."""
     target = tmp_path / "value.json"
     seen = set()
-    for fatal in range(1, 6):
+    for fatal in range(1, 12):
         files.write_json(target, "old")
         if (pid := os.fork()) == 0:
             count = 0
 
-            def die(operation: str, path: Path, fatal: int = fatal) -> None:
+            def die(event: files.Event, fatal: int = fatal) -> None:
                 nonlocal count
                 count += 1
                 if count == fatal:

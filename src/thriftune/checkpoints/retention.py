@@ -13,6 +13,10 @@ from dataclasses import dataclass
 Key = tuple[int, int]
 """(trial, epoch)"""
 
+PROTECTED, OF_STUDY, OF_RUNNING = 3, 2, 1
+"""Steps of pressure (SPEC 6.5): first what the running trial would like to keep, then the trials' bests and
+the co-best of the study, never the study's best and what training goes on from."""
+
 
 @dataclass(frozen=True)
 class Held:
@@ -59,7 +63,8 @@ class Marked:
     key: Key
     whole: bool
     """True: with optimizer and state; False: the model is enough."""
-    protected: bool
+    yields: int
+    """The step of pressure at which the wish is given up, PROTECTED: never."""
     reason: str
 
 
@@ -89,7 +94,8 @@ def newest_of_running(checkpoints: Sequence[Held], policy: Policy, pressure: Pre
     whole = [h for h in checkpoints if h.trial == pressure.running_trial and h.resumable]
     whole.sort(key=lambda held: held.epoch, reverse=True)
     for place, held in enumerate(whole[: policy.keep_last_n]):
-        yield Marked(held.key, True, place == 0, f"newest {place + 1} of the running trial")
+        yields = OF_RUNNING if place else PROTECTED
+        yield Marked(held.key, True, yields, f"newest {place + 1} of the running trial")
 
 
 def resumed_from(checkpoints: Sequence[Held], policy: Policy, pressure: Pressure) -> Iterable[Marked]:
@@ -99,7 +105,7 @@ def resumed_from(checkpoints: Sequence[Held], policy: Policy, pressure: Pressure
         return
     newer = any(held.trial == origin[0] and held.epoch > origin[1] for held in checkpoints)
     if not newer and any(held.key == origin for held in checkpoints):
-        yield Marked(origin, True, True, "this process resumed from it")
+        yield Marked(origin, True, PROTECTED, "this process resumed from it")
 
 
 def best_of_study(checkpoints: Sequence[Held], policy: Policy, pressure: Pressure) -> Iterable[Marked]:
@@ -109,14 +115,14 @@ def best_of_study(checkpoints: Sequence[Held], policy: Policy, pressure: Pressur
         best_by_trial.setdefault(held.trial, held)
     for place, held in enumerate(list(best_by_trial.values())[: policy.keep_best_k]):
         reason = "the study's best" if place == 0 else f"best of the study's trial {place + 1}"
-        yield Marked(held.key, False, place == 0, reason)
+        yield Marked(held.key, False, OF_STUDY if place else PROTECTED, reason)
 
 
 def best_of_running(checkpoints: Sequence[Held], policy: Policy, pressure: Pressure) -> Iterable[Marked]:
     """The k best epochs of the running trial."""
     own = [held for held in checkpoints if held.trial == pressure.running_trial]
     for place, held in enumerate(ranked(own)[: policy.keep_best_k]):
-        yield Marked(held.key, False, False, f"best epoch {place + 1} of the running trial")
+        yield Marked(held.key, False, OF_RUNNING, f"best epoch {place + 1} of the running trial")
 
 
 def co_best(checkpoints: Sequence[Held], policy: Policy, pressure: Pressure) -> Iterable[Marked]:
@@ -124,17 +130,11 @@ def co_best(checkpoints: Sequence[Held], policy: Policy, pressure: Pressure) -> 
     order = ranked(checkpoints)
     ties = [held for held in order if held.value == order[0].value] if order else []
     for place, held in enumerate(ties[1 : policy.keep_best_k_max]):
-        yield Marked(held.key, False, False, f"co-best {place + 1}: an exact tie of the best")
+        yield Marked(held.key, False, OF_STUDY, f"co-best {place + 1}: an exact tie of the best")
 
 
-RULES: tuple[Rule, ...] = (
-    newest_of_running,
-    resumed_from,
-    best_of_study,
-    best_of_running,
-    co_best,
-)
-"""From the most to the least dear: under pressure the last marked goes first."""
+RULES: tuple[Rule, ...] = (newest_of_running, resumed_from, best_of_study, co_best, best_of_running)
+"""Of the wishes that yield at one step, the last marked goes first."""
 
 
 def plan(
@@ -144,45 +144,43 @@ def plan(
 
     What is protected is never deleted, whatever the pressure; `fits` says whether that is enough.
     """
-    marks = _union([mark for rule in rules for mark in rule(checkpoints, policy, pressure)])
     by_key = {held.key: held for held in checkpoints}
+    wishes = [mark for rule in rules for mark in rule(checkpoints, policy, pressure)]
     if pressure.disk_low:
-        marks = {key: mark for key, mark in marks.items() if mark.protected}
-    room = pressure.room_bytes
-    for key in [key for key, mark in reversed(marks.items()) if not mark.protected]:
-        if room is None or _bytes(marks, by_key) <= room:
-            break
-        del marks[key]
-    total = _bytes(marks, by_key)
-    keep = {k: m.reason for k, m in marks.items() if m.whole or not by_key[k].resumable}
+        wishes = [mark for mark in wishes if mark.yields == PROTECTED]
+    granted = _granted(wishes, by_key, pressure.room_bytes)
+    total = sum(_bytes(by_key[key], marks) for key, marks in granted.items())
+    whole = {key: any(mark.whole for mark in marks) for key, marks in granted.items()}
+    reasons = {key: "; ".join(mark.reason for mark in marks) for key, marks in granted.items()}
+    keep = {key: why for key, why in reasons.items() if whole[key] or not by_key[key].resumable}
     return Plan(
         keep=keep,
-        strip={k: m.reason for k, m in marks.items() if k not in keep},
-        delete={k: "no rule keeps it" for k in by_key if k not in marks},
+        strip={key: why for key, why in reasons.items() if key not in keep},
+        delete={key: "no rule keeps it" for key in by_key if key not in granted},
         bytes_after=total,
-        fits=room is None or total <= room,
+        fits=pressure.room_bytes is None or total <= pressure.room_bytes,
     )
 
 
-def _union(marks: Iterable[Marked]) -> dict[Key, Marked]:
-    """One mark a checkpoint, in the order of the first: whole and protected where any says so."""
-    united: dict[Key, Marked] = {}
-    for mark in marks:
-        before = united.get(mark.key)
-        united[mark.key] = (
-            mark
-            if before is None
-            else Marked(
-                mark.key,
-                before.whole or mark.whole,
-                before.protected or mark.protected,
-                f"{before.reason}; {mark.reason}",
-            )
-        )
-    return united
+def _granted(wishes: Sequence[Marked], by_key: dict[Key, Held], room: int | None) -> dict[Key, list[Marked]]:
+    """The wishes that stand, by checkpoint: one after the other is given up until the rest fits."""
+    granted: dict[Key, list[Marked]] = {}
+    for mark in wishes:
+        granted.setdefault(mark.key, []).append(mark)
+    total = sum(_bytes(by_key[key], marks) for key, marks in granted.items())
+    dearest_last = sorted(enumerate(wishes), key=lambda item: (item[1].yields, -item[0]))
+    for _, mark in dearest_last:
+        if room is None or total <= room or mark.yields == PROTECTED:
+            break
+        held, marks = by_key[mark.key], granted[mark.key]
+        total -= _bytes(held, marks)
+        marks.remove(mark)
+        if marks:
+            total += _bytes(held, marks)
+        else:
+            del granted[mark.key]
+    return granted
 
 
-def _bytes(marks: dict[Key, Marked], by_key: dict[Key, Held]) -> int:
-    return sum(
-        by_key[key].total_bytes if mark.whole else by_key[key].model_bytes for key, mark in marks.items()
-    )
+def _bytes(held: Held, marks: Sequence[Marked]) -> int:
+    return held.total_bytes if any(mark.whole for mark in marks) else held.model_bytes

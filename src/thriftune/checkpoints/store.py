@@ -2,14 +2,16 @@
 
 It decides nothing about what is kept: it executes the plans of `retention`. A save is: estimate, make
 room, write to a temporary directory (hashing on the way, every file fsynced, the manifest last), rename,
-fsync the parent, then retention. A reader sees a whole checkpoint or none.
+fsync the parent, then retention. A reader sees a whole checkpoint or none. `submit` does it while training
+goes on.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +21,7 @@ import torch
 
 from thriftune import __version__, files
 from thriftune.checkpoints import disk, retention
+from thriftune.checkpoints.activity import activity_in
 from thriftune.checkpoints.checkpoint import Checkpoint
 from thriftune.checkpoints.manifest import (
     FORMAT_VERSION,
@@ -30,7 +33,7 @@ from thriftune.checkpoints.manifest import (
     Manifest,
     read_manifest,
 )
-from thriftune.checkpoints.tensors import describe, read_tensors, serialise, write_hashed
+from thriftune.checkpoints.tensors import describe, read_verified, serialise, tensors_in, write_hashed
 from thriftune.config import StorageConfig
 from thriftune.errors import DamageError, OutOfStorageError, StudyError
 
@@ -82,8 +85,7 @@ class CheckpointStore:
     ) -> None:
         self.folder, self.study_id, self.policy = Path(folder), study_id, policy
         self.shared = tuple(Path(path) for path in shared)
-        self._running: int | None = None
-        self._resumed_from: retention.Key | None = None
+        self._activity = activity_in(self.folder)
 
     # ---- reading -----------------------------------------------------------------------------
 
@@ -115,25 +117,34 @@ class CheckpointStore:
     def newest_valid(self, trial: int, signature: Mapping[str, Any]) -> Loaded | None:
         """The newest resume-capable checkpoint of a trial, verified; damaged ones are quarantined
         and the next older is tried. StudyError where it is whole but of another model."""
-        own = [e for e in self.entries() if e.manifest.trial == trial and e.manifest.resumable]
-        for entry in reversed(own):
-            try:
-                return self.load(entry, signature)
-            except DamageError as error:
-                self._quarantine(entry.path, error)
+        with self._activity.lock:
+            own = [e for e in self.entries() if e.manifest.trial == trial and e.manifest.resumable]
+            for entry in reversed(own):
+                try:
+                    return self.load(entry, signature)
+                except DamageError as error:
+                    self.quarantine(entry.path, error)
         return None
 
     def load(self, entry: Entry, signature: Mapping[str, Any]) -> Loaded:
-        """Verify every hash and the signature, then read. DamageError, StudyError."""
-        verify(entry)
+        """Check the signature and every hash, reading each file once. DamageError, StudyError."""
         _check_signature(entry, signature)
+        content = {
+            name: read_verified(entry.path / name, fact) for name, fact in entry.manifest.files.items()
+        }
         resumable = entry.manifest.resumable
         return Loaded(
             entry=entry,
-            model=read_tensors(entry.path / MODEL),
-            optimizer=read_tensors(entry.path / OPTIMIZER) if resumable else {},
-            state=files.read_json(entry.path / STATE) if resumable else {},
+            model=tensors_in(content[MODEL]),
+            optimizer=tensors_in(content[OPTIMIZER]) if resumable else {},
+            state=json.loads(bytes(content[STATE].numpy())) if resumable else {},
         )
+
+    def explain(self) -> list[tuple[Entry, str]]:
+        """Every checkpoint that is held, and why."""
+        plan = self._plan()
+        reasons = {**plan.keep, **plan.strip, **plan.delete}
+        return [(entry, reasons[entry.held.key]) for entry in self.entries()]
 
     # ---- the life of a trial -----------------------------------------------------------------
 
@@ -147,7 +158,7 @@ class CheckpointStore:
             try:
                 listed = {MANIFEST, *read_manifest(path).files}
             except DamageError as error:
-                self._quarantine(path, error)
+                self.quarantine(path, error)
                 continue
             for item in path.iterdir():
                 if item.name not in listed:
@@ -156,13 +167,50 @@ class CheckpointStore:
 
     def begin_trial(self, trial: int, resumed_from: Entry | None = None) -> None:
         """From now on this trial is the running one."""
-        self._running = trial
-        self._resumed_from = None if resumed_from is None else resumed_from.held.key
+        self._activity.running = trial
+        self._activity.resumed_from = None if resumed_from is None else resumed_from.held.key
 
     def end_trial(self) -> None:
         """No trial is running; all that the study does not keep goes."""
-        self._running = self._resumed_from = None
-        self._apply(self._plan())
+        self.drain()
+        with self._activity.lock:
+            self._activity.running = self._activity.resumed_from = None
+            self._apply(self._plan())
+
+    def drain(self) -> None:
+        """Wait for the write in flight."""
+        self._activity.writer.drain()
+
+    def later_than(self, trial: int, epoch: int) -> list[Path]:
+        """A trial's checkpoints after an epoch. StudyError where that epoch cannot be resumed from."""
+        own = [entry for entry in self.entries() if entry.manifest.trial == trial]
+        able = [entry.manifest.epoch for entry in own if entry.manifest.resumable]
+        if epoch not in able:
+            raise StudyError(
+                f"trial {trial} has no resume-capable checkpoint of epoch {epoch}",
+                where=str(self.folder),
+                remedy=f"choose one of {able}; storage.keep_last_n decides how many there are."
+                if able
+                else "nothing can be resumed from.",
+            )
+        return [entry.path for entry in own if entry.manifest.epoch > epoch]
+
+    def roll_back(self, trial: int, epoch: int) -> list[Path]:
+        """Set the later checkpoints aside, so that the trial resumes from this epoch; the new folders."""
+        return [self._set_aside(path) for path in self.later_than(trial, epoch)]
+
+    def dispose_of(self, find: Callable[[], Iterable[Path]]) -> None:
+        """Where to look for folders that can be made again; they go first under pressure."""
+        self._activity.disposable = find
+
+    def relieve(self) -> None:
+        """Prune what is unprotected where free disk is under the watermark."""
+        with self._activity.lock:
+            if not self._disk_is_low():
+                return
+            self._reclaim()
+            if self._disk_is_low():
+                self._apply(self._plan(), "free disk is under the watermark")
 
     def require_budget(self, model_bytes: int, resumable_bytes: int) -> None:
         """OutOfStorageError where the budget cannot hold a study of this model at all."""
@@ -180,22 +228,43 @@ class CheckpointStore:
                 "model.fine_tuning=heads needs less.",
             )
 
+    def submit(self, checkpoint: Checkpoint) -> None:
+        """Save in the background where the policy says so and the checkpoint is detached, else before
+        this returns. The receipt is settled either way; a failure is raised here too where nobody
+        awaits the receipt."""
+        checkpoint.receipt.accept()
+        if self.policy.overlap and checkpoint.detached:
+            self._activity.writer.start(lambda: self._settle(checkpoint))
+            return
+        self.drain()
+        self._settle(checkpoint)
+        if not checkpoint.receipt.awaited:
+            checkpoint.receipt.check()
+
+    def _settle(self, checkpoint: Checkpoint) -> None:
+        try:
+            self.save(checkpoint)
+        except BaseException as error:  # raised where the receipt is checked
+            log.debug("trial %d epoch %d was not saved: %s", checkpoint.trial, checkpoint.epoch, error)
+            checkpoint.receipt.fail(error)
+
     def save(self, checkpoint: Checkpoint) -> Manifest:
-        """Commit a checkpoint and apply retention; settles the receipt.
+        """Commit a checkpoint and apply retention; settles the receipt where it succeeds.
 
         Raises OutOfStorageError before writing where budget or disk have no room, and where the
         disk fills up in the middle; nothing half-written is left.
         """
+        self._activity.running = checkpoint.trial
         self._make_room(disk.estimate_bytes(checkpoint))
-        target = self._path(checkpoint)
         try:
-            manifest = self._write(checkpoint, target)
+            manifest = self._write(checkpoint, self._path(checkpoint))
+            with self._activity.lock:
+                self._apply(self._plan())
         except OSError as error:
             if files.is_out_of_space(error):
                 raise self._out_of_storage(disk.estimate_bytes(checkpoint), "the disk") from error
             raise
         checkpoint.receipt.commit()
-        self._apply(self._plan())
         return manifest
 
     # ---- writing -----------------------------------------------------------------------------
@@ -205,10 +274,10 @@ class CheckpointStore:
         return self.folder / "trials" / trial / "checkpoints" / f"epoch_{checkpoint.epoch:04d}"
 
     def _write(self, checkpoint: Checkpoint, target: Path) -> Manifest:
-        temporary = target.with_name(TEMPORARY + target.name)
-        files.remove_tree(temporary)
-        temporary.mkdir(parents=True)
+        temporary = self._activity.writing = target.with_name(TEMPORARY + target.name)
         try:
+            files.remove_tree(temporary)
+            files.make_directory(temporary)
             facts = {
                 MODEL: _write_file(temporary / MODEL, serialise(checkpoint.model)),
                 OPTIMIZER: _write_file(temporary / OPTIMIZER, serialise(checkpoint.optimizer)),
@@ -216,67 +285,112 @@ class CheckpointStore:
             }
             manifest = _manifest(checkpoint, facts)
             files.write_bytes(temporary / MANIFEST, manifest.to_bytes())
-            self._commit(temporary, target)
+            with self._activity.lock:
+                self._commit(temporary, target)
         except BaseException:
             files.remove_tree(temporary)
             raise
+        finally:
+            self._activity.writing = None
         return manifest
 
     def _commit(self, temporary: Path, target: Path) -> None:
         if target.exists():
             # The same epoch, made again after a kill or a fallback. It was not chosen to resume
             # from, or it would not be made again: the older stands aside until the new is there.
-            aside = target.with_name(f"{QUARANTINE}{target.name}-{time.time_ns()}")
-            files.rename(target, aside)
+            aside = self._set_aside(target)
             files.rename(temporary, target)
             files.remove_tree(aside)
         else:
             files.rename(temporary, target)
 
     def _make_room(self, needed: int) -> None:
-        budget = self.policy.max_total_size - disk.reserve_bytes(self.policy.max_total_size)
-        if needed > budget - self.held_bytes() or needed > disk.disk_of(self.folder).free_bytes:
-            entries = self.entries()
-            others = self.held_bytes() - sum(entry.manifest.total_bytes for entry in entries)
-            self._apply(self._plan(room_bytes=max(0, budget - others - needed)))
-        if needed > budget - self.held_bytes():
-            raise self._out_of_storage(needed, "the budget")
-        if needed > disk.disk_of(self.folder).free_bytes:
-            raise self._out_of_storage(needed, "the disk")
+        """Relieve the pressure step by step (SPEC 6.5) until `needed` bytes fit; OutOfStorageError."""
+        with self._activity.lock:
+            if self._lacking(needed):
+                self._reclaim()
+            if (lacking := self._lacking(needed)) > 0:
+                held = sum(entry.manifest.total_bytes for entry in self.entries())
+                self._apply(self._plan(room_bytes=max(0, held - lacking)), "room was needed")
+            if self._lacking(needed):
+                raise self._out_of_storage(needed, self._narrowest(needed))
+
+    def _lacking(self, needed: int) -> int:
+        """Bytes that must go before `needed` fit into both the budget and the disk; 0 where they do."""
+        return max(0, needed - self._room_in_budget(), needed - disk.disk_of(self.folder).free_bytes)
+
+    def _room_in_budget(self) -> int:
+        budget = self.policy.max_total_size
+        return budget - disk.reserve_bytes(budget) - self.held_bytes()
+
+    def _narrowest(self, needed: int) -> str:
+        return "the budget" if needed > self._room_in_budget() else "the disk"
+
+    def _reclaim(self) -> None:
+        """Step 0: what nobody needs, and what can be made again."""
+        for path in [*self._debris(), *self._activity.disposable()]:
+            size = files.directory_bytes(path)
+            log.info("removed %s (%s): room was needed", path, disk.human_bytes(size))
+            if not self.policy.dry_run:
+                files.remove_tree(path)
+
+    def _debris(self) -> list[Path]:
+        """Temporary and quarantined folders but the one being written."""
+        return [
+            path
+            for prefix in (TEMPORARY, QUARANTINE)
+            for path in sorted(self.folder.glob(f"trials/trial_*/checkpoints/{prefix}*"))
+            if path != self._activity.writing
+        ]
+
+    def _disk_is_low(self) -> bool:
+        return disk.disk_of(self.folder).is_low(self.policy.free_disk_watermark)
 
     def _plan(self, room_bytes: int | None = None) -> retention.Plan:
         policy = retention.Policy(
             self.policy.keep_last_n, self.policy.keep_best_k, self.policy.keep_best_k_max
         )
         pressure = retention.Pressure(
-            running_trial=self._running,
-            resumed_from=self._resumed_from,
+            running_trial=self._activity.running,
+            resumed_from=self._activity.resumed_from,
             room_bytes=room_bytes,
-            disk_low=disk.disk_of(self.folder).is_low(self.policy.free_disk_watermark),
+            disk_low=self._disk_is_low(),
         )
         return retention.plan([entry.held for entry in self.entries()], policy, pressure)
 
-    def _apply(self, plan: retention.Plan) -> None:
+    def _apply(self, plan: retention.Plan, cause: str = "") -> None:
+        """Carry out a plan. What pressure takes (`cause`) is said aloud."""
         by_key = {entry.held.key: entry for entry in self.entries()}
+        level = logging.INFO if cause else logging.DEBUG
+        if self.policy.dry_run:
+            for deed, keys in (("keep", plan.keep), ("strip", plan.strip), ("delete", plan.delete)):
+                for key, reason in keys.items():
+                    log.info("dry run: would %s trial %d epoch %d: %s", deed, *key, reason)
+            return
         for key, reason in plan.strip.items():
             self._strip(by_key[key])
-            log.debug("stripped trial %d epoch %d: %s", *key, reason)
+            log.log(level, "stripped trial %d epoch %d: %s", *key, cause or reason)
         for key, reason in plan.delete.items():
             # Renamed first: what is left of a torn deletion never counts as kept.
             doomed = by_key[key].path.with_name(f"{TEMPORARY}deleted-{by_key[key].path.name}")
+            files.remove_tree(doomed)
             files.rename(by_key[key].path, doomed)
             files.remove_tree(doomed)
-            log.debug("deleted trial %d epoch %d: %s", *key, reason)
+            log.log(level, "deleted trial %d epoch %d: %s", *key, cause or reason)
 
     def _strip(self, entry: Entry) -> None:
         files.write_bytes(entry.path / MANIFEST, entry.manifest.stripped().to_bytes())
         for name in (OPTIMIZER, STATE):
             files.remove_file(entry.path / name)
 
-    def _quarantine(self, path: Path, cause: Exception) -> None:
+    def quarantine(self, path: Path, cause: Exception) -> None:
+        """Set a damaged checkpoint aside; it no longer counts as kept."""
+        log.warning("quarantined a damaged checkpoint as %s: %s", self._set_aside(path), cause)
+
+    def _set_aside(self, path: Path) -> Path:
         target = path.with_name(f"{QUARANTINE}{path.name}-{time.time_ns()}")
         files.rename(path, target)
-        log.warning("quarantined a damaged checkpoint as %s: %s", target, cause)
+        return target
 
     def _out_of_storage(self, needed: int, what: str) -> OutOfStorageError:
         human = disk.human_bytes
@@ -299,21 +413,7 @@ class CheckpointStore:
 def verify(entry: Entry) -> None:
     """DamageError at the first file that is not what its manifest says."""
     for name, fact in entry.manifest.files.items():
-        path = entry.path / name
-        try:
-            regular = path.is_file() and not path.is_symlink()
-            size = path.stat().st_size if regular else -1
-            found = files.sha256_file(path) if size == fact.size else ""
-        except OSError as error:
-            raise DamageError(f"cannot be read: {error}", where=str(path)) from error
-        if not regular:
-            raise DamageError("is missing, or no regular file", where=str(path))
-        if found != fact.sha256:
-            raise DamageError(
-                f"expected {fact.size} bytes of SHA-256 {fact.sha256}, found {size} bytes"
-                + (f" of {found}" if found else ""),
-                where=str(path),
-            )
+        read_verified(entry.path / name, fact)
 
 
 def _check_signature(entry: Entry, expected: Mapping[str, Any]) -> None:
@@ -332,16 +432,13 @@ def _check_signature(entry: Entry, expected: Mapping[str, Any]) -> None:
 
 
 def _write_file(path: Path, pieces: Iterator[memoryview | bytes]) -> FileFact:
-    files.announce("write", path)
-    with path.open("wb") as handle:
+    with files.NewFile(path) as handle:
         fact = write_hashed(handle, pieces)
-        files.fsync_file(handle, path)
+        handle.sync()
     return fact
 
 
 def _json_pieces(value: Mapping[str, Any]) -> Iterator[bytes]:
-    import json
-
     yield json.dumps(value, allow_nan=False).encode("utf-8")
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
-from safetensors.torch import load_file
 
+from thriftune import files
 from thriftune.checkpoints.manifest import FileFact
+from thriftune.errors import DamageError
 
 _DTYPES = {
     torch.float64: "F64",
@@ -25,7 +28,11 @@ _DTYPES = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
-CHUNK_BYTES = 16 << 20
+_TORCH = {name: dtype for dtype, name in _DTYPES.items()}
+CHUNK_BYTES, READ_BYTES = 16 << 20, 4 << 20
+SMALL_BYTES = 1 << 20
+FLUSH_BYTES = 64 << 20
+"""The disk is set to work after so many bytes."""
 
 
 def describe(tensors: Mapping[str, torch.Tensor]) -> dict[str, list[Any]]:
@@ -39,7 +46,11 @@ def tensor_bytes(tensors: Mapping[str, torch.Tensor]) -> int:
 
 
 def serialise(tensors: Mapping[str, torch.Tensor]) -> Iterator[memoryview | bytes]:
-    """The bytes of a safetensors file in pieces; no time, host or path stands in its header."""
+    """The bytes of a safetensors file in pieces; no time, host or path stands in its header.
+
+    A tensor of another device is copied to the CPU when its turn comes, so at most the largest one is held
+    twice.
+    """
     header: dict[str, Any] = {}
     offset = 0
     for name, (dtype, shape) in describe(tensors).items():
@@ -50,24 +61,107 @@ def serialise(tensors: Mapping[str, torch.Tensor]) -> Iterator[memoryview | byte
     text += b" " * (-len(text) % 8)
     yield len(text).to_bytes(8, "little") + text
     for name in header:
-        flat = tensors[name].detach().contiguous().reshape(-1)
+        flat = tensors[name].detach().cpu().contiguous().reshape(-1)
         if flat.numel():
             raw = memoryview(flat.view(torch.uint8).numpy().data)
             for start in range(0, len(raw), CHUNK_BYTES):
                 yield raw[start : start + CHUNK_BYTES]
 
 
-def write_hashed(handle: IO[bytes], pieces: Iterator[memoryview | bytes]) -> FileFact:
-    """Write the pieces and return size and SHA-256 of what was written, in one pass."""
-    digest, size = hashlib.sha256(), 0
-    for piece in pieces:
-        digest.update(piece)
-        handle.write(piece)
-        size += len(piece)
+def write_hashed(handle: files.NewFile, pieces: Iterator[memoryview | bytes]) -> FileFact:
+    """Write the pieces and return size and SHA-256 of what was written, in one pass.
+
+    A piece is hashed beside its write (both leave the interpreter's lock), and the bytes go to the disk
+    while the next are written, so the final fsync finds little left to do.
+    """
+    digest, size, flushed = hashlib.sha256(), 0, 0
+    with ThreadPoolExecutor(1) as hasher, ThreadPoolExecutor(1) as flusher:
+        flush: Future[None] | None = None
+        for piece in _gathered(pieces):
+            hashing = hasher.submit(digest.update, piece)
+            handle.write(piece)
+            hashing.result()
+            size += len(piece)
+            if size - flushed >= FLUSH_BYTES and (flush is None or flush.done()):
+                if flush is not None:
+                    flush.result()
+                flush, flushed = flusher.submit(os.fdatasync, handle.fileno()), size
+        if flush is not None:
+            flush.result()
     return FileFact(size, digest.hexdigest())
 
 
-def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a file whose hash was verified."""
-    loaded: dict[str, torch.Tensor] = load_file(str(path))
-    return loaded
+def _gathered(pieces: Iterator[memoryview | bytes]) -> Iterator[memoryview | bytes]:
+    """Small pieces joined, large ones as they are: few system calls, no copy of what is large."""
+    small = bytearray()
+    for piece in pieces:
+        if len(piece) < SMALL_BYTES:
+            small += piece
+            if len(small) < SMALL_BYTES:
+                continue
+            yield bytes(small)
+        else:
+            if small:
+                yield bytes(small)
+            yield piece
+        small.clear()
+    if small:
+        yield bytes(small)
+
+
+def read_verified(path: Path, fact: FileFact) -> torch.Tensor:
+    """A file's bytes [size] uint8, read once and hashed beside the reading; DamageError where they are not
+    what the manifest says."""
+    try:
+        if path.is_symlink() or not path.is_file():
+            raise DamageError("is missing, or no regular file", where=str(path))
+        size = path.stat().st_size
+        if size != fact.size:
+            raise DamageError(
+                f"expected {fact.size} bytes of SHA-256 {fact.sha256}, found {size} bytes", where=str(path)
+            )
+        content = torch.empty(size, dtype=torch.uint8)
+        found = _read_hashed(path, memoryview(content.numpy().data))
+    except OSError as error:
+        raise DamageError(f"cannot be read: {error}", where=str(path)) from error
+    if found != fact.sha256:
+        raise DamageError(
+            f"expected {fact.size} bytes of SHA-256 {fact.sha256}, found {size} bytes of {found}",
+            where=str(path),
+        )
+    return content
+
+
+def _read_hashed(path: Path, into: memoryview) -> str:
+    digest = hashlib.sha256()
+    hashing: Future[None] | None = None
+    with path.open("rb", buffering=0) as handle, ThreadPoolExecutor(1) as hasher:
+        start = 0
+        while start < len(into):
+            count = handle.readinto(into[start : start + READ_BYTES])
+            if not count:
+                break
+            if hashing is not None:
+                hashing.result()
+            hashing = hasher.submit(digest.update, into[start : start + count])
+            start += count
+        if hashing is not None:
+            hashing.result()
+    return digest.hexdigest()
+
+
+def tensors_in(content: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file's verified bytes: views of them where they are aligned."""
+    length = int.from_bytes(bytes(content[:8].numpy()), "little")
+    header = json.loads(bytes(content[8 : 8 + length].numpy()))
+    values = content[8 + length :]
+    found = {}
+    for name, fact in header.items():
+        dtype, (start, end) = _TORCH[fact["dtype"]], fact["data_offsets"]
+        raw = values[start:end]
+        if (raw.data_ptr() if raw.numel() else 0) % dtype.itemsize:
+            raw = raw.clone()
+        found[name] = (
+            raw.view(dtype).reshape(fact["shape"]) if raw.numel() else torch.empty(fact["shape"], dtype=dtype)
+        )
+    return found

@@ -67,14 +67,26 @@ class EvidenceAgentConfig(Section):
     focal_gamma: float = Field(default=2.0, ge=0)
 
 
+class LoraConfig(Section):
+    """Low-rank adapters of the encoder's linear layers (Hu et al., 2021; peft)."""
+
+    rank: int = Field(default=8, ge=1)
+    alpha: int = Field(default=16, gt=0)
+    """The adapters' output is scaled by alpha / rank."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    target_modules: Text = "all-linear"
+    """Which layers: peft's `all-linear`, or a regular expression over module names."""
+
+
 class ModelConfig(Section):
     """Both agents and what they share."""
 
     criteria_agent: CriteriaAgentConfig = CriteriaAgentConfig()
     evidence_agent: EvidenceAgentConfig = EvidenceAgentConfig()
     head_dropout: float = Field(default=0.1, ge=0, lt=1)
-    fine_tuning: Literal["full", "heads"] = "full"
-    """full: everything is trained; heads: the encoder is frozen."""
+    fine_tuning: Literal["full", "heads", "lora"] = "full"
+    """full: everything is trained; heads: the encoder is frozen; lora: it has low-rank adapters."""
+    lora: LoraConfig = LoraConfig()
     max_positive_weight: float = Field(default=20.0, ge=1)
     """Ceiling of the per-criterion positive weight of weighted_bce (negatives / positives)."""
 

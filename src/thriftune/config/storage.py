@@ -50,3 +50,9 @@ class StorageConfig(Section):
     """A save every so many epochs; epochs between are no candidates for the best."""
     free_disk_watermark: float = Field(default=0.10, ge=0, lt=1)
     """Share of free disk under which only what is protected is kept."""
+    overlap: bool = True
+    """Training goes on while a checkpoint is written (needs memory for one copy of it)."""
+    checkpointing: bool = True
+    """False: metrics only. Nothing is saved, a killed trial starts anew, and there is no test evaluation."""
+    dry_run: bool = False
+    """Say what retention would keep, strip and delete, and delete nothing."""

@@ -7,7 +7,9 @@ of a post exactly and nothing counts twice.
 
 from __future__ import annotations
 
+import fcntl
 import logging
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -27,6 +29,7 @@ RULES_VERSION = 1
 BATCH_POSTS = 256
 _WORD = re.compile(r"\w+")
 
+ROWS = "rows.arrow"
 FEATURES = datasets.Features(
     {
         "post_id": datasets.Value("string"),
@@ -51,6 +54,10 @@ class PostSource(Protocol):
     @property
     def criteria(self) -> tuple[str, ...]: ...
     def posts(self, split: SplitName) -> Iterator[Post]: ...
+
+
+_in_use: dict[Path, int] = {}
+"""Descriptors of the row files that this process reads; a shared lock on each tells other processes."""
 
 
 class TokenisedStore:
@@ -79,14 +86,21 @@ class TokenisedStore:
                 tokenise(corpus.posts(split), tokenizer, corpus.criteria, max_length, overlap),
             )
             log.info("tokenised %d %s posts", count, split)
-        return datasets.Dataset.from_file(str(folder / "rows.arrow"))
+        _hold(folder / ROWS)
+        return datasets.Dataset.from_file(str(folder / ROWS))
+
+    def unused(self) -> Iterator[Path]:
+        """Folders of tokenised splits that no process reads; they can be made again."""
+        for folder in sorted(self.root.glob("tokens_*")):
+            if not _is_held(folder / ROWS):
+                yield folder
 
     def _write(self, folder: Path, rows: Iterable[dict[str, Any]]) -> int:
         temporary = folder.with_name(f".tmp-{folder.name}")
         files.remove_tree(temporary)
         temporary.mkdir(parents=True)
         count = 0
-        path = temporary / "rows.arrow"
+        path = temporary / ROWS
         with ArrowWriter(path=str(path), features=FEATURES, writer_batch_size=BATCH_POSTS) as writer:
             for row in rows:
                 writer.write(row)
@@ -96,6 +110,24 @@ class TokenisedStore:
             files.fsync_file(handle, path)
         files.rename(temporary, folder)
         return count
+
+
+def _hold(path: Path) -> None:
+    if path not in _in_use:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        _in_use[path] = descriptor
+
+
+def _is_held(path: Path) -> bool:
+    try:
+        with path.open("rb") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False
 
 
 def tokenise(

@@ -1,11 +1,10 @@
 """The checkpoint store as a catalog entry: its save is atomic, verified and under the budget."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro.io import AbstractDataset
+from kedro_datasets._typing import TablePreview
 
 from thriftune.errors import ConfigError
 
@@ -47,7 +46,7 @@ class CheckpointDataset(AbstractDataset[Any, Any]):
         self.metadata = metadata
         self._store: CheckpointStore | None = None
 
-    def load(self) -> CheckpointStore:
+    def load(self) -> "CheckpointStore":
         """The handle on the study's store."""
         if self._store is None:
             from thriftune.checkpoints.store import CheckpointStore
@@ -59,14 +58,30 @@ class CheckpointDataset(AbstractDataset[Any, Any]):
             self._store = CheckpointStore(folder, study_id(self._study), policy, self._shared)
         return self._store
 
-    def save(self, data: Checkpoint) -> None:
-        """Commit one checkpoint. A failure settles the receipt and is raised in the loop, where
-        the trial's resources are closed, rather than here, where the generator would be left
-        hanging."""
-        try:
-            self.load().save(data)
-        except Exception as error:
-            data.receipt.fail(error)
+    def save(self, data: "Checkpoint") -> None:
+        """Save one checkpoint. A failure is raised here; but for one that training yielded, which is
+        written while training goes on, it is raised in the loop (see Checkpoint.receipt), where the
+        trial's resources are closed."""
+        self.load().submit(data)
+
+    def preview(self, nrows: int = 20) -> TablePreview:
+        """What is kept, and why, for Kedro-Viz."""
+        rows = [
+            [
+                entry.manifest.trial,
+                entry.manifest.epoch,
+                entry.manifest.value,
+                "model and optimizer" if entry.manifest.resumable else "model",
+                entry.manifest.total_bytes,
+                reason,
+            ]
+            for entry, reason in self.load().explain()[:nrows]
+        ]
+        columns = ["trial", "epoch", "value", "holds", "bytes", "why"]
+        return TablePreview({"index": list(range(len(rows))), "columns": columns, "data": rows})
+
+    def _exists(self) -> bool:
+        return bool(self.load().entries())
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath), "study": self._study, "policy": self._policy}

@@ -6,6 +6,8 @@ one pass over the whole post but for the attention that a window cuts off.
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from thriftune.config import ModelConfig
+from thriftune.errors import DamageError
 from thriftune.model.batch import Batch
 
 INITIAL_THRESHOLD = 0.5
@@ -44,8 +47,17 @@ class DualAgent(nn.Module):
     criteria_thresholds: Tensor
     evidence_thresholds: Tensor
 
-    def __init__(self, encoder: Any, config: ModelConfig, criteria: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        encoder: Any,
+        config: ModelConfig,
+        criteria: tuple[str, ...],
+        source: Mapping[str, str] | None = None,
+    ) -> None:
+        """source: id and fingerprint of the encoder, by which checkpoints refer to what they do not hold."""
         super().__init__()
+        self._source = dict(source or {})
+        self._base: dict[str, Any] | None = None
         self.encoder = encoder
         self.config = config
         self.criteria = criteria
@@ -60,6 +72,8 @@ class DualAgent(nn.Module):
             self.register_buffer(name, torch.full((len(criteria),), INITIAL_THRESHOLD))
         if config.fine_tuning == "heads":
             self.encoder.requires_grad_(False)
+        elif config.fine_tuning == "lora":
+            _add_lora(self.encoder, config)
 
     def train(self, mode: bool = True) -> DualAgent:
         """As nn.Module; a frozen encoder stays in evaluation mode, without dropout."""
@@ -95,6 +109,43 @@ class DualAgent(nn.Module):
         if evidence is not None:
             self.evidence_thresholds.copy_(evidence)
 
+    def trained_state(self) -> dict[str, Tensor]:
+        """Live tensors of all that training can change: trained parameters and buffers, by name."""
+        frozen = {name for name, parameter in self.named_parameters() if not parameter.requires_grad}
+        return {name: tensor for name, tensor in self.state_dict().items() if name not in frozen}
+
+    def load_trained(self, tensors: Mapping[str, Tensor]) -> None:
+        """Copy in what trained_state gave; DamageError where the names are not the same."""
+        expected = self.trained_state().keys()
+        if expected != tensors.keys():
+            raise DamageError(f"trained tensors differ: {sorted(expected ^ tensors.keys())[:5]}")
+        self.load_state_dict(dict(tensors), strict=False)
+
+    def merged_encoder(self) -> Any:
+        """The encoder as a plain transformers model: adapters, where there are any, folded into its weights.
+        The agent must not be trained afterwards."""
+        if self.config.fine_tuning == "lora":
+            from peft.tuners.tuners_utils import BaseTunerLayer
+
+            for name, module in list(self.encoder.named_modules()):
+                if isinstance(module, BaseTunerLayer):
+                    module.merge()
+                    parent = self.encoder.get_submodule(name.rpartition(".")[0])
+                    setattr(parent, name.rpartition(".")[2], module.get_base_layer())
+        return self.encoder
+
+    def base(self) -> dict[str, Any] | None:
+        """What training does not change: the encoder it comes from and each frozen tensor's SHA-256; None
+        where everything is trained. Computed once: it does not change."""
+        if self._base is None:
+            hashes = {
+                name: hashlib.sha256(_bytes_of(parameter)).hexdigest()
+                for name, parameter in self.named_parameters()
+                if not parameter.requires_grad
+            }
+            self._base = {**self._source, "tensors": hashes} if hashes else {}
+        return self._base or None
+
     def signature(self) -> dict[str, Any]:
         """What must agree for weights to fit: architecture, heads, criteria."""
         config = self.config
@@ -105,7 +156,25 @@ class DualAgent(nn.Module):
             "criteria_head": None if self.criteria_head is None else config.criteria_agent.head,
             "evidence_head": None if self.evidence_head is None else config.evidence_agent.head,
             "pooling": config.criteria_agent.pooling,
+            "base": self.base(),
         }
+
+
+def _bytes_of(tensor: Tensor) -> memoryview:
+    return memoryview(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+
+
+def _add_lora(encoder: Any, config: ModelConfig) -> None:
+    """Freeze the encoder and give its linear layers low-rank adapters (Hu et al., 2021)."""
+    from peft import LoraConfig, inject_adapter_in_model
+
+    settings = LoraConfig(
+        r=config.lora.rank,
+        lora_alpha=config.lora.alpha,
+        lora_dropout=config.lora.dropout,
+        target_modules=config.lora.target_modules,
+    )
+    inject_adapter_in_model(settings, encoder)
 
 
 def _head(kind: str, size: int, outputs: int, config: ModelConfig) -> nn.Module:

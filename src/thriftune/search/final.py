@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from thriftune import files
-from thriftune.checkpoints.store import CheckpointStore, Entry
+from thriftune.checkpoints.store import CheckpointStore, Entry, verify
 from thriftune.config import Parameters, override, parse_parameters
 from thriftune.corpus.store import Corpus, CorpusStore
 from thriftune.errors import DamageError, StudyError
@@ -24,13 +24,23 @@ from thriftune.evaluation.report import (
     read_evaluation,
     write_evaluation,
 )
-from thriftune.model.dual_agent import DualAgent
+from thriftune.search.identity import trial_id
 from thriftune.search.optuna_study import OptunaStudy, trial_row
 from thriftune.search.ownership import StudyLock
 from thriftune.search.run import is_over
-from thriftune.search.study import StudyHandle
-from thriftune.search.trial import encoder_for, rows_of
-from thriftune.tracking.journal import read_rows
+from thriftune.search.study import StudyHandle, require_mounted
+from thriftune.search.trial import (
+    JOURNAL,
+    Finished,
+    Setting,
+    build_agent,
+    encoder_for,
+    retrain,
+    rows_of,
+    save_interval,
+    trial_folder,
+)
+from thriftune.tracking.journal import Journal, read_rows
 from thriftune.training.interrupt import StopFlag, stop_on_signal
 from thriftune.training.seeding import configure_determinism, resolve_device
 
@@ -54,6 +64,7 @@ def evaluate_study(
     unless evaluation.force is set. So is a study that is not there or not over; `hpo` (not express)
     then only says so.
     """
+    require_mounted(study)
     record = study.record()
     if record is None:
         raise StudyError(
@@ -79,6 +90,8 @@ def evaluate_study(
             return before
         if not is_over(record, optuna_study):
             return _unfinished(study, record, optuna_study, express)
+        if not parameters.storage.checkpointing and store.best() is None:
+            return _without_checkpoints(study, express)
         files.remove_file(study.folder / PAGE)  # a page never tells of an older evaluation
         evaluation = _evaluate(parameters, study, store, corpora, record, before, flag)
         _write_page(study, store, optuna_study, record, evaluation)
@@ -106,6 +119,81 @@ def _unfinished(
     return {"study_id": study.id, "state": "unfinished", "trials_done": done}
 
 
+def _without_checkpoints(study: StudyHandle, express: bool) -> dict[str, Any]:
+    message = f"the study {study.name!r} ran with storage.checkpointing=false: no model for test"
+    if express:
+        raise StudyError(message, remedy="run a study with checkpoints under another study.name.")
+    log.info("evaluation: %s", message)
+    return {"study_id": study.id, "state": "no checkpoints"}
+
+
+def _best_checkpoints(
+    parameters: Parameters, study: StudyHandle, store: CheckpointStore, corpus: Corpus, flag: StopFlag
+) -> list[Entry]:
+    """The study's best and its exact ties, each verified. A damaged one is set aside; where no valid copy of
+    the best is left, its trial is trained again (SPEC 6.2)."""
+    best = study.optuna(parameters).best()
+    if best is None:
+        raise StudyError(
+            f"no trial of the study {study.name!r} has ended with a value",
+            where=str(study.folder),
+            remedy="look at `thriftune study show` for why they failed.",
+        )
+    for again in (False, True):
+        ties = [entry for entry in store.co_best() if _is_sound(store, entry)]
+        if any(e.manifest.trial == best.number and e.manifest.value == best.value for e in ties):
+            return ties
+        if not again:
+            _make_again(parameters, study, store, corpus, flag, best.number, best.value)
+    raise DamageError(
+        f"trial {best.number}, trained again, did not come to its value of {best.value} again",
+        where=str(study.folder),
+        remedy="were torch, the number of threads or the machine changed? Evaluate where the study was run.",
+    )
+
+
+def _is_sound(store: CheckpointStore, entry: Entry) -> bool:
+    try:
+        verify(entry)
+    except DamageError as error:
+        store.quarantine(entry.path, error)
+        return False
+    return True
+
+
+def _make_again(
+    parameters: Parameters,
+    study: StudyHandle,
+    store: CheckpointStore,
+    corpus: Corpus,
+    flag: StopFlag,
+    number: int,
+    value: float | None,
+) -> None:
+    own = _config_of(parameters, study, number)
+    folder = trial_folder(study.folder, number, trial_id(own))
+    journal = Journal(folder / JOURNAL)
+    metric = f"validation/{own.study.metric}"
+    interval = save_interval(own)
+    epoch = next(
+        epoch
+        for epoch in journal.steps(metric)
+        if epoch % interval == 0 and journal.value(metric, epoch) == value
+    )
+    log.warning(
+        "no valid copy of the study's best (trial %d, epoch %d) is left: the trial is trained again",
+        number,
+        epoch,
+    )
+    device = resolve_device(own.training.device)
+    setting = Setting(study.id, study.name, corpus, store, device, flag.check, lambda step, steps: None)
+    try:
+        retrain(Finished(number, own), setting, journal, folder, epoch)
+    finally:
+        store.drain()
+        journal.close()
+
+
 def _evaluate(
     parameters: Parameters,
     study: StudyHandle,
@@ -116,15 +204,9 @@ def _evaluate(
     flag: StopFlag,
 ) -> dict[str, Any]:
     started = time.monotonic()
-    ties = store.co_best()
-    if not ties:
-        raise DamageError(
-            "no checkpoint of the study is left to evaluate",
-            where=str(study.folder),
-            remedy="look for quarantined checkpoints, or run the study under another name.",
-        )
     corpus = corpora.open(record["data"]["fingerprint"])
     configure_determinism(int(record["identity"]["threads"]), resolve_device(parameters.training.device))
+    ties = _best_checkpoints(parameters, study, store, corpus, flag)
     check_disjoint(_ids(corpus, "test"), _ids(corpus, "validation"))
     results = [_predict(parameters, study, store, entry, corpus, flag) for entry in ties]
     predictions, decisions, thresholds = results[0]
@@ -203,9 +285,8 @@ def _predict(
 ) -> tuple[Predictions, Decisions, dict[str, list[float]]]:
     own = _config_of(parameters, study, entry.manifest.trial)
     encoder = encoder_for(own, corpus)
-    agent = DualAgent(encoder.instantiate(), own.model, corpus.criteria)
-    loaded = store.load(entry, agent.signature())
-    agent.load_state_dict(dict(loaded.model), strict=True)
+    agent = build_agent(own, encoder, corpus.criteria)
+    agent.load_trained(store.load(entry, agent.signature()).model)
     agent.to(resolve_device(own.training.device))
     predictions = predict(
         agent,

@@ -157,6 +157,14 @@ class OptunaStudy:
         self._study.tell(handle.number, state=TrialState.PRUNED, skip_if_finished=True)
 
 
+def trial_count(database: Path, study_id: str) -> int:
+    """How many trials a study has; 0 where there is no such study. Creates nothing."""
+    if not database.exists():
+        return 0
+    summaries = optuna.get_all_study_summaries(_storage(database))
+    return next((item.n_trials for item in summaries if item.study_name == study_id), 0)
+
+
 def delete_optuna_study(database: Path, study_id: str) -> None:
     """Remove a study's record; one that is not there is fine."""
     if not database.exists():

@@ -8,6 +8,7 @@ from typing import Any
 
 from thriftune import files
 from thriftune.checkpoints.disk import disk_of, human_bytes
+from thriftune.checkpoints.marker import remove_marker
 from thriftune.config import Parameters, parse_parameters, suggest
 from thriftune.errors import StudyError
 from thriftune.search.ownership import StudyLock
@@ -75,13 +76,16 @@ def delete_study(root: Path, settings: Parameters, name: str, *, really: bool, t
     """Delete checkpoints and folder, then the Optuna study; a dry run unless `really`."""
     from thriftune.search.optuna_study import delete_optuna_study
 
-    handle = _handle(root, settings, name)
+    handle = StudyHandle(name, root / settings.storage.root, root / settings.tracking.root)
+    if not handle.is_known:  # one whose folder is gone can still be deleted
+        handle = _handle(root, settings, name)
     size = human_bytes(files.directory_bytes(handle.folder))
     runs = " and its MLflow runs" if tracking else "; its MLflow runs stay (--tracking)"
     if not really:
         return f"would delete {handle.folder} ({size}) and its Optuna study{runs}; add --yes"
     with StudyLock(handle.folder):
         files.remove_tree(handle.folder)
+    remove_marker(handle.models_root, handle.id)
     delete_optuna_study(handle.database, handle.id)
     if tracking:
         from thriftune.tracking.parent import connect

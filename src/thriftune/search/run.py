@@ -17,13 +17,15 @@ from typing import Any
 import torch
 
 from thriftune.checkpoints.checkpoint import Checkpoint
+from thriftune.checkpoints.marker import set_marker
+from thriftune.checkpoints.monitor import DiskMonitor
 from thriftune.checkpoints.store import CheckpointStore
 from thriftune.checkpoints.tensors import tensor_bytes
 from thriftune.config import Parameters, suggest
 from thriftune.corpus.store import Corpus, CorpusStore
+from thriftune.corpus.tokens import TokenisedStore
 from thriftune.errors import ConfigError, InterruptedRunError, StudyError
 from thriftune.evaluation.metrics import produced_metrics
-from thriftune.model.dual_agent import DualAgent
 from thriftune.model.encoder import Encoder
 from thriftune.observe.logs import log_context
 from thriftune.observe.progress import StudyProgress
@@ -32,8 +34,16 @@ from thriftune.search.identity import study_identity, trial_id
 from thriftune.search.optuna_study import OptunaStudy, TrialHandle
 from thriftune.search.ownership import StudyLock
 from thriftune.search.record import flat_config, open_or_create, recorded_threads, write_record
-from thriftune.search.study import StudyHandle
-from thriftune.search.trial import JOURNAL, Outcome, Setting, encoder_for, run_trial, trial_folder
+from thriftune.search.study import StudyHandle, require_mounted
+from thriftune.search.trial import (
+    JOURNAL,
+    Outcome,
+    Setting,
+    build_agent,
+    encoder_for,
+    run_trial,
+    trial_folder,
+)
 from thriftune.search.upkeep import RESUMABLE_FACTOR, forecast_line, forecast_row
 from thriftune.tracking.journal import Journal
 from thriftune.tracking.location import mlflow_uri
@@ -54,15 +64,17 @@ def run_search(
 ) -> Iterator[Checkpoint]:
     """Run the trials that are left; says so in one line where none is."""
     check_search(parameters, corpus)
+    require_mounted(study)
     device = resolve_device(parameters.training.device)
     threads = recorded_threads(study.folder, parameters.training.threads)
     configure_determinism(threads, device)
     encoder = encoder_for(parameters, corpus)
-    if study.record() is None:
+    if study.record() is None and parameters.storage.checkpointing:
         weights = model_bytes(parameters, encoder, corpus)
         store.require_budget(weights, RESUMABLE_FACTOR * weights)
         log.info("%s", forecast_line(forecast_row(parameters, weights)))
     with ExitStack() as stack:
+        set_marker(study.models_root, study.id)
         stack.enter_context(StudyLock(study.folder))
         flag = stack.enter_context(stop_on_signal())
         stack.enter_context(log_context(study=study.id))
@@ -74,6 +86,9 @@ def run_search(
         }
         record = open_or_create(study.folder, study.id, parameters, identity, data)
         store.start()
+        store.dispose_of(TokenisedStore(Path(parameters.corpus.cache)).unused)
+        stack.enter_context(DiskMonitor(store))
+        stack.callback(store.drain)
         optuna_study = study.optuna(parameters)
         run = _Run(parameters, corpus, study, store, optuna_study, record, flag, device)
         run.deliver_what_is_left(stack)
@@ -109,8 +124,8 @@ def is_over(record: dict[str, Any], optuna_study: OptunaStudy) -> bool:
 
 
 def model_bytes(parameters: Parameters, encoder: Encoder, corpus: Corpus) -> int:
-    """Bytes of the dual agent's weights."""
-    return tensor_bytes(DualAgent(encoder.instantiate(), parameters.model, corpus.criteria).state_dict())
+    """Bytes of what training changes of the dual agent: what a checkpoint holds of it."""
+    return tensor_bytes(build_agent(parameters, encoder, corpus.criteria).trained_state())
 
 
 def configured_model_bytes(parameters: Parameters, root: Path) -> int:

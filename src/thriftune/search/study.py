@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thriftune.config import Parameters
+from thriftune.errors import StudyError
 from thriftune.search.identity import study_folder, study_id
 
 if TYPE_CHECKING:
@@ -44,11 +45,35 @@ class StudyHandle:
 
         return read_record(self.folder)
 
+    @property
+    def is_known(self) -> bool:
+        """Whether Optuna has trials of it."""
+        from thriftune.search.optuna_study import trial_count
+
+        return trial_count(self.database, self.id) > 0
+
     def optuna(self, parameters: Parameters) -> OptunaStudy:
         """The Optuna study, made where it is missing."""
         from thriftune.search.optuna_study import OptunaStudy
 
         return OptunaStudy(self.database, self.id, parameters)
+
+
+def require_mounted(study: StudyHandle) -> None:
+    """StudyError where Optuna knows the study and the store's root does not (SPEC 6.6.1): most likely a
+    volume that is not mounted. Nothing is created and nothing deleted."""
+    from thriftune.checkpoints.marker import marker_of
+
+    marker = marker_of(study.models_root, study.id)
+    if marker.exists() or study.record() is not None or not study.is_known:
+        return
+    raise StudyError(
+        f"the study {study.name!r} has trials on record, but the store's root has never held it: is its "
+        "volume mounted?",
+        where=str(marker),
+        remedy="mount it and run the same command again. If the root was removed on purpose: "
+        f"`thriftune study delete {study.name} --yes`.",
+    )
 
 
 def as_single_trial(parameters: Parameters) -> Parameters:

@@ -69,6 +69,18 @@ def encoder_for(parameters: Parameters, corpus: Corpus) -> Encoder:
     return encoder
 
 
+def build_agent(parameters: Parameters, encoder: Encoder, criteria: tuple[str, ...]) -> DualAgent:
+    """The dual agent of a configuration, with weights that are loaded or drawn from torch's generator."""
+    source = {"id": parameters.encoder, "fingerprint": encoder.fingerprint}
+    return DualAgent(encoder.instantiate(), parameters.model, criteria, source)
+
+
+def save_interval(parameters: Parameters) -> int:
+    """Epochs from one candidate for the best to the next."""
+    storage = parameters.storage
+    return storage.min_interval_epochs if storage.checkpointing else 1
+
+
 def rows_of(
     parameters: Parameters, corpus: Corpus, encoder: Encoder, split: SplitName
 ) -> list[dict[str, Any]]:
@@ -98,13 +110,14 @@ def run_trial(
     _write_config(folder / CONFIG, parameters)
     encoder = encoder_for(parameters, setting.corpus)
     seed_everything(parameters.study.seed)
-    agent = DualAgent(encoder.instantiate(), parameters.model, setting.corpus.criteria)
+    agent = build_agent(parameters, encoder, setting.corpus.criteria)
     agent.to(setting.device)
-    loaded = store.newest_valid(handle.number, agent.signature())
+    saved = parameters.storage.checkpointing
+    loaded = store.newest_valid(handle.number, agent.signature()) if saved else None
     store.begin_trial(handle.number, None if loaded is None else loaded.entry)
     on_resume(None if loaded is None else loaded.entry.manifest.epoch)
     metric = f"validation/{parameters.study.metric}"
-    interval = parameters.storage.min_interval_epochs
+    interval = save_interval(parameters)
     pruned = _catch_up(handle, journal, metric, interval, loaded)
     report = _Report(handle, setting, folder / REPORT)
     trainer = _trainer(handle, setting, agent, encoder, journal, report)
@@ -112,13 +125,46 @@ def run_trial(
         for checkpoint in train(trainer, _resume(loaded)):
             report.write_if_best(checkpoint)
             journal.sync()
-            yield checkpoint
-            checkpoint.receipt.check()
+            if saved:
+                yield checkpoint
+                checkpoint.receipt.check()
+            else:
+                checkpoint.receipt.commit()
             on_saved(checkpoint)
             pruned = _report(handle, checkpoint.epoch, checkpoint.value)
             if pruned is not None:
+                checkpoint.receipt.wait()
                 break
     return Outcome(_best_saved(journal, metric, interval), pruned)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A trial that is over, to be trained again for its weights."""
+
+    number: int
+    parameters: Parameters
+    attempt: int = 1
+
+
+def retrain(trial: Finished, setting: Setting, journal: Journal, folder: Path, epoch: int) -> None:
+    """Make the checkpoint of one epoch of a finished trial again: same configuration, same weights.
+
+    The journal's rows stand; nothing is told to Optuna.
+    """
+    encoder = encoder_for(trial.parameters, setting.corpus)
+    seed_everything(trial.parameters.study.seed)
+    agent = build_agent(trial.parameters, encoder, setting.corpus.criteria).to(setting.device)
+    setting.store.begin_trial(trial.number)
+    report = _Report(trial, setting, folder / REPORT)
+    for checkpoint in train(_trainer(trial, setting, agent, encoder, journal, report)):
+        if checkpoint.epoch < epoch:
+            checkpoint.receipt.commit()
+            continue
+        setting.store.submit(checkpoint)
+        checkpoint.receipt.wait()
+        break
+    setting.store.end_trial()
 
 
 def _catch_up(
@@ -152,7 +198,7 @@ def _resume(loaded: Loaded | None) -> Resume | None:
 
 
 def _trainer(
-    handle: TrialHandle,
+    handle: TrialHandle | Finished,
     setting: Setting,
     agent: DualAgent,
     encoder: Encoder,
@@ -186,7 +232,7 @@ def _trainer(
         model=parameters.model,
         metric=parameters.study.metric,
         seed=parameters.study.seed,
-        save_every_epochs=parameters.storage.min_interval_epochs,
+        save_every_epochs=save_interval(parameters),
         identity=Identity(
             setting.study_id,
             handle.number,
@@ -197,6 +243,7 @@ def _trainer(
         validate=validated,
         log=journal,
         on_step=on_step,
+        overlap=parameters.storage.overlap and parameters.storage.checkpointing,
     )
 
 
@@ -222,7 +269,7 @@ class _Report:
     """The validation report of the trial's best saved epoch, written before its checkpoint commits,
     so that a committed best always has one."""
 
-    def __init__(self, handle: TrialHandle, setting: Setting, path: Path) -> None:
+    def __init__(self, handle: TrialHandle | Finished, setting: Setting, path: Path) -> None:
         self._handle, self._setting, self._path = handle, setting, path
         self.last: Validation | None = None
 

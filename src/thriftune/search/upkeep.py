@@ -13,15 +13,17 @@ from thriftune.checkpoints.disk import disk_of, human_bytes, largest_files
 from thriftune.checkpoints.forecast import Workload, forecast
 from thriftune.checkpoints.manifest import MANIFEST, read_manifest
 from thriftune.checkpoints.retention import Policy
-from thriftune.checkpoints.store import QUARANTINE, TEMPORARY, Entry, verify
-from thriftune.config import Parameters
-from thriftune.errors import DamageError, OutOfStorageError
+from thriftune.checkpoints.store import QUARANTINE, TEMPORARY, CheckpointStore, Entry, verify
+from thriftune.config import Parameters, parse_parameters
+from thriftune.errors import DamageError, OutOfStorageError, StudyError
 from thriftune.search.ownership import StudyLock
 from thriftune.search.record import STUDY
+from thriftune.search.study import StudyHandle
 
 RESUMABLE_FACTOR = 3
 """With AdamW a resumable checkpoint is the weights and two moments of each."""
 OTHER_BYTES_PER_TRIAL = 200_000
+LIST = "`thriftune study list` shows them."
 
 
 def forecast_row(settings: Parameters, model_bytes: int) -> dict[str, Any]:
@@ -86,6 +88,30 @@ def no_room(root: Path, settings: Parameters) -> OutOfStorageError:
         remedy="everything committed and logged is intact. Make room (`thriftune storage status`, "
         "`thriftune storage clean`, `thriftune study delete NAME`), then run the same command again.",
     )
+
+
+def roll_back(root: Path, settings: Parameters, name: str, trial: int, epoch: int, *, really: bool) -> str:
+    """Let an unfinished trial resume from an earlier epoch: later checkpoints are set aside."""
+    handle = StudyHandle(name, root / settings.storage.root, root / settings.tracking.root)
+    record = handle.record()
+    if record is None:
+        raise StudyError(f"there is no study {name!r}", where=str(handle.folder), remedy=LIST)
+    rows = handle.optuna(parse_parameters(record["config"])).trials()
+    if trial >= len(rows) or rows[trial].state.is_finished():
+        raise StudyError(
+            f"trial {trial} is over" if trial < len(rows) else f"there is no trial {trial}",
+            where=f"study {name!r}",
+            remedy="only a trial that was interrupted can be rolled back.",
+        )
+    with StudyLock(handle.folder):
+        store = CheckpointStore(handle.folder, handle.id, settings.storage)
+        later = store.later_than(trial, epoch)
+        if really:
+            store.roll_back(trial, epoch)
+    names = ", ".join(path.name for path in later) or "nothing"
+    if not really:
+        return f"would set aside {names}; trial {trial} would resume after epoch {epoch}; add --yes"
+    return f"set aside {names}; the same command as before resumes trial {trial} after epoch {epoch}"
 
 
 def verify_all(models: Path) -> list[dict[str, Any]]:

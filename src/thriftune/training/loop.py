@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from thriftune.checkpoints.checkpoint import Checkpoint
+from thriftune.checkpoints.checkpoint import Checkpoint, Receipt
 from thriftune.config import ModelConfig, TrainingConfig
 from thriftune.errors import ThriftuneError
 from thriftune.model.batch import Batch, collate
@@ -29,6 +29,7 @@ from thriftune.training.optimisation import (
     restore_optimizer,
 )
 from thriftune.training.seeding import capture_generators, restore_generators
+from thriftune.training.snapshot import Snapshots
 
 
 class DivergedError(ThriftuneError):
@@ -86,6 +87,8 @@ class Trainer:
     log: MetricLog
     on_step: Callable[[int, int], None] = lambda step, steps: None
     """Called after each optimizer step with (steps taken, steps in all); may raise to stop."""
+    overlap: bool = True
+    """Yield copies, so that they can be written while training goes on."""
 
 
 @dataclass
@@ -110,7 +113,7 @@ def train(trainer: Trainer, resume: Resume | None = None) -> Iterator[Checkpoint
 
     The caller must have seeded the generators before the agent was built. With `resume` the loop
     goes on bit for bit where the checkpoint was taken. Raises DivergedError on a loss that is not
-    finite, and whatever a failed save left in the last receipt.
+    finite, and whatever a failed save left in the last receipt: at the next step, or at the end.
     """
     agent, config = trainer.agent, trainer.training
     optimizer = build_optimizer(agent, config)
@@ -119,18 +122,25 @@ def train(trainer: Trainer, resume: Resume | None = None) -> Iterator[Checkpoint
     progress = Progress()
     if resume is not None:
         progress = _restore(agent, optimizer, schedule, resume)
+    snapshots = Snapshots(trainer.overlap)
+    saving: Receipt | None = None
     while progress.epoch < config.epochs and not _stopped_early(progress, config):
         progress.epoch += 1
         started_at = time.monotonic()
-        _train_epoch(trainer, optimizer, schedule, progress, total_steps)
+        _train_epoch(trainer, optimizer, schedule, progress, total_steps, saving)
         metrics = trainer.validate(agent)
         trainer.log.log({f"validation/{key}": value for key, value in metrics.items()}, progress.epoch)
         trainer.log.log({"system/epoch_seconds": time.monotonic() - started_at}, progress.epoch)
         if progress.epoch % trainer.save_every_epochs == 0:
             progress.note_value(metrics.get(trainer.metric))
-            checkpoint = _snapshot(trainer, optimizer, schedule, progress, metrics)
+            if saving is not None:
+                saving.wait()  # one write in flight, and its buffers are used again
+            checkpoint = _snapshot(trainer, optimizer, schedule, progress, metrics, snapshots)
+            saving = checkpoint.receipt
             yield checkpoint
-            checkpoint.receipt.check()
+            saving.check()
+    if saving is not None:
+        saving.wait()
 
 
 def _train_epoch(
@@ -139,6 +149,7 @@ def _train_epoch(
     schedule: torch.optim.lr_scheduler.LambdaLR,
     progress: Progress,
     total_steps: int,
+    saving: Receipt | None,
 ) -> None:
     config, agent = trainer.training, trainer.agent
     agent.train()
@@ -164,6 +175,8 @@ def _train_epoch(
             progress.step,
         )
         trainer.on_step(progress.step, total_steps)
+        if saving is not None:
+            saving.check()
 
 
 def _accumulate(trainer: Trainer, micro_batches: list[list[int]]) -> float:
@@ -205,8 +218,10 @@ def _snapshot(
     schedule: torch.optim.lr_scheduler.LambdaLR,
     progress: Progress,
     metrics: Mapping[str, float | None],
+    snapshots: Snapshots,
 ) -> Checkpoint:
-    tensors, scalars = flatten_optimizer(optimizer, trainer.agent)
+    state, scalars = flatten_optimizer(optimizer, trainer.agent)
+    model, moments, detached = snapshots.take(trainer.agent.trained_state(), state)
     identity = trainer.identity
     return Checkpoint(
         study=identity.study,
@@ -217,11 +232,8 @@ def _snapshot(
         step=progress.step,
         value=metrics.get(trainer.metric),
         metrics=metrics,
-        model={
-            name: tensor.detach().to("cpu", copy=True).contiguous()
-            for name, tensor in trainer.agent.state_dict().items()
-        },
-        optimizer=tensors,
+        model=model,
+        optimizer=moments,
         state={
             "generators": capture_generators(),
             "optimizer_groups": scalars,
@@ -232,6 +244,8 @@ def _snapshot(
         },
         signature=trainer.agent.signature(),
         data_fingerprint=identity.data_fingerprint,
+        detached=detached,
+        receipt=Receipt(awaited=True),
     )
 
 
@@ -241,7 +255,7 @@ def _restore(
     schedule: torch.optim.lr_scheduler.LambdaLR,
     resume: Resume,
 ) -> Progress:
-    agent.load_state_dict(dict(resume.model), strict=True)
+    agent.load_trained(resume.model)
     restore_optimizer(optimizer, agent, resume.optimizer, resume.state["optimizer_groups"])
     schedule.last_epoch = resume.state["schedule_step"]
     schedule._last_lr = [group["lr"] for group in optimizer.param_groups]

@@ -57,10 +57,10 @@ def build_schedule(optimizer: torch.optim.Optimizer, total_steps: int, config: T
 def flatten_optimizer(
     optimizer: torch.optim.Optimizer, agent: nn.Module
 ) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]]:
-    """Optimizer state as CPU copies named `<parameter>/<slot>`, and the groups' scalars."""
+    """Optimizer state by `<parameter>/<slot>`, the live tensors, and the groups' scalars."""
     names: dict[torch.Tensor, str] = {value: name for name, value in agent.named_parameters()}
     tensors = {
-        f"{names[parameter]}/{slot}": torch.as_tensor(value).detach().to("cpu", copy=True)
+        f"{names[parameter]}/{slot}": torch.as_tensor(value).detach()
         for parameter, slots in optimizer.state.items()
         for slot, value in slots.items()
     }

@@ -74,7 +74,7 @@ def test_a_kill_at_every_operation_of_a_save_never_loses_the_promise(tmp_path: P
         if (pid := os.fork()) == 0:
             count = 0
 
-            def die(operation: str, path: Path, fatal: int = fatal) -> None:
+            def die(event: files.Event, fatal: int = fatal) -> None:
                 nonlocal count
                 count += 1
                 if count == fatal:

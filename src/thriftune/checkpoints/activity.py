@@ -1,0 +1,64 @@
+"""What this process is doing with the checkpoints of one study.
+
+The catalog holds two entries on one store (Kedro forbids one dataset as input and output of a node), so two
+`CheckpointStore` objects stand on one folder: the one that training reads from and the one that saves. What
+is running, what is protected and what is being written belongs to the folder, not to either of them.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from thriftune.checkpoints.retention import Key
+
+
+class Writer:
+    """At most one write in flight, in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._thread: threading.Thread | None = None
+
+    def start(self, job: Callable[[], None]) -> None:
+        """Wait for the write before, then begin this one. `job` raises nothing."""
+        self.drain()
+        context = contextvars.copy_context()
+        # Not a daemon: an interpreter that ends waits for the commit.
+        self._thread = threading.Thread(target=context.run, args=(job,), name="checkpoint-writer")
+        self._thread.start()
+
+    def drain(self) -> None:
+        """Wait until nothing is in flight."""
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+            self._thread = None
+
+
+def _nothing() -> Iterable[Path]:
+    return ()
+
+
+@dataclass
+class Activity:
+    """The running trial, what it resumed from, and the write in flight."""
+
+    running: int | None = None
+    resumed_from: Key | None = None
+    disposable: Callable[[], Iterable[Path]] = _nothing
+    """Folders outside the store that can be made again: the first to go under pressure."""
+    writing: Path | None = None
+    """The temporary folder of the write in flight."""
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    """Held while entries are listed and plans are carried out, not while tensors are written."""
+    writer: Writer = field(default_factory=Writer)
+
+
+_activities: dict[Path, Activity] = {}
+
+
+def activity_in(folder: Path) -> Activity:
+    """The one of a study's folder."""
+    return _activities.setdefault(folder.absolute(), Activity())

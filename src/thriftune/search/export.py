@@ -1,0 +1,95 @@
+"""A checkpoint as a directory that works without this project."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+
+from thriftune import files
+from thriftune.checkpoints.store import CheckpointStore, Entry
+from thriftune.config import Parameters, override, parse_parameters
+from thriftune.corpus.store import CorpusStore
+from thriftune.errors import ConfigError, StudyError
+from thriftune.search.optuna_study import trial_row
+from thriftune.search.study import StudyHandle
+from thriftune.search.trial import build_agent, encoder_for
+
+HEADS, FACTS, EXAMPLE = "heads.safetensors", "dual_agent.json", "predict.py"
+
+
+def export_checkpoint(
+    root: Path, settings: Parameters, name: str, target: Path, trial: int | None, epoch: int | None
+) -> str:
+    """Write encoder and tokenizer as `transformers` saves them (adapters merged in), the heads, and a JSON
+    file of labels, thresholds and head shapes; a line that says where.
+
+    Raises StudyError where there is no such checkpoint, ConfigError where the target is in the way,
+    DamageError where the checkpoint is not what its manifest says.
+    """
+    handle = StudyHandle(name, root / settings.storage.root, root / settings.tracking.root)
+    record = handle.record()
+    if record is None:
+        raise StudyError(
+            f"there is no study {name!r}",
+            where=str(handle.folder),
+            remedy="`thriftune study list` shows them.",
+        )
+    if target.exists() and any(target.iterdir()):
+        raise ConfigError("the folder is not empty", where=str(target), remedy="choose another.")
+    parameters = parse_parameters(record["config"])
+    store = CheckpointStore(handle.folder, handle.id, parameters.storage)
+    entry = _chosen(store, trial, epoch)
+    row = trial_row(handle.optuna(parameters).trials()[entry.manifest.trial])
+    own = override(parameters, row["overrides"])
+    corpus = CorpusStore(root / own.corpus.root).open(record["data"]["fingerprint"])
+    encoder = encoder_for(own, corpus)
+    agent = build_agent(own, encoder, corpus.criteria)
+    agent.load_trained(store.load(entry, agent.signature()).model)
+    files.make_directory(target)
+    agent.merged_encoder().save_pretrained(str(target))
+    encoder.tokenizer.save_pretrained(str(target))
+    heads = {
+        key: value.contiguous() for key, value in agent.state_dict().items() if not key.startswith("encoder.")
+    }
+    save_file(heads, str(target / HEADS))
+    files.write_json(target / FACTS, _facts(own, entry, agent.criteria))
+    files.write_bytes(target / EXAMPLE, (Path(__file__).parent / "export_example.py.txt").read_bytes())
+    made = entry.manifest
+    return f"exported trial {made.trial}, epoch {made.epoch} to {target}; see {target / EXAMPLE}"
+
+
+def _chosen(store: CheckpointStore, trial: int | None, epoch: int | None) -> Entry:
+    fitting = [
+        entry
+        for entry in store.entries()
+        if trial in (None, entry.manifest.trial) and epoch in (None, entry.manifest.epoch)
+    ]
+    fitting.sort(key=lambda entry: (-(entry.manifest.value or 0.0), entry.held.key))
+    if not fitting:
+        there = [entry.held.key for entry in store.entries()]
+        raise StudyError(
+            "no such checkpoint is kept",
+            where=str(store.folder),
+            remedy=f"(trial, epoch) that are: {there}.",
+        )
+    return fitting[0]
+
+
+def _facts(parameters: Parameters, entry: Entry, criteria: tuple[str, ...]) -> dict[str, Any]:
+    model = parameters.model
+    return {
+        "criteria": list(criteria),
+        "pooling": model.criteria_agent.pooling,
+        "heads": {
+            agent: settings.head if settings.weight > 0 else None
+            for agent, settings in (("criteria", model.criteria_agent), ("evidence", model.evidence_agent))
+        },
+        "max_length": parameters.training.max_length,
+        "validation_metric": parameters.study.metric,
+        "validation_value": entry.manifest.value,
+        "trial": entry.manifest.trial,
+        "epoch": entry.manifest.epoch,
+        "sha256": entry.manifest.sha256,
+    }

@@ -1,0 +1,77 @@
+"""Copies of a trial's tensors, so that they can be written while training changes them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+import torch
+
+from thriftune.checkpoints.disk import human_bytes
+from thriftune.checkpoints.tensors import tensor_bytes
+
+log = logging.getLogger(__name__)
+
+SPARE_SHARE = 0.1
+"""Of the memory that is available, left to what else the machine does."""
+
+Tensors = Mapping[str, torch.Tensor]
+
+
+class Snapshots:
+    """Takes a trial's snapshots into CPU buffers that are made once and used again.
+
+    Where the copy does not fit into memory, or overlap is off, the live tensors are handed on: they must be
+    written before training goes on.
+    """
+
+    def __init__(self, overlap: bool) -> None:
+        self._overlap = overlap
+        self._buffers: dict[str, torch.Tensor] = {}
+
+    def take(self, model: Tensors, optimizer: Tensors) -> tuple[Tensors, Tensors, bool]:
+        """(model, optimizer, whether they are copies). The copies hold until the next call."""
+        if self._overlap and not self._buffers:
+            self._overlap = _fits(tensor_bytes(model) + tensor_bytes(optimizer))
+        if not self._overlap:
+            return model, optimizer, False
+        copies = self._copy("model", model), self._copy("optimizer", optimizer)
+        if any(tensor.is_cuda for tensor in (*model.values(), *optimizer.values())):
+            torch.cuda.synchronize()
+        return *copies, True
+
+    def _copy(self, kind: str, tensors: Tensors) -> dict[str, torch.Tensor]:
+        return {name: self._into(f"{kind}/{name}", tensor.detach()) for name, tensor in tensors.items()}
+
+    def _into(self, key: str, tensor: torch.Tensor) -> torch.Tensor:
+        buffer = self._buffers.get(key)
+        if buffer is None or buffer.shape != tensor.shape or buffer.dtype != tensor.dtype:
+            # Pinned memory lets the device copy without a detour.
+            buffer = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
+            self._buffers[key] = buffer
+        return buffer.copy_(tensor, non_blocking=tensor.is_cuda)
+
+
+def _fits(needed: int) -> bool:
+    available = available_memory()
+    if needed <= available * (1 - SPARE_SHARE):
+        return True
+    log.warning(
+        "saving does not overlap training: a copy takes %s of memory, %s are available",
+        human_bytes(needed),
+        human_bytes(available),
+    )
+    return False
+
+
+def available_memory(control_group: Path = Path("/sys/fs/cgroup")) -> int:
+    """Bytes that can be allocated: the machine's, or what a container's limit leaves."""
+    machine = psutil.virtual_memory().available
+    try:
+        limit = (control_group / "memory.max").read_text(encoding="ascii").strip()
+        used = int((control_group / "memory.current").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return machine
+    return machine if limit == "max" else max(0, min(machine, int(limit) - used))

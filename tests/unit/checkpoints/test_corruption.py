@@ -1,0 +1,157 @@
+"""Each file of a checkpoint, spoilt in each way: quarantined or refused, and the older one used."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.conftest import make_checkpoint
+from tests.unit.checkpoints.test_store import SIGNATURE, store_at
+
+from thriftune.checkpoints.manifest import MANIFEST, MODEL, OPTIMIZER, STATE
+from thriftune.checkpoints.store import CheckpointStore
+from thriftune.errors import StudyError
+
+pytestmark = pytest.mark.unit
+
+FILES = (MODEL, OPTIMIZER, STATE, MANIFEST)
+
+
+def three_epochs(folder: Path) -> CheckpointStore:
+    store = store_at(folder, keep_last_n=3)
+    store.begin_trial(0)
+    for epoch in (1, 2, 3):
+        store.save(make_checkpoint(epoch, 0.5 - epoch / 10))
+    return store
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def swapped(path: Path) -> None:
+    other = path.parent.with_name("epoch_0001") / path.name
+    content = other.read_bytes()
+    other.write_bytes(path.read_bytes())
+    path.write_bytes(content)
+
+
+def missing(path: Path) -> None:
+    path.unlink()
+
+
+def unreadable(path: Path) -> None:
+    path.unlink()
+    path.mkdir()  # root reads whatever its mode says
+
+
+def linked(path: Path) -> None:
+    outside = path.parents[4] / f"outside-{path.name}"
+    path.rename(outside)
+    path.symlink_to(outside)
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (truncated, "expected|no manifest|cannot be read"),
+        (emptied, "expected|cannot be read"),
+        (swapped, "expected|epoch"),
+        (missing, "missing|cannot be read"),
+        (unreadable, "regular file|cannot be read"),
+        (linked, "regular file|symbolic link"),
+    ],
+)
+def test_a_spoilt_file_is_quarantined_and_the_older_used(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    spoil: Callable[[Path], None],
+    said: str,
+) -> None:
+    """The message names what is wrong; nothing is deleted in silence; no half is loaded."""
+    folder = tmp_path / "study"
+    store = three_epochs(folder)
+    newest = store.entries()[-1].path
+    spoil(newest / name)
+    store.start()
+    loaded = store.newest_valid(0, SIGNATURE)
+    assert loaded is not None
+    epoch = loaded.entry.manifest.epoch
+    assert epoch == 2
+    assert float(loaded.model["weight"][0]) == 1.0 + epoch
+    assert any(path.name.startswith("quarantine-epoch_0003") for path in newest.parent.iterdir())
+    import re
+
+    assert re.search(said, caplog.text)
+    assert str(newest.name) in caplog.text
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_one_flipped_bit_is_found_wherever_it_is(tmp_path: Path, name: str) -> None:
+    """At 20 places of each file."""
+    chance = random.Random(name)
+    folder = tmp_path / "study"
+    three_epochs(folder)
+    shutil.copytree(folder, tmp_path / "whole")
+    for _ in range(20):
+        shutil.rmtree(folder)
+        shutil.copytree(tmp_path / "whole", folder)
+        store = store_at(folder, keep_last_n=3)
+        path = store.entries()[-1].path / name
+        content = bytearray(path.read_bytes())
+        place = chance.randrange(len(content))
+        content[place] ^= 1 << chance.randrange(8)
+        path.write_bytes(bytes(content))
+        store.start()
+        loaded = store.newest_valid(0, SIGNATURE)
+        assert loaded is not None
+        # A flip in the manifest's facts or blanks that leaves a valid manifest of the same files is no damage
+        # of what is loaded; what is loaded is right either way.
+        assert float(loaded.model["weight"][0]) == 1.0 + loaded.entry.manifest.epoch
+        if name != MANIFEST:
+            assert loaded.entry.manifest.epoch == 2
+
+
+def edited(path: Path, **changes: object) -> None:
+    value = json.loads(path.read_text(encoding="utf-8"))
+    value.update(changes)
+    path.write_text(json.dumps(value), encoding="utf-8")
+
+
+def test_a_manifest_of_another_version_is_set_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Its fields may mean something else."""
+    store = three_epochs(tmp_path / "study")
+    edited(store.entries()[-1].path / MANIFEST, format_version=99)
+    store.start()
+    loaded = store.newest_valid(0, SIGNATURE)
+    assert loaded is not None
+    assert loaded.entry.manifest.epoch == 2
+    assert "format_version" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"architecture": "Other"}, "architecture: the checkpoint has 'Toy', the model 'Other'"),
+        ({"criteria": ["A", "B"]}, r"criteria: the checkpoint has \['A'\], the model \['A', 'B'\]"),
+        ({"base": {"id": "other", "tensors": {"w": "0"}}}, "base: the checkpoint has None"),
+    ],
+)
+def test_a_whole_one_of_another_model_is_refused(
+    tmp_path: Path, changed: dict[str, object], said: str
+) -> None:
+    """With the difference; never set aside, never half-loaded."""
+    store = three_epochs(tmp_path / "study")
+    with pytest.raises(StudyError, match=said):
+        store.newest_valid(0, {**SIGNATURE, **changed})
+    assert len(store.entries()) == 3

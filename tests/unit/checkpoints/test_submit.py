@@ -1,0 +1,197 @@
+"""Saving beside training: one write in flight, its failure seen, one activity for two stores."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tests.conftest import make_checkpoint
+from tests.unit.checkpoints.test_store import SIGNATURE, store_at
+
+from thriftune import files
+from thriftune.checkpoints import disk
+from thriftune.checkpoints.checkpoint import Checkpoint, Receipt
+from thriftune.checkpoints.manifest import MODEL
+from thriftune.checkpoints.monitor import DiskMonitor
+from thriftune.checkpoints.retention import Plan
+from thriftune.checkpoints.store import CheckpointStore
+from thriftune.errors import OutOfStorageError
+from thriftune.training import snapshot
+from thriftune.training.snapshot import Snapshots, available_memory
+
+pytestmark = pytest.mark.unit
+
+
+def detached(epoch: int, value: float = 0.5) -> Checkpoint:
+    return replace(make_checkpoint(epoch, value), detached=True, receipt=Receipt(awaited=True))
+
+
+def test_what_one_entry_saves_is_protected_through_the_other(tmp_path: Path) -> None:
+    """Two store objects on one folder, as the catalog makes them: the newest of the running trial is kept
+    though it is worse than the study's best."""
+    reading, saving = store_at(tmp_path), store_at(tmp_path)
+    reading.begin_trial(0)
+    for epoch, value in ((1, 0.9), (2, 0.2), (3, 0.1)):
+        saving.submit(make_checkpoint(epoch, value))
+    assert [entry.manifest.epoch for entry in reading.entries()] == [1, 3]
+    newest = reading.newest_valid(0, SIGNATURE)
+    assert newest is not None
+    assert newest.entry.manifest.epoch == 3
+
+
+def test_training_goes_on_while_a_checkpoint_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """submit returns before the write; a second one waits for it; wait() ends with the commit."""
+    go = threading.Event()
+
+    def block(event: files.Event) -> None:
+        if event.operation == "create" and event.path.name == MODEL:
+            assert go.wait(30)
+
+    monkeypatch.setattr(files, "observer", block)
+    store = store_at(tmp_path)
+    first, second = detached(1), detached(2)
+    store.submit(first)
+    first.receipt.check()
+    assert store.entries() == []
+    threading.Timer(0.2, go.set).start()
+    store.submit(second)
+    assert [entry.manifest.epoch for entry in store.entries()][:1] == [1]
+    second.receipt.wait()
+    assert [entry.manifest.epoch for entry in store.entries()][-1] == 2
+
+
+def test_live_tensors_are_written_before_submit_returns(tmp_path: Path) -> None:
+    """What is not detached may change at the next step."""
+    store, checkpoint = store_at(tmp_path), make_checkpoint()
+    store.submit(checkpoint)
+    checkpoint.model["weight"].fill_(-1)
+    loaded = store.newest_valid(0, SIGNATURE)
+    assert loaded is not None
+    assert float(loaded.model["weight"][0]) != -1
+
+
+def test_a_failed_write_is_raised_where_it_is_awaited_or_else_at_once(tmp_path: Path) -> None:
+    """In the background: from check(). With nobody waiting: from submit."""
+    small = store_at(tmp_path, max_total_size=200_000)
+    awaited = detached(1)
+    small.submit(awaited)
+    with pytest.raises(OutOfStorageError):
+        awaited.receipt.wait()
+    with pytest.raises(OutOfStorageError):
+        awaited.receipt.check()
+    with pytest.raises(OutOfStorageError):
+        small.submit(make_checkpoint(1))
+
+
+def test_snapshots_are_copies_in_buffers_that_are_used_again() -> None:
+    """The live tensor changes, the copy does not; the next snapshot allocates nothing."""
+    live = {"weight": torch.ones(3)}
+    snapshots = Snapshots(overlap=True)
+    model, _, copied = snapshots.take(live, {})
+    assert copied
+    live["weight"].add_(1)
+    assert model["weight"].tolist() == [1, 1, 1]
+    again, _, _ = snapshots.take(live, {})
+    assert again["weight"].tolist() == [2, 2, 2]
+    assert again["weight"].data_ptr() == model["weight"].data_ptr()
+    assert Snapshots(overlap=False).take(live, {})[0] is live
+
+
+def test_overlap_turns_itself_off_where_the_copy_does_not_fit(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It says so, once, and hands on the live tensors."""
+    monkeypatch.setattr(snapshot, "available_memory", lambda: 8)
+    live = {"weight": torch.ones(3)}
+    snapshots = Snapshots(overlap=True)
+    assert not snapshots.take(live, {})[2]
+    assert not snapshots.take(live, {})[2]
+    assert caplog.text.count("saving does not overlap training") == 1
+
+
+def test_memory_is_what_the_container_leaves(tmp_path: Path) -> None:
+    """A control group's limit less what it uses; without one, the machine's."""
+    (tmp_path / "memory.max").write_text("1000\n", encoding="ascii")
+    (tmp_path / "memory.current").write_text("400\n", encoding="ascii")
+    assert available_memory(tmp_path) == 600
+    (tmp_path / "memory.max").write_text("max\n", encoding="ascii")
+    assert available_memory(tmp_path) > 1000
+    assert available_memory(tmp_path / "none") > 1000
+
+
+def test_the_monitor_prunes_when_the_disk_gets_low(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what is protected stays, while nothing is saved."""
+    store = store_at(tmp_path, keep_last_n=3, keep_best_k=3, free_disk_watermark=0.5)
+    monkeypatch.setattr(disk, "disk_of", lambda path: disk.Disk(90, 100))
+    for epoch, value in ((1, 0.9), (2, 0.2), (3, 0.1)):
+        store.save(make_checkpoint(epoch, value))
+    assert len(store.entries()) == 3
+    with DiskMonitor(store, interval=0.01):
+        monkeypatch.setattr(disk, "disk_of", lambda path: disk.Disk(10, 100))
+        deadline = time.monotonic() + 20
+        while len(store.entries()) > 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert [entry.manifest.epoch for entry in store.entries()] == [1, 3]
+
+
+def test_pressure_takes_first_what_can_be_made_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Quarantine, temporaries and unused token stores go before any checkpoint."""
+    size = disk.estimate_bytes(make_checkpoint())
+    tokens = tmp_path / "tokens"
+    budget = int((7 * size + 600_000) / 0.95)
+    folder = tmp_path / "study"
+    store = CheckpointStore(
+        folder,
+        "study-00000000",
+        store_at(folder, keep_last_n=2, keep_best_k=1, max_total_size=budget).policy,
+        [tokens],
+    )
+    for epoch in (1, 2):
+        store.save(make_checkpoint(epoch, 0.1 * epoch))
+    checkpoints = store.entries()[0].path.parent
+    for place in (
+        checkpoints / "quarantine-epoch_0009-1",
+        checkpoints / ".tmp-epoch_0008",
+        tokens / "tokens_a",
+    ):
+        place.mkdir(parents=True)
+        (place / "rows").write_bytes(b"x" * 2 * size)
+    store.dispose_of(lambda: [tokens / "tokens_a"])
+    with caplog.at_level("INFO"):
+        store.save(make_checkpoint(3, 0.3))
+    assert [entry.manifest.epoch for entry in store.entries()] == [2, 3]
+    assert caplog.text.count("room was needed") == 3
+    assert not (tokens / "tokens_a").exists()
+
+
+def test_a_dry_run_says_what_would_go_and_deletes_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every epoch is still there; the log names what retention would do."""
+    store = store_at(tmp_path, dry_run=True)
+    with caplog.at_level("INFO"):
+        for epoch, value in ((1, 0.1), (2, 0.9), (3, 0.2)):
+            store.save(make_checkpoint(epoch, value))
+    assert len(store.entries()) == 3
+    assert all(entry.manifest.resumable for entry in store.entries())
+    assert "would delete trial 0 epoch 1" in caplog.text
+    assert "would strip trial 0 epoch 2" in caplog.text
+
+
+def test_what_is_kept_is_explained(tmp_path: Path) -> None:
+    """The reasons of the plan, for the preview."""
+    store = store_at(tmp_path)
+    for epoch, value in ((1, 0.9), (2, 0.2)):
+        store.save(make_checkpoint(epoch, value))
+    reasons = {entry.manifest.epoch: reason for entry, reason in store.explain()}
+    assert "the study's best" in reasons[1]
+    assert "newest 1 of the running trial" in reasons[2]
+    assert isinstance(store._plan(), Plan)
