@@ -39,7 +39,7 @@ from thriftune.errors import DamageError, OutOfStorageError, StudyError
 
 log = logging.getLogger(__name__)
 
-TEMPORARY, QUARANTINE = ".tmp-", "quarantine-"
+TEMPORARY, QUARANTINE, REPLACED = ".tmp-", "quarantine-", ".replaced-"
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class CheckpointStore:
         found = []
         for path in sorted(self.folder.glob("trials/trial_*/checkpoints/epoch_*")):
             try:
-                found.append(Entry(path, read_manifest(path)))
+                found.append(read_entry(path))
             except DamageError:
                 continue  # never counted; newest_valid and start() report and quarantine it
         return sorted(found, key=lambda entry: entry.held.key)
@@ -151,12 +151,19 @@ class CheckpointStore:
     def start(self) -> None:
         """Mend what an interrupted process left: temporary directories, files that no manifest
         lists, directories without a valid manifest."""
+        for path in self.folder.glob(f"trials/trial_*/checkpoints/{REPLACED}*"):
+            target = path.with_name(path.name.removeprefix(REPLACED))
+            if target.exists():
+                files.remove_tree(path)
+            else:
+                log.info("put back %s, whose replacement was not committed", target.name)
+                files.rename(path, target)
         for path in self.folder.glob(f"trials/trial_*/checkpoints/{TEMPORARY}*"):
             log.info("removed a half-written checkpoint: %s", path.name)
             files.remove_tree(path)
         for path in sorted(self.folder.glob("trials/trial_*/checkpoints/epoch_*")):
             try:
-                listed = {MANIFEST, *read_manifest(path).files}
+                listed = {MANIFEST, *read_entry(path).manifest.files}
             except DamageError as error:
                 self.quarantine(path, error)
                 continue
@@ -296,9 +303,10 @@ class CheckpointStore:
 
     def _commit(self, temporary: Path, target: Path) -> None:
         if target.exists():
-            # The same epoch, made again after a kill or a fallback. It was not chosen to resume
-            # from, or it would not be made again: the older stands aside until the new is there.
-            aside = self._set_aside(target)
+            # The same epoch, made again after a fallback. A directory cannot be replaced by one
+            # rename: the older stands aside, and start() puts it back, until the new is there.
+            aside = target.with_name(REPLACED + target.name)
+            files.rename(target, aside)
             files.rename(temporary, target)
             files.remove_tree(aside)
         else:
@@ -408,6 +416,18 @@ class CheckpointStore:
             "status`, `thriftune study delete NAME`) or raise storage.max_total_size, then run "
             "the same command again.",
         )
+
+
+def read_entry(path: Path) -> Entry:
+    """The checkpoint in a folder; DamageError where its manifest is not valid or that of another one."""
+    manifest = read_manifest(path)
+    trial = f"trial_{manifest.trial:04d}_{manifest.trial_id}"
+    if (path.name, path.parents[1].name) != (f"epoch_{manifest.epoch:04d}", trial):
+        raise DamageError(
+            f"is the manifest of {trial}, epoch {manifest.epoch}, which is not where it stands",
+            where=str(path / MANIFEST),
+        )
+    return Entry(path, manifest)
 
 
 def verify(entry: Entry) -> None:

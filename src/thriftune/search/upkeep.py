@@ -11,9 +11,9 @@ from typing import Any
 from thriftune import files
 from thriftune.checkpoints.disk import disk_of, human_bytes, largest_files
 from thriftune.checkpoints.forecast import Workload, forecast
-from thriftune.checkpoints.manifest import MANIFEST, read_manifest
+from thriftune.checkpoints.manifest import MANIFEST
 from thriftune.checkpoints.retention import Policy
-from thriftune.checkpoints.store import QUARANTINE, TEMPORARY, CheckpointStore, Entry, verify
+from thriftune.checkpoints.store import QUARANTINE, TEMPORARY, CheckpointStore, read_entry, verify
 from thriftune.config import Parameters, parse_parameters
 from thriftune.errors import DamageError, OutOfStorageError, StudyError
 from thriftune.search.ownership import StudyLock
@@ -119,7 +119,7 @@ def verify_all(models: Path) -> list[dict[str, Any]]:
     failed = []
     for folder in sorted(models.glob("study_*/trials/trial_*/checkpoints/epoch_*")):
         try:
-            verify(Entry(folder, read_manifest(folder)))
+            verify(read_entry(folder))
         except DamageError as error:
             failed.append({"file": error.where or str(folder / MANIFEST), "problem": error.message})
     return failed

@@ -1,9 +1,9 @@
 """A disk that forgets: what a power cut may leave of recorded writes.
 
 The model: a file's bytes are durable up to its last fsync; after it, any prefix of what was appended may be
-there, and a tail that is there may be zeros. A change of a directory (create, mkdir, rename, unlink, rmdir) is durable
-after the directory's fsync; before it, each change may be there or not, whatever the others did. This is weaker
-than what journaling file systems promise, so what survives here survives there.
+there, and a tail that is there may be zeros. A change of a directory (create, mkdir, rename, unlink, rmdir)
+is durable after the directory's fsync; before it, each change may be there or not, whatever the others did.
+This is weaker than what journaling file systems promise, so what survives here survives there.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ class Node:
     content: bytearray = field(default_factory=bytearray)
     durable: int = 0
     names: dict[str, Node] | None = None
-    pending: list[tuple[str, str, Node | None]] = field(default_factory=list)
-    """(name, what, inode) of changes that no fsync of this directory has made durable."""
+    pending: list[dict[str, Node | None]] = field(default_factory=list)
+    """Changes that no fsync of this directory has made durable: name to inode, None where it goes. A rename
+    is one change (it is atomic), everything else changes one name."""
     durable_names: dict[str, Node] = field(default_factory=dict)
 
 
@@ -41,7 +42,7 @@ class ForgetfulDisk:
             return
         if event.operation in ("create", "mkdir"):
             node = Node(names={} if event.operation == "mkdir" else None)
-            self._change(event.path, node)
+            self._change(event.path.parent, {event.path.name: node})
         elif event.operation == "write":
             self._find(event.path).content += bytes(event.data)
         elif event.operation == "fsync":
@@ -53,13 +54,13 @@ class ForgetfulDisk:
             node.durable_names, node.pending = dict(node.names), []
         elif event.operation == "rename":
             assert event.source is not None
+            assert event.source.parent == event.path.parent
             moved = self._find(event.source)
-            self._change(event.source, None)
-            self._change(event.path, moved)
+            self._change(event.path.parent, {event.source.name: None, event.path.name: moved})
         elif event.operation in ("unlink", "rmdir"):
             parent = self._find(event.path.parent)
             if parent.names and event.path.name in parent.names:
-                self._change(event.path, None)
+                self._change(event.path.parent, {event.path.name: None})
 
     def cut(self, chance: random.Random, target: Path) -> None:
         """Write one state that a power cut may leave now below `target`."""
@@ -75,14 +76,19 @@ class ForgetfulDisk:
             node = node.names[part]
         return node
 
-    def _change(self, path: Path, node: Node | None) -> None:
-        parent = self._find(path.parent)
-        assert parent.names is not None
-        parent.pending.append((path.name, "set", node))
+    def _change(self, folder: Path, change: dict[str, Node | None]) -> None:
+        node = self._find(folder)
+        assert node.names is not None
+        node.pending.append(change)
+        _carry_out(change, node.names)
+
+
+def _carry_out(change: dict[str, Node | None], names: dict[str, Node]) -> None:
+    for name, node in change.items():
         if node is None:
-            parent.names.pop(path.name)
+            names.pop(name, None)
         else:
-            parent.names[path.name] = node
+            names[name] = node
 
 
 def _load(path: Path) -> Node:
@@ -95,13 +101,9 @@ def _load(path: Path) -> Node:
 
 def _write(node: Node, target: Path, chance: random.Random) -> None:
     names = dict(node.durable_names)
-    for name, _, child in node.pending:
-        if chance.random() < 0.5:
-            continue  # this change never reached the disk
-        if child is None:
-            names.pop(name, None)
-        else:
-            names[name] = child
+    for change in node.pending:
+        if chance.random() < 0.5:  # else it never reached the disk
+            _carry_out(change, names)
     for name, child in names.items():
         if child.names is not None:
             (target / name).mkdir()

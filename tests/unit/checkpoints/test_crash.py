@@ -175,6 +175,20 @@ def test_two_hundred_kills(tmp_path: Path) -> None:
         check(folder, save, complete=ended)
 
 
+def recorded(deed: Deed, folder: Path) -> list[files.Event]:
+    events: list[files.Event] = []
+
+    def record(event: files.Event) -> None:
+        events.append(files.Event(event.operation, event.path, event.source, bytes(event.data)))
+
+    files.observer = record
+    try:
+        deed(folder)
+    finally:
+        files.observer = None
+    return events
+
+
 @pytest.mark.parametrize("states", [200, pytest.param(2000, marks=pytest.mark.slow)])
 def test_a_power_cut_breaks_no_promise(tmp_path: Path, states: int) -> None:
     """States that a cut may leave, at every event of a save and of a trial's end: a committed checkpoint is
@@ -187,14 +201,7 @@ def test_a_power_cut_breaks_no_promise(tmp_path: Path, states: int) -> None:
             shutil.rmtree(folder)
         prepare(folder)
         disk = ForgetfulDisk(folder)
-        events: list[files.Event] = []
-        files.observer = lambda event: events.append(
-            files.Event(event.operation, event.path, event.source, bytes(event.data))
-        )
-        try:
-            deed(folder)
-        finally:
-            files.observer = None
+        events = recorded(deed, folder)
         share = -(-states // (3 * (len(events) + 1)))
         for number in range(len(events) + 1):
             for _ in range(share):

@@ -128,12 +128,12 @@ def test_memory_is_what_the_container_leaves(tmp_path: Path) -> None:
 def test_the_monitor_prunes_when_the_disk_gets_low(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only what is protected stays, while nothing is saved."""
     store = store_at(tmp_path, keep_last_n=3, keep_best_k=3, free_disk_watermark=0.5)
-    monkeypatch.setattr(disk, "disk_of", lambda path: disk.Disk(90, 100))
+    monkeypatch.setattr(disk, "disk_of", lambda path: disk.Disk(90 * 10**9, 10**11))
     for epoch, value in ((1, 0.9), (2, 0.2), (3, 0.1)):
         store.save(make_checkpoint(epoch, value))
     assert len(store.entries()) == 3
     with DiskMonitor(store, interval=0.01):
-        monkeypatch.setattr(disk, "disk_of", lambda path: disk.Disk(10, 100))
+        monkeypatch.setattr(disk, "disk_of", lambda path: disk.Disk(10**9, 10**11))
         deadline = time.monotonic() + 20
         while len(store.entries()) > 2 and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -146,7 +146,7 @@ def test_pressure_takes_first_what_can_be_made_again(
     """Quarantine, temporaries and unused token stores go before any checkpoint."""
     size = disk.estimate_bytes(make_checkpoint())
     tokens = tmp_path / "tokens"
-    budget = int((7 * size + 600_000) / 0.95)
+    budget = int(5 * size / 0.95)
     folder = tmp_path / "study"
     store = CheckpointStore(
         folder,

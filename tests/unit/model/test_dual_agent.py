@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from thriftune import files
+from thriftune.checkpoints.tensors import read_verified, serialise, tensors_in, write_hashed
 from thriftune.config import EncoderFromConfig, ModelConfig
 from thriftune.corpus.tokens import token_owners, tokenise, window_spans
 from thriftune.corpus.types import Post
+from thriftune.errors import DamageError
 from thriftune.model.batch import collate
 from thriftune.model.dual_agent import DualAgent, Outputs
 from thriftune.model.encoder import Encoder, build_encoder
@@ -126,3 +130,52 @@ def test_heads_only_leaves_the_encoder_alone(encoder: Encoder) -> None:
     joint_loss(model(batch), batch, model.config, None, None).backward()
     assert all(p.grad is None for p in model.encoder.parameters())
     assert all(p.grad is not None for p in model.criteria_head.parameters())  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("fine_tuning", ["heads", "lora"])
+def test_only_what_is_trained_is_stored_and_the_base_is_verified(
+    encoder: Encoder, tmp_path: Path, fine_tuning: str
+) -> None:
+    """A checkpoint weighs its trained tensors, loads into the same base, and is refused on another one."""
+    trained = agent(encoder, fine_tuning=fine_tuning)
+    optimizer = torch.optim.AdamW([p for p in trained.parameters() if p.requires_grad], lr=0.1)
+    made = rows(encoder, [post(20), post(20, 1)])
+    batch = collate(made, 2, encoder.pad_token_id)
+    outputs = trained.train()(batch)
+    joint_loss(outputs, batch, trained.config, None, None).backward()
+    before = {name: tensor.clone() for name, tensor in trained.state_dict().items()}
+    optimizer.step()
+    moved = {name for name, tensor in trained.state_dict().items() if not torch.equal(tensor, before[name])}
+    state = trained.trained_state()
+    assert moved <= state.keys()
+    assert any(name.startswith("encoder.") for name in moved) == (fine_tuning == "lora")
+    path = tmp_path / "model.safetensors"
+    with files.NewFile(path) as handle:
+        fact = write_hashed(handle, serialise(state))
+    assert fact.size <= sum(t.numel() * t.element_size() for t in state.values()) + 64 * 1024
+    assert fact.size < sum(t.numel() * t.element_size() for t in trained.state_dict().values())
+    again = agent(encoder, fine_tuning=fine_tuning)
+    assert again.signature() == trained.signature()
+    again.load_trained(tensors_in(read_verified(path, fact)))
+    for name, tensor in trained.state_dict().items():
+        assert torch.equal(again.state_dict()[name], tensor), name
+    torch.manual_seed(1)
+    other = DualAgent(encoder.instantiate(), trained.config, ("A", "B"))
+    assert other.signature()["base"] != trained.signature()["base"]
+    with pytest.raises(DamageError, match="trained tensors differ"):
+        agent(encoder).load_trained(state)
+
+
+def test_adapters_are_folded_into_a_plain_encoder(encoder: Encoder) -> None:
+    """The exported encoder gives what the adapted one gave, with the base's own names."""
+    model = agent(encoder, fine_tuning="lora")
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_()
+    ids = torch.tensor([[2, 7, 8, 3]])
+    with torch.no_grad():
+        expected = model.encoder(ids).last_hidden_state
+        plain = model.merged_encoder()
+        assert torch.allclose(plain(ids).last_hidden_state, expected, atol=1e-5)
+    assert plain.state_dict().keys() == encoder.instantiate().state_dict().keys()

@@ -1,0 +1,272 @@
+"""Whole studies under a budget: a watcher, an unmounted root, a lost best, export, rollback."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kedro.io import DataCatalog
+from tests.integration.conftest import copy_project
+
+from thriftune import files
+from thriftune.checkpoints.manifest import MODEL
+from thriftune.datasets.checkpoint_dataset import CheckpointDataset
+
+pytestmark = pytest.mark.integration
+
+TINY = (
+    "encoders.tiny.hidden_size=16,encoders.tiny.layers=1,encoders.tiny.attention_heads=2,"
+    "encoders.tiny.intermediate_size=32,training.threads=1,evaluation.bootstrap_samples=0,"
+    "storage.free_disk_watermark=0.0"
+)
+
+
+def kedro(project: Path, params: str, program: str = "") -> subprocess.CompletedProcess[str]:
+    """`kedro run --pipeline hpo`, with a program before it."""
+    code = f"import sys; sys.argv[0] = 'kedro'\n{program}\nfrom kedro.framework.cli import main\nmain()"
+    return subprocess.run(
+        [sys.executable, "-c", code, "run", "--pipeline", "hpo", "--params", params],
+        cwd=project,
+        env={**os.environ, "DO_NOT_TRACK": "1", "PYTHONPATH": str(project / "src")},
+        capture_output=True,
+        text=True,
+        timeout=1800,
+        check=False,
+    )
+
+
+def command(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", "from thriftune.cli import main; main()", *words],
+        cwd=project,
+        env={**os.environ, "PYTHONPATH": str(project / "src")},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def best_sha256(project: Path) -> str:
+    evaluation = json.loads(next(project.glob("data/06_models/*/evaluation.json")).read_text())
+    return str(evaluation["checkpoints"][0]["sha256"])
+
+
+def values(project: Path) -> dict[str, list[Any]]:
+    """Every metric but the machine's, by trial folder."""
+    found = {}
+    for path in sorted(project.glob("data/06_models/*/trials/*/metrics.jsonl")):
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        found[path.parent.name] = sorted(
+            (row["key"], row["step"], row["value"])
+            for row in rows
+            if "key" in row and not row["key"].startswith("system/")
+        )
+    return found
+
+
+@contextmanager
+def watched(folder: Path, interval: float = 0.05) -> Iterator[list[int]]:
+    """A process of its own that adds up the bytes below a folder every 50 ms."""
+    program = (
+        "import sys, time; from pathlib import Path; from thriftune.files import directory_bytes\n"
+        "most = 0\n"
+        "while True:\n"
+        "    most = max(most, directory_bytes(Path(sys.argv[1])))\n"
+        "    print(most, flush=True)\n"
+        f"    time.sleep({interval})\n"
+    )
+    most: list[int] = [0, 0]
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(folder)], stdout=subprocess.PIPE, text=True
+    ) as watcher:
+
+        def read() -> None:
+            assert watcher.stdout is not None
+            for line in watcher.stdout:
+                most[0], most[1] = int(line), most[1] + 1
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        try:
+            yield most
+        finally:
+            watcher.kill()
+            reader.join()
+
+
+@pytest.mark.parametrize(
+    ("trials", "epochs", "budget", "times"),
+    [(6, 3, 6_500_000, 0.25), pytest.param(60, 8, 40_000_000, 20, marks=pytest.mark.slow)],
+)
+def test_a_watcher_never_sees_more_than_the_budget(
+    tmp_path: Path, trials: int, epochs: int, budget: int, times: float
+) -> None:
+    """Sampled from outside, everything below data/ but raw data and logs; the same best and metrics as
+    the study that keeps everything."""
+    (tmp_path / "frugal").mkdir()
+    (tmp_path / "lavish").mkdir()
+    frugal, lavish = copy_project(tmp_path / "frugal"), copy_project(tmp_path / "lavish")
+    common = f"study.trials={trials},training.epochs={epochs},training.batch_size=64"
+    if times >= 20:
+        common += ",training.threads=1,evaluation.bootstrap_samples=0,storage.free_disk_watermark=0.0"
+    else:
+        common += "," + TINY
+    (frugal / "data").mkdir()
+    with watched(frugal / "data") as most:
+        done = kedro(frugal, f"{common},storage.max_total_size={budget},observe.log_root=logs")
+    assert done.returncode == 0, done.stderr
+    assert most[1] > 50
+    assert most[0] <= budget, done.stderr
+    done = kedro(lavish, f"{common},storage.dry_run=true")
+    assert done.returncode == 0, done.stderr
+    written = sum(
+        sum(fact["size"] for fact in json.loads(path.read_text())["files"].values())
+        for path in lavish.glob("data/06_models/*/trials/*/checkpoints/*/manifest.json")
+    )
+    assert best_sha256(frugal) == best_sha256(lavish)
+    assert values(frugal) == values(lavish)
+    assert len(values(frugal)) == trials
+    assert written >= times * budget
+    print(f"at most {most[0]} of {budget} bytes in {most[1]} samples; keeping all takes {written}")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with a finished study of two trials."""
+    project = copy_project(tmp_path_factory.mktemp("finished"))
+    done = kedro(project, f"study.trials=2,training.epochs=2,{TINY}")
+    assert done.returncode == 0, done.stderr
+    return project
+
+
+def test_a_best_without_a_valid_copy_is_trained_again(finished: Path, tmp_path: Path) -> None:
+    """Same weights, same evaluation; the log says so and the damaged copy is set aside."""
+    import shutil
+
+    project = tmp_path / "project"
+    shutil.copytree(finished, project, symlinks=True)
+    evaluation = next(project.glob("data/06_models/*/evaluation.json"))
+    before = json.loads(evaluation.read_text())
+    evaluation.unlink()
+    checkpoint = evaluation.parent / before["checkpoints"][0]["path"] / MODEL
+    content = bytearray(checkpoint.read_bytes())
+    content[-5] ^= 1
+    checkpoint.write_bytes(bytes(content))
+    found = command(project, "storage", "verify", "--json")
+    assert found.returncode == 1
+    assert [Path(row["file"]).name for row in json.loads(found.stdout)] == [MODEL]
+    done = kedro(project, f"study.trials=2,training.epochs=2,{TINY}")
+    assert done.returncode == 0, done.stderr
+    assert "is trained again" in done.stdout + done.stderr
+    after = json.loads(evaluation.read_text())
+    assert after["checkpoints"][0]["sha256"] == before["checkpoints"][0]["sha256"]
+    assert after["test_metrics"] == before["test_metrics"]
+    assert list(evaluation.parent.glob("trials/*/checkpoints/quarantine-*"))
+    cleaned = command(project, "storage", "clean", "--yes", "--json")
+    assert [row["kind"] for row in json.loads(cleaned.stdout)] == ["quarantined"]
+    assert command(project, "storage", "verify").returncode == 0
+
+
+def test_a_root_that_is_not_mounted_is_noticed(finished: Path, tmp_path: Path) -> None:
+    """Nothing is created there; the message names the way out; back in its place, the study is there."""
+    root, away = finished / "data/06_models", tmp_path / "away"
+    root.rename(away)
+    try:
+        root.mkdir()
+        done = kedro(finished, f"study.trials=2,training.epochs=2,{TINY}")
+        assert done.returncode == 2, done.stderr
+        assert "mounted?" in done.stderr
+        assert "study delete sample" in done.stderr
+        assert list(root.iterdir()) == []
+        root.rmdir()
+    finally:
+        away.rename(root)
+    done = kedro(finished, f"study.trials=2,training.epochs=2,{TINY}")
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_exported_model_works_without_this_project(finished: Path, tmp_path: Path) -> None:
+    """Its script runs where thriftune cannot be imported; a second export does not overwrite."""
+    target = tmp_path / "model"
+    done = command(finished, "checkpoint", "export", "sample", str(target))
+    assert done.returncode == 0, done.stderr
+    packages = next(path for path in sys.path if path.endswith("site-packages"))
+    program = (
+        f"import sys; sys.path.append({packages!r})\n"
+        "import importlib.util, runpy; assert importlib.util.find_spec('thriftune') is None\n"
+        f"sys.argv = ['predict.py', 'I cannot sleep at night']\n"
+        f"runpy.run_path({str(target / 'predict.py')!r}, run_name='__main__')"
+    )
+    alone = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert alone.returncode == 0, alone.stderr
+    lines = [line.split("\t") for line in alone.stdout.splitlines()]
+    assert len(lines) == 9
+    assert {line[2] for line in lines} <= {"yes", "no"}
+    again = command(finished, "checkpoint", "export", "sample", str(target))
+    assert again.returncode == 2
+    assert "not empty" in again.stderr
+
+
+def test_without_checkpoints_there_are_metrics_alone(tmp_path: Path) -> None:
+    """storage.checkpointing=false: no checkpoint, no test evaluation, said in one line, exit code 0."""
+    project = copy_project(tmp_path)
+    done = kedro(project, f"study.trials=2,training.epochs=2,storage.checkpointing=false,{TINY}")
+    assert done.returncode == 0, done.stderr
+    assert "no model for test" in done.stdout + done.stderr
+    assert not list(project.glob("data/06_models/*/trials/*/checkpoints/*"))
+    assert not list(project.glob("data/06_models/*/evaluation.json"))
+    assert all(rows for rows in values(project).values())
+
+
+KILL_IN_THIRD_EPOCH = """
+import os
+from thriftune import files
+def die(event):
+    if event.operation == "create" and event.path.parent.name == ".tmp-epoch_0003":
+        os.kill(os.getpid(), 9)
+files.observer = die
+"""
+
+
+def test_an_interrupted_trial_is_rolled_back(tmp_path: Path) -> None:
+    """It resumes from the earlier epoch and ends the same; an epoch that is not there is refused."""
+    project = copy_project(tmp_path)
+    params = f"study.trials=1,training.epochs=3,storage.keep_last_n=2,{TINY}"
+    assert kedro(project, params, KILL_IN_THIRD_EPOCH).returncode == -9
+    refused = command(project, "checkpoint", "rollback", "sample", "0", "9")
+    assert refused.returncode == 2
+    assert "choose one of [1, 2]" in refused.stderr
+    dry = command(project, "checkpoint", "rollback", "sample", "0", "1")
+    assert "would set aside epoch_0002" in dry.stdout, dry.stderr
+    assert command(project, "checkpoint", "rollback", "sample", "0", "1", "--yes").returncode == 0
+    done = kedro(project, params)
+    assert done.returncode == 0, done.stderr
+    assert "after epoch 1" in done.stdout + done.stderr
+    over = command(project, "checkpoint", "rollback", "sample", "0", "1")
+    assert over.returncode == 2
+    assert "is over" in over.stderr
+
+
+def test_the_dataset_behaves_in_a_plain_catalog(finished: Path) -> None:
+    """catalog.load gives the store, exists and preview say what is kept and why."""
+    catalog = DataCatalog(
+        {"checkpoints": CheckpointDataset(filepath=str(finished / "data/06_models"), study="sample")}
+    )
+    assert catalog.exists("checkpoints")
+    store = catalog.load("checkpoints")
+    assert store.best() is not None
+    table: dict[str, Any] = dict(catalog["checkpoints"].preview())
+    assert table["columns"] == ["trial", "epoch", "value", "holds", "bytes", "why"]
+    assert "the study's best" in table["data"][0][-1]
+    assert files.directory_bytes(store.folder) > table["data"][0][4]
