@@ -31,7 +31,7 @@ _DTYPES = {
 _TORCH = {name: dtype for dtype, name in _DTYPES.items()}
 CHUNK_BYTES, READ_BYTES = 16 << 20, 4 << 20
 SMALL_BYTES = 1 << 20
-FLUSH_BYTES = 64 << 20
+FLUSH_BYTES = 256 << 20
 """The disk is set to work after so many bytes."""
 
 
