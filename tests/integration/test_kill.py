@@ -38,7 +38,7 @@ try:
 finally:
     Path("operations").write_text(str(count))
 """
-PARAMS = SMALL + ",training.accumulation=2,training.batch_size=8"
+PARAMS = SMALL + ",training.accumulation=2,training.batch_size=8,tracking.log_every_steps=1"
 
 
 def command(project: Path, kill_at: int) -> int:

@@ -41,6 +41,8 @@ class TrackingConfig(Section):
     mlflow_uri: Text | None = None
     """null: SQLite at <root>/mlflow.db."""
     experiment: Text = "thriftune"
+    log_every_steps: int = Field(default=10, ge=1)
+    """Optimizer steps of one row of training metrics: means over them, the learning rate at the last."""
 
 
 class ObserveConfig(Section):

@@ -243,6 +243,7 @@ def _trainer(
         validate=validated,
         log=journal,
         on_step=on_step,
+        log_every_steps=parameters.tracking.log_every_steps,
         overlap=parameters.storage.overlap and parameters.storage.checkpointing,
     )
 

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any, Protocol
 
 import torch
@@ -87,6 +88,8 @@ class Trainer:
     log: MetricLog
     on_step: Callable[[int, int], None] = lambda step, steps: None
     """Called after each optimizer step with (steps taken, steps in all); may raise to stop."""
+    log_every_steps: int = 1
+    """Steps of one row of training metrics; an epoch's end closes a row, so that a resume splits none."""
     overlap: bool = True
     """Yield copies, so that they can be written while training goes on."""
 
@@ -155,6 +158,7 @@ def _train_epoch(
     agent.train()
     lengths = [sum(len(window) for window in row["input_ids"]) for row in trainer.rows]
     batches = epoch_batches(lengths, config.batch_size, trainer.seed, progress.epoch)
+    window: list[tuple[float, float]] = []
     for start in range(0, len(batches), config.accumulation):
         micro_batches = batches[start : start + config.accumulation]
         loss = _accumulate(trainer, micro_batches)
@@ -170,10 +174,12 @@ def _train_epoch(
         schedule.step()
         optimizer.zero_grad(set_to_none=True)
         progress.step += 1
-        trainer.log.log(
-            {"train/loss": loss, "train/gradient_norm": norm, "train/learning_rate": rate},
-            progress.step,
-        )
+        window.append((loss, norm))
+        if len(window) == trainer.log_every_steps or start + config.accumulation >= len(batches):
+            losses, norms = zip(*window, strict=True)
+            means = {"train/loss": fmean(losses), "train/gradient_norm": fmean(norms)}
+            trainer.log.log({**means, "train/learning_rate": rate}, progress.step)
+            window.clear()
         trainer.on_step(progress.step, total_steps)
         if saving is not None:
             saving.check()

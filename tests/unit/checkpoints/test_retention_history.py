@@ -1,0 +1,122 @@
+"""Whole histories of a study, searched by hypothesis: the plan is carried out after every save."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from thriftune.checkpoints.retention import Held, Key, Plan, Policy, Pressure, plan, ranked
+
+MODEL_BYTES, WHOLE_BYTES = 10, 30
+VALUES = st.one_of(st.none(), st.sampled_from([0.1, 0.2, 0.3]))
+
+
+class History(RuleBasedStateMachine):
+    """Trials that save, end, are killed and resume, while the room changes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held: list[Held] = []
+        self.saved: dict[Key, Held] = {}
+        self.trial = 0
+        self.epoch = 0
+        self.resumed: Key | None = None
+        self.running = True
+
+    @initialize(last=st.integers(1, 3), best=st.integers(1, 3), most=st.integers(1, 3))
+    def choose(self, last: int, best: int, most: int) -> None:
+        self.policy = Policy(last, best, most)
+
+    @rule(value=VALUES, low=st.booleans())
+    @precondition(lambda self: self.running)
+    def save(self, value: float | None, low: bool) -> None:
+        """Commit one more epoch, then apply the plan."""
+        self.epoch += 1
+        made = Held(self.trial, self.epoch, value, True, MODEL_BYTES, WHOLE_BYTES)
+        self.held.append(made)
+        self.saved[made.key] = made
+        self.carry_out(Pressure(self.trial, self.resumed, None, low))
+        assert made.key in {item.key for item in self.held if item.resumable}
+
+    @rule(room=st.integers(0, 200))
+    def make_room(self, room: int) -> None:
+        """Before a save: what is left fits where a plan exists, and is protected where none does."""
+        running = self.trial if self.running else None
+        done = self.carry_out(Pressure(running, self.resumed, room))
+        least = plan(self.held, self.policy, Pressure(running, self.resumed, 0))
+        assert done.fits == (done.bytes_after <= room)
+        if not done.fits:
+            assert done.bytes_after == least.bytes_after
+
+    @rule()
+    @precondition(lambda self: self.running and self.epoch > 0)
+    def end(self) -> None:
+        """Only what the study keeps stays: no optimizer state."""
+        self.running, self.resumed = False, None
+        self.carry_out(Pressure())
+        assert not any(item.resumable for item in self.held)
+        assert (
+            len({item.trial for item in self.held}) <= self.policy.keep_best_k + self.policy.keep_best_k_max
+        )
+
+    @rule()
+    @precondition(lambda self: not self.running)
+    def begin(self) -> None:
+        """The next trial."""
+        self.trial, self.epoch, self.running = self.trial + 1, 0, True
+
+    @rule()
+    @precondition(lambda self: self.running and self.epoch > 0)
+    def resume(self) -> None:
+        """Killed and started again from the newest resume-capable one, which is the last that was saved."""
+        able = [item for item in self.held if item.trial == self.trial and item.resumable]
+        newest = max(able, key=lambda item: item.epoch)
+        assert newest.epoch == self.epoch
+        self.resumed = newest.key
+
+    @invariant()
+    def the_best_is_held(self) -> None:
+        """Of all that were ever saved, the first of the highest value."""
+        best = ranked(self.saved.values())[:1]
+        assert ranked(self.held)[:1] == [] if not best else ranked(self.held)[0].key == best[0].key
+
+    @invariant()
+    def the_newest_can_be_resumed_from(self) -> None:
+        if self.running and self.epoch:
+            assert (self.trial, self.epoch) in {item.key for item in self.held if item.resumable}
+
+    def carry_out(self, pressure: Pressure) -> Plan:
+        done = plan(self.held, self.policy, pressure)
+        assert plan(self.held, self.policy, pressure) == done, "same input, same plan"
+        tighter = replace(pressure, room_bytes=max(0, done.bytes_after - 1))
+        assert set(plan(self.held, self.policy, tighter).delete) >= set(done.delete), "monotone in pressure"
+        assert {*done.keep, *done.strip, *done.delete} == {item.key for item in self.held}
+        self.held = [
+            replace(item, resumable=False, total_bytes=MODEL_BYTES) if item.key in done.strip else item
+            for item in self.held
+            if item.key not in done.delete
+        ]
+        assert sum(item.total_bytes for item in self.held) == done.bytes_after
+        again = plan(self.held, self.policy, pressure)
+        assert not again.strip, "idempotent"
+        assert not again.delete, "idempotent"
+        return done
+
+
+@pytest.mark.unit
+class TestHistory(History.TestCase):  # type: ignore[name-defined, misc]
+    """A few hundred histories in the gate."""
+
+    settings = settings(max_examples=300, stateful_step_count=30, deadline=None)
+
+
+@pytest.mark.unit
+@pytest.mark.slow
+class TestManyHistories(History.TestCase):  # type: ignore[name-defined, misc]
+    """At least 10,000."""
+
+    settings = settings(max_examples=10_000, stateful_step_count=30, deadline=None)
