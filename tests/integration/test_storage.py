@@ -105,7 +105,7 @@ def watched(folder: Path, interval: float = 0.05) -> Iterator[list[int]]:
 
 @pytest.mark.parametrize(
     ("trials", "epochs", "budget", "times"),
-    [(3, 4, 16_000_000, 1.8), pytest.param(60, 8, 40_000_000, 20, marks=pytest.mark.slow)],
+    [(3, 4, 22_000_000, 1.3), pytest.param(60, 8, 40_000_000, 20, marks=pytest.mark.slow)],
 )
 def test_a_watcher_never_sees_more_than_the_budget(
     tmp_path: Path, trials: int, epochs: int, budget: int, times: float
