@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import transformers
 from safetensors.torch import save_file
 
 from thriftune import files
@@ -47,6 +48,7 @@ def export_checkpoint(
     encoder = encoder_for(own, corpus)
     agent = build_agent(own, encoder, corpus.criteria)
     agent.load_trained(store.load(entry, agent.signature()).model)
+    transformers.utils.logging.disable_progress_bar()
     files.make_directory(target)
     agent.merged_encoder().save_pretrained(str(target))
     encoder.tokenizer.save_pretrained(str(target))

@@ -22,6 +22,7 @@ from mlflow.exceptions import MlflowException
 
 from thriftune.observe.sanitiser import Sanitiser
 from thriftune.tracking.journal import MetricRow
+from thriftune.tracking.sqlite import keep_logs_short
 
 logging.getLogger("alembic").setLevel(logging.WARNING)
 logging.getLogger("mlflow").setLevel(logging.WARNING)
@@ -45,6 +46,7 @@ class MlflowSink:
         self._clean = Sanitiser(redact).clean_value
         if uri.startswith(_SQLITE):
             Path(uri.removeprefix(_SQLITE)).parent.mkdir(parents=True, exist_ok=True)
+        keep_logs_short()
         self._client = MlflowClient(tracking_uri=uri)
         self._experiment = self._experiment_id(experiment, artifact_root)
         if uri.startswith(_SQLITE):
