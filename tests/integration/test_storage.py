@@ -38,7 +38,7 @@ def kedro(project: Path, params: str, program: str = "") -> subprocess.Completed
         env={**os.environ, "DO_NOT_TRACK": "1", "PYTHONPATH": str(project / "src")},
         capture_output=True,
         text=True,
-        timeout=1800,
+        timeout=7200,
         check=False,
     )
 
@@ -105,7 +105,10 @@ def watched(folder: Path, interval: float = 0.05) -> Iterator[list[int]]:
 
 @pytest.mark.parametrize(
     ("trials", "epochs", "budget", "times"),
-    [(3, 4, 22_000_000, 1.3), pytest.param(60, 8, 40_000_000, 20, marks=pytest.mark.slow)],
+    [
+        (3, 4, 22_000_000, 1.3),
+        pytest.param(60, 8, 40_000_000, 20, marks=[pytest.mark.slow, pytest.mark.timeout(10_800)]),
+    ],
 )
 def test_a_watcher_never_sees_more_than_the_budget(
     tmp_path: Path, trials: int, epochs: int, budget: int, times: float

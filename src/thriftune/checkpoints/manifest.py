@@ -11,11 +11,15 @@ from typing import Any
 
 import jsonschema
 
+from thriftune import files
 from thriftune.errors import DamageError
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
+CHECKSUM = "checksum"
+"""The last field of manifest.json: SHA-256 of the others as canonical JSON, so that no flipped bit
+changes a value by which the best is chosen."""
 SCHEMA = Path(__file__).parent / "manifest.schema.json"
 
 
@@ -67,8 +71,9 @@ class Manifest:
         return replace(self, files={MODEL: self.files[MODEL]})
 
     def to_bytes(self) -> bytes:
-        """JSON, checked against the schema."""
-        value = asdict(self)
+        """JSON with its checksum, checked against the schema."""
+        facts = asdict(self)
+        value = {**facts, CHECKSUM: files.sha256_json(facts)}
         check_manifest(value, "the manifest to be written")
         return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode("utf-8")
 
@@ -83,6 +88,8 @@ def read_manifest(folder: Path) -> Manifest:
     except (OSError, ValueError) as error:
         raise DamageError(f"cannot be read: {error}", where=str(path)) from error
     check_manifest(value, str(path))
+    if value.pop(CHECKSUM) != files.sha256_json(value):
+        raise DamageError("does not have the checksum that it states", where=str(path))
     facts = {name: FileFact(**fact) for name, fact in value["files"].items()}
     return Manifest(**{**value, "files": facts})
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import reprlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -41,6 +42,8 @@ from thriftune.errors import DamageError, OutOfStorageError, StudyError
 log = logging.getLogger(__name__)
 
 PARALLEL_BYTES = 64 << 20
+SHOWN = 10
+"""Differences of a checkpoint's model that a message lists."""
 TEMPORARY, QUARANTINE, REPLACED = ".tmp-", "quarantine-", ".replaced-"
 
 
@@ -130,7 +133,7 @@ class CheckpointStore:
 
     def load(self, entry: Entry, signature: Mapping[str, Any]) -> Loaded:
         """Check the signature and every hash, reading each file once. DamageError, StudyError."""
-        _check_signature(entry, signature)
+        _check_signature(entry, {"study": self.study_id, **signature})
         content = _read_all(entry)
         resumable = entry.manifest.resumable
         return Loaded(
@@ -372,9 +375,7 @@ class CheckpointStore:
                 for key, reason in keys.items():
                     log.info("dry run: would %s trial %d epoch %d: %s", deed, *key, reason)
             return
-        for key, reason in plan.strip.items():
-            self._strip(by_key[key])
-            log.log(level, "stripped trial %d epoch %d: %s", *key, cause or reason)
+        # Deletions first: on a disk that is full to the last byte a strip has no room for its new manifest.
         for key, reason in plan.delete.items():
             # Renamed first: what is left of a torn deletion never counts as kept.
             doomed = by_key[key].path.with_name(f"{TEMPORARY}deleted-{by_key[key].path.name}")
@@ -382,6 +383,9 @@ class CheckpointStore:
             files.rename(by_key[key].path, doomed)
             files.remove_tree(doomed)
             log.log(level, "deleted trial %d epoch %d: %s", *key, cause or reason)
+        for key, reason in plan.strip.items():
+            self._strip(by_key[key])
+            log.log(level, "stripped trial %d epoch %d: %s", *key, cause or reason)
 
     def _strip(self, entry: Entry) -> None:
         files.write_bytes(entry.path / MANIFEST, entry.manifest.stripped().to_bytes())
@@ -417,6 +421,8 @@ class CheckpointStore:
 
 def read_entry(path: Path) -> Entry:
     """The checkpoint in a folder; DamageError where its manifest is not valid or that of another one."""
+    if path.is_symlink():
+        raise DamageError("is a symbolic link, which may lead out of the store", where=str(path))
     manifest = read_manifest(path)
     trial = f"trial_{manifest.trial:04d}_{manifest.trial_id}"
     if (path.name, path.parents[1].name) != (f"epoch_{manifest.epoch:04d}", trial):
@@ -441,18 +447,30 @@ def _read_all(entry: Entry) -> dict[str, torch.Tensor]:
 
 
 def _check_signature(entry: Entry, expected: Mapping[str, Any]) -> None:
-    stored = entry.manifest.signature
-    differences = [
-        f"{key}: the checkpoint has {stored.get(key)!r}, the model {value!r}"
+    stored = {**entry.manifest.signature, "study": entry.manifest.study}
+    found = [
+        line
         for key, value in expected.items()
         if stored.get(key) != value
+        for line in _differences(key, stored.get(key), value)
     ]
-    if differences:
+    if found:
+        more = f"\n  and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
         raise StudyError(
-            "the checkpoint is whole, but of another model:\n  " + "\n  ".join(differences),
+            "the checkpoint is whole, but of another model:\n  " + "\n  ".join(found[:SHOWN]) + more,
             where=str(entry.path),
             remedy="use the configuration it was made with, or another study.name.",
         )
+
+
+def _differences(key: str, stored: Any, expected: Any) -> Iterator[str]:
+    """A line for each leaf that is not the same."""
+    if isinstance(stored, Mapping) and isinstance(expected, Mapping):
+        for name in sorted(stored.keys() | expected.keys()):
+            if stored.get(name) != expected.get(name):
+                yield from _differences(f"{key}.{name}", stored.get(name), expected.get(name))
+    else:
+        yield f"{key}: the checkpoint has {reprlib.repr(stored)}, the model {reprlib.repr(expected)}"
 
 
 def _write_tensors(folder: Path, checkpoint: Checkpoint) -> dict[str, FileFact]:

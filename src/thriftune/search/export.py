@@ -15,7 +15,7 @@ from thriftune.corpus.store import CorpusStore
 from thriftune.errors import ConfigError, StudyError
 from thriftune.search.optuna_study import trial_row
 from thriftune.search.study import StudyHandle
-from thriftune.search.trial import build_agent, encoder_for
+from thriftune.search.trial import build_agent, encoder_for, signature_of
 
 HEADS, FACTS, EXAMPLE = "heads.safetensors", "dual_agent.json", "predict.py"
 
@@ -47,7 +47,7 @@ def export_checkpoint(
     corpus = CorpusStore(root / own.corpus.root).open(record["data"]["fingerprint"])
     encoder = encoder_for(own, corpus)
     agent = build_agent(own, encoder, corpus.criteria)
-    agent.load_trained(store.load(entry, agent.signature()).model)
+    agent.load_trained(store.load(entry, signature_of(agent)).model)
     transformers.utils.logging.disable_progress_bar()
     files.make_directory(target)
     agent.merged_encoder().save_pretrained(str(target))

@@ -38,6 +38,7 @@ from thriftune.search.trial import (
     retrain,
     rows_of,
     save_interval,
+    signature_of,
     trial_folder,
 )
 from thriftune.tracking.journal import Journal, read_rows
@@ -286,7 +287,7 @@ def _predict(
     own = _config_of(parameters, study, entry.manifest.trial)
     encoder = encoder_for(own, corpus)
     agent = build_agent(own, encoder, corpus.criteria)
-    agent.load_trained(store.load(entry, agent.signature()).model)
+    agent.load_trained(store.load(entry, signature_of(agent)).model)
     agent.to(resolve_device(own.training.device))
     predictions = predict(
         agent,

@@ -13,6 +13,7 @@ import yaml
 from thriftune import files
 from thriftune.checkpoints.checkpoint import Checkpoint
 from thriftune.checkpoints.store import CheckpointStore, Loaded
+from thriftune.checkpoints.tensors import describe
 from thriftune.config import Parameters
 from thriftune.corpus.store import Corpus
 from thriftune.corpus.tokens import TokenisedStore
@@ -75,6 +76,11 @@ def build_agent(parameters: Parameters, encoder: Encoder, criteria: tuple[str, .
     return DualAgent(encoder.instantiate(), parameters.model, criteria, source)
 
 
+def signature_of(agent: DualAgent) -> dict[str, Any]:
+    """What a checkpoint must agree with to be loaded into this agent, every tensor's shape included."""
+    return {**agent.signature(), "tensors": describe(agent.trained_state())}
+
+
 def save_interval(parameters: Parameters) -> int:
     """Epochs from one candidate for the best to the next."""
     storage = parameters.storage
@@ -113,7 +119,7 @@ def run_trial(
     agent = build_agent(parameters, encoder, setting.corpus.criteria)
     agent.to(setting.device)
     saved = parameters.storage.checkpointing
-    loaded = store.newest_valid(handle.number, agent.signature()) if saved else None
+    loaded = store.newest_valid(handle.number, signature_of(agent)) if saved else None
     store.begin_trial(handle.number, None if loaded is None else loaded.entry)
     on_resume(None if loaded is None else loaded.entry.manifest.epoch)
     metric = f"validation/{parameters.study.metric}"

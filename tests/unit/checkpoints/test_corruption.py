@@ -115,17 +115,35 @@ def test_one_flipped_bit_is_found_wherever_it_is(tmp_path: Path, name: str) -> N
         store.start()
         loaded = store.newest_valid(0, SIGNATURE)
         assert loaded is not None
-        # A flip in the manifest's facts or blanks that leaves a valid manifest of the same files is no damage
-        # of what is loaded; what is loaded is right either way.
         assert float(loaded.model["weight"][0]) == 1.0 + loaded.entry.manifest.epoch
-        if name != MANIFEST:
-            assert loaded.entry.manifest.epoch == 2
+        assert loaded.entry.manifest.epoch == 2
+        assert [path.name[:21] for path in store.folder.rglob("quarantine-*")] == ["quarantine-epoch_0003"]
 
 
 def edited(path: Path, **changes: object) -> None:
     value = json.loads(path.read_text(encoding="utf-8"))
     value.update(changes)
     path.write_text(json.dumps(value), encoding="utf-8")
+
+
+def test_a_value_that_was_changed_by_hand_is_damage(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A manifest decides which checkpoint is the best, so it states its own checksum."""
+    store = three_epochs(tmp_path / "study")
+    edited(store.entries()[-1].path / MANIFEST, value=0.99)
+    store.start()
+    assert [entry.manifest.epoch for entry in store.entries()] == [1, 2]
+    assert "checksum" in caplog.text
+
+
+def test_a_folder_that_leads_out_of_the_store_is_no_checkpoint(tmp_path: Path) -> None:
+    """It is set aside as a link; what it leads to is left alone."""
+    store = three_epochs(tmp_path / "study")
+    newest = store.entries()[-1].path
+    newest.rename(tmp_path / "outside")
+    newest.symlink_to(tmp_path / "outside")
+    store.start()
+    assert [entry.manifest.epoch for entry in store.entries()] == [1, 2]
+    assert (tmp_path / "outside" / MODEL).exists()
 
 
 def test_a_manifest_of_another_version_is_set_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -145,6 +163,8 @@ def test_a_manifest_of_another_version_is_set_aside(tmp_path: Path, caplog: pyte
         ({"architecture": "Other"}, "architecture: the checkpoint has 'Toy', the model 'Other'"),
         ({"criteria": ["A", "B"]}, r"criteria: the checkpoint has \['A'\], the model \['A', 'B'\]"),
         ({"base": {"id": "other", "tensors": {"w": "0"}}}, "base: the checkpoint has None"),
+        ({"tensors": {"weight": ["F32", [9]]}}, r"tensors.weight: the checkpoint has .*256.*, the model .*9"),
+        ({"study": "other-00000000"}, "study: the checkpoint has 'study-00000000'"),
     ],
 )
 def test_a_whole_one_of_another_model_is_refused(
