@@ -270,6 +270,37 @@ def test_either_agent_alone_and_a_pruner(small: Path) -> None:
     assert set(evaluate(parameters)["test_metrics"]) == {"criteria"}
 
 
+def test_ties_are_evaluated_where_they_are_left_and_listed_where_not(small: Path) -> None:
+    """Nothing is learnt, so all epochs of all trials tie: the first is the best, one co-best is kept beside
+    it and evaluated, the others are listed as not kept; Optuna and the store agree on the best."""
+    parameters = small_parameters(
+        small,
+        training={**small_parameters(small).training.model_dump(), "learning_rate": 1e-30},
+        search={"space": {}},
+        study={"name": "ties", "trials": 2},
+    )
+    run(parameters)
+    listed = evaluate(parameters)["checkpoints"]
+    assert [(row["trial"], row["epoch"], row["kept"]) for row in listed] == [
+        (0, 1, True), (0, 2, True), (1, 1, False), (1, 2, False),
+    ]  # fmt: skip
+    assert listed[0]["test_metrics"] == listed[1]["test_metrics"]
+    assert all(row["sha256"] is None and "test_metrics" not in row for row in listed[2:])
+    best = parts(parameters)[1].optuna(parameters).best()
+    assert best is not None
+    assert best.number == 0
+
+
+def test_metrics_alone_count_against_the_budget_too(small: Path) -> None:
+    """Without checkpoints nothing can be deleted: the study stops before it writes past the budget."""
+    parameters = small_parameters(
+        small,
+        storage={"root": str(small / "models"), "checkpointing": False, "max_total_size": "1MB"},
+    )
+    with pytest.raises(OutOfStorageError, match="the budget has no room for the next write"):
+        run(parameters)
+
+
 def test_train_is_a_study_of_one_trial(small: Path) -> None:
     """`train` has its own name, one trial, and no search space."""
     single = as_single_trial(small_parameters(small))

@@ -222,6 +222,10 @@ class CheckpointStore:
             if self._disk_is_low():
                 self._apply(self._plan(), "free disk is under the watermark")
 
+    def require_room(self) -> None:
+        """OutOfStorageError where what cannot be deleted has reached the budget: nothing more is written."""
+        self._make_room(0)
+
     def require_budget(self, model_bytes: int, resumable_bytes: int) -> None:
         """OutOfStorageError where the budget cannot hold a study of this model at all."""
         shared = self.held_bytes()
@@ -407,7 +411,7 @@ class CheckpointStore:
             f"  {human(size):>10}  {path}" for size, path in disk.largest_files(self.folder, *self.shared)
         )
         return OutOfStorageError(
-            f"{what} has no room for the next checkpoint: {human(needed)} needed, "
+            f"{what} has no room for the next write: {human(needed)} needed, "
             f"{human(self.held_bytes())} held of a budget of "
             f"{human(self.policy.max_total_size)}, "
             f"{human(disk.disk_of(self.folder).free_bytes)} free on the disk. Largest files:\n"

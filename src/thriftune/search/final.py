@@ -224,6 +224,7 @@ def _evaluate(
         }
         for entry, result in zip(ties, results, strict=True)
     ]
+    checkpoints += _dropped_ties(study.optuna(parameters), ties)
     forced = before is not None
     note: dict[str, Any] = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -265,6 +266,17 @@ def _evaluate(
     }
     write_evaluation(study.folder, evaluation, prediction_lines(predictions, decisions))
     return evaluation
+
+
+def _dropped_ties(optuna_study: OptunaStudy, kept: list[Entry]) -> list[dict[str, Any]]:
+    """Epochs whose value is exactly the best's, and whose checkpoint went (SPEC 6.4.1)."""
+    there = {entry.held.key for entry in kept}
+    return [
+        {"trial": trial.number, "epoch": epoch, "path": None, "sha256": None, "kept": False}
+        for trial in optuna_study.trials()
+        for epoch, value in sorted(trial.intermediate_values.items())
+        if value == kept[0].manifest.value and (trial.number, epoch) not in there
+    ]
 
 
 def _ids(corpus: Corpus, split: Any) -> list[str]:

@@ -135,6 +135,7 @@ def run_trial(
                 yield checkpoint
                 checkpoint.receipt.check()
             else:
+                store.require_room()  # metrics count against the budget too
                 checkpoint.receipt.commit()
             on_saved(checkpoint)
             pruned = _report(handle, checkpoint.epoch, checkpoint.value)
