@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import typing
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -43,6 +43,9 @@ class TrackingConfig(Section):
     experiment: Text = "thriftune"
     log_every_steps: int = Field(default=10, ge=1)
     """Optimizer steps of one row of training metrics: means over them, the learning rate at the last."""
+    figures: Literal["curves", "all"] = "curves"
+    """Validation figures that are logged every epoch: the averages and each criterion's F1, or all of
+    them, at three times the bytes in journals and MLflow. The best epoch's are whole in validation.json."""
 
 
 class ObserveConfig(Section):

@@ -13,6 +13,7 @@ from thriftune.evaluation.criteria_metrics import criteria_metrics
 from thriftune.evaluation.evidence_metrics import evidence_metrics, joint_metrics
 from thriftune.evaluation.predictions import Decisions, Predictions
 
+CURVES_PER_CRITERION = ("f1", "sentence_f1")
 RARE_POSTS = 10
 """Fewer positive posts than this give a warning in the report."""
 
@@ -45,6 +46,19 @@ def _leaves(figures: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, floa
             yield from _leaves(value, f"{prefix}{name}.")
         elif value is None or isinstance(value, int | float):
             yield f"{prefix}{name}", None if value is None else float(value)
+
+
+def curves(flat: Mapping[str, float | None], metric: str) -> dict[str, float | None]:
+    """What is worth a curve over the epochs: every average, each criterion's F1, and `metric` whatever it is.
+
+    The rest (two thirds of all figures: support, accuracy, calibration... of each criterion) stands in the
+    validation report of the trial's best epoch.
+    """
+    return {
+        name: value
+        for name, value in flat.items()
+        if ".per_criterion." not in name or name.rpartition(".")[2] in CURVES_PER_CRITERION or name == metric
+    }
 
 
 def produced_metrics(model: ModelConfig, criteria: Sequence[str]) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from thriftune.config import Parameters
 from thriftune.corpus.store import Corpus
 from thriftune.corpus.tokens import TokenisedStore
 from thriftune.corpus.types import SplitName
+from thriftune.evaluation.metrics import curves
 from thriftune.evaluation.report import SCHEMA_VERSION, write_trial_report
 from thriftune.model.dual_agent import DualAgent
 from thriftune.model.encoder import Encoder, build_encoder, check_window, resolve_encoder
@@ -224,7 +225,8 @@ def _trainer(
             batch_size=parameters.evaluation.batch_size,
             on_batch=setting.check_signals,
         )
-        return report.last.flat
+        flat, metric = report.last.flat, parameters.study.metric
+        return flat if parameters.tracking.figures == "all" else curves(flat, metric)
 
     def on_step(step: int, steps: int) -> None:
         setting.on_step(step, steps)

@@ -9,6 +9,7 @@ import os
 import re
 import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,15 @@ from mlflow.exceptions import MlflowException
 
 from thriftune.observe.sanitiser import Sanitiser
 from thriftune.tracking.journal import MetricRow
-from thriftune.tracking.sqlite import keep_logs_short
+from thriftune.tracking.sqlite import fold_log, keep_logs_short
 
 logging.getLogger("alembic").setLevel(logging.WARNING)
 logging.getLogger("mlflow").setLevel(logging.WARNING)
 
 STUDY_TAG, TRIAL_TAG, TRIAL_ID_TAG = "thriftune.study_id", "thriftune.trial", "thriftune.trial_id"
 PARENT = "parent"
-ROWS_PER_BATCH = 1000
+ROWS_PER_BATCH = 250
+"""A transaction of more would let SQLite's log grow to megabytes, which count against the budget."""
 PARAMS_PER_BATCH = 100
 LONGEST_PARAM = 500
 _SQLITE = "sqlite:///"
@@ -44,15 +46,15 @@ class MlflowSink:
         redact: the user's own patterns, masked beside the known secrets in all text that is sent.
         """
         self._clean = Sanitiser(redact).clean_value
-        if uri.startswith(_SQLITE):
-            Path(uri.removeprefix(_SQLITE)).parent.mkdir(parents=True, exist_ok=True)
+        self._database = Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else None
+        if self._database is not None:
+            self._database.parent.mkdir(parents=True, exist_ok=True)
         keep_logs_short()
         self._client = MlflowClient(tracking_uri=uri)
         self._experiment = self._experiment_id(experiment, artifact_root)
-        if uri.startswith(_SQLITE):
-            with sqlite3.connect(uri.removeprefix(_SQLITE)) as connection:
+        if self._database is not None:
+            with closing(sqlite3.connect(self._database)) as connection:
                 connection.execute("PRAGMA journal_mode=WAL")
-            connection.close()
 
     def _experiment_id(self, name: str, artifact_root: str) -> str:
         found = self._client.get_experiment_by_name(name)
@@ -94,6 +96,8 @@ class MlflowSink:
         ]
         for start in range(0, len(metrics), ROWS_PER_BATCH):
             self._client.log_batch(run_id, metrics=metrics[start : start + ROWS_PER_BATCH])
+        if metrics and self._database is not None:
+            fold_log(self._database)
 
     def log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
         """Log what is not there yet; a parameter on record is never sent another value, a long one

@@ -20,7 +20,7 @@ from sklearn.metrics import (
 from thriftune.config import ModelConfig
 from thriftune.evaluation.bootstrap import intervals
 from thriftune.evaluation.criteria_metrics import calibration_error
-from thriftune.evaluation.metrics import baselines, compute, flatten, produced_metrics, warnings
+from thriftune.evaluation.metrics import baselines, compute, curves, flatten, produced_metrics, warnings
 from thriftune.evaluation.predictions import Decisions, Predictions, decide
 from thriftune.evaluation.thresholds import best_threshold, tune, tune_all
 
@@ -245,3 +245,19 @@ def test_calibration_error_by_hand() -> None:
     """Two bins: 0.05 said and 0 true (gap 0.05), 0.95 said and half true (gap 0.45)."""
     error = calibration_error(np.array([False, False, True, False]), np.array([0.05, 0.05, 0.95, 0.95]))
     assert error == pytest.approx(0.5 * 0.05 + 0.5 * 0.45)
+
+
+def test_an_epoch_logs_averages_each_criterion_s_f1_and_the_study_s_metric() -> None:
+    """The rest stands in the trial's validation report."""
+    flat = {
+        "criteria.f1_macro": 0.1,
+        "criteria.per_criterion.A.f1": 0.2,
+        "criteria.per_criterion.A.support": 3.0,
+        "criteria.per_criterion.B.recall": 0.4,
+        "evidence.per_criterion.A.sentence_f1": 0.5,
+    }
+    assert curves(flat, "joint.f1_micro").keys() == flat.keys() - {
+        "criteria.per_criterion.A.support",
+        "criteria.per_criterion.B.recall",
+    }
+    assert "criteria.per_criterion.B.recall" in curves(flat, "criteria.per_criterion.B.recall")
