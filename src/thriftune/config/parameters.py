@@ -41,7 +41,7 @@ class TrackingConfig(Section):
     mlflow_uri: Text | None = None
     """null: SQLite at <root>/mlflow.db."""
     experiment: Text = "thriftune"
-    log_every_steps: int = Field(default=10, ge=1)
+    log_every_steps: int = Field(default=20, ge=1)
     """Optimizer steps of one row of training metrics: means over them, the learning rate at the last."""
     figures: Literal["curves", "all"] = "curves"
     """Validation figures that are logged every epoch: the averages and each criterion's F1, or all of

@@ -9,8 +9,7 @@ from typing import Any
 import yaml
 
 from thriftune.config import parse_parameters
-from thriftune.search.identity import flat
-from thriftune.search.record import flat_config
+from thriftune.search.record import study_params, trial_params
 from thriftune.search.study import StudyHandle
 from thriftune.search.trial import CONFIG, JOURNAL
 from thriftune.tracking.cursor import read_cursor
@@ -32,7 +31,7 @@ def undelivered(
         if (status != KILLED or running) and (journal.parent / CONFIG).exists():
             config = yaml.safe_load((journal.parent / CONFIG).read_text(encoding="utf-8"))
             number = int(journal.parent.name.split("_")[1])
-            delivery = study_delivery(study, record, journal, number, flat_config(parse_parameters(config)))
+            delivery = study_delivery(study, record, journal, number, trial_params(parse_parameters(config)))
             yield delivery, status
 
 
@@ -48,7 +47,7 @@ def study_delivery(
 
     def open_run(sink: MlflowSink) -> str:
         parent = sink.parent_run(study.id, study.name)
-        sink.log_params(parent, flat(record["identity"]))
+        sink.log_params(parent, study_params(record))
         sink.set_tags(
             parent,
             {

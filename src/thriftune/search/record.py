@@ -185,9 +185,18 @@ def git_commit() -> str | None:
     return done.stdout.strip() or None
 
 
-def flat_config(parameters: Parameters) -> dict[str, Any]:
-    """Every parameter by dotted key but the encoders' catalogue, for MLflow."""
-    return flat(parameters.model_dump(mode="json", exclude={"encoders", "search"}))
+def study_params(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What MLflow shows of a study: every parameter but the catalogue and the search space, and what makes
+    it the same study."""
+    config = {name: part for name, part in record["config"].items() if name not in ("encoders", "search")}
+    return {**flat(config), **flat(record["identity"])}
+
+
+def trial_params(parameters: Parameters) -> dict[str, Any]:
+    """What MLflow shows of a trial: what may differ from trial to trial. The rest is the study's."""
+    dumped = parameters.model_dump(mode="json")
+    shown = {name: dumped[name] for name in ("encoder", "model", "training")}
+    return flat({**shown, "study": {name: dumped["study"][name] for name in ("metric", "seed")}})
 
 
 def _now() -> str:

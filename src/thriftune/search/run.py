@@ -33,7 +33,7 @@ from thriftune.search.delivery import study_delivery, undelivered
 from thriftune.search.identity import study_identity, trial_id
 from thriftune.search.optuna_study import OptunaStudy, TrialHandle
 from thriftune.search.ownership import StudyLock
-from thriftune.search.record import flat_config, open_or_create, recorded_threads, write_record
+from thriftune.search.record import open_or_create, recorded_threads, trial_params, write_record
 from thriftune.search.study import StudyHandle, require_mounted
 from thriftune.search.trial import (
     JOURNAL,
@@ -177,7 +177,7 @@ class _Run:
         journal = Journal(folder / JOURNAL)
         try:
             journal.record_once("start", trial=handle.number, trial_id=trial_id(handle.parameters))
-            config = flat_config(handle.parameters)
+            config = trial_params(handle.parameters)
             self._sender.watch(study_delivery(self.study, self.record, journal.path, handle.number, config))
             outcome = yield from self._guarded(handle, journal, folder)
             self._end(handle, journal, outcome)
