@@ -273,8 +273,7 @@ def storage_status(as_json: bool) -> None:
 def storage_forecast(model_size: str | None, trials: int | None, epochs: int | None, as_json: bool) -> None:
     """What a study will hold at most and write in all, from the configuration alone."""
     from thriftune.config import override, parse_bytes
-    from thriftune.search.run import configured_model_bytes
-    from thriftune.search.upkeep import forecast_line, forecast_row
+    from thriftune.search.outlook import configured, forecast_line, forecast_row
 
     root, settings = _settings()
     given = {"study.trials": trials, "training.epochs": epochs}
@@ -283,7 +282,7 @@ def storage_forecast(model_size: str | None, trials: int | None, epochs: int | N
         weights = None if model_size is None else int(parse_bytes(model_size))
     except ValueError as error:
         raise ConfigError(str(error), where="--model-size", remedy="give it as 10GB or 500MiB.") from error
-    row = forecast_row(settings, configured_model_bytes(settings, root) if weights is None else weights)
+    row = forecast_row(settings, *configured(settings, root, weights))
     _show(row, as_json, "forecast")
     if not as_json:
         click.echo(forecast_line(row))

@@ -21,8 +21,14 @@ class Workload:
     saves_per_trial: int
     model_bytes: int
     resumable_bytes: int
+    other_bytes: int = 0
+    """What counts against the budget beside trials: corpora, tokens, databases."""
     other_bytes_per_trial: int = 0
     """Journal, configuration, report, and the trial's share of the databases."""
+
+    def beside(self, trials: float) -> int:
+        """Bytes of all but checkpoints once so many trials are over."""
+        return self.other_bytes + round(self.other_bytes_per_trial * trials)
 
 
 @dataclass(frozen=True)
@@ -46,12 +52,13 @@ def forecast(work: Workload, policy: Policy, budget_bytes: int) -> Forecast:
     """Simulate the study under a budget (O(trials x saves); 1,000 trials take well under a second)."""
     held: list[Held] = []
     most, most_at, fits = 0, (0, 0), True
+    usable = budget_bytes - disk.reserve_bytes(budget_bytes)
     for trial in range(work.trials):
-        other = work.other_bytes_per_trial * (trial + 1)
         for save in range(work.saves_per_trial):
+            other = work.beside(trial + (save + 1) / work.saves_per_trial)
             running = Pressure(running_trial=trial)
-            if other + _bytes(held) + work.resumable_bytes > budget_bytes:
-                room = max(0, budget_bytes - other - work.resumable_bytes)
+            if other + _bytes(held) + work.resumable_bytes > usable:
+                room = max(0, usable - other - work.resumable_bytes)
                 plan = retention.plan(held, policy, replace(running, room_bytes=room))
                 held, fits = _executed(held, plan), fits and plan.fits
             at_once = other + _bytes(held) + work.resumable_bytes
@@ -63,12 +70,14 @@ def forecast(work: Workload, policy: Policy, budget_bytes: int) -> Forecast:
         held = _executed(held, retention.plan(held, policy, Pressure()))
     saves = work.trials * work.saves_per_trial
     return Forecast(
-        least_budget_bytes=disk.least_budget_bytes(work.model_bytes, work.resumable_bytes),
+        least_budget_bytes=disk.with_reserve(
+            disk.least_budget_bytes(work.model_bytes, work.resumable_bytes) + work.beside(work.trials)
+        ),
         most_bytes=most,
         most_at=most_at,
         written_bytes=saves * work.resumable_bytes,
-        keep_all_bytes=saves * work.resumable_bytes + work.trials * work.other_bytes_per_trial,
-        fits=fits and most <= budget_bytes,
+        keep_all_bytes=saves * work.resumable_bytes + work.beside(work.trials),
+        fits=fits and most <= usable,
     )
 
 

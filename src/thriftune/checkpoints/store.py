@@ -226,17 +226,15 @@ class CheckpointStore:
         """OutOfStorageError where what cannot be deleted has reached the budget: nothing more is written."""
         self._make_room(0)
 
-    def require_budget(self, model_bytes: int, resumable_bytes: int) -> None:
-        """OutOfStorageError where the budget cannot hold a study of this model at all."""
-        shared = self.held_bytes()
-        least = disk.with_reserve(disk.least_budget_bytes(model_bytes, resumable_bytes) + shared)
+    def require_budget(self, least: int) -> None:
+        """OutOfStorageError where the budget is under the least that holds the study to its end."""
         budget = self.policy.max_total_size
         if budget < least:
             raise OutOfStorageError(
-                f"the budget of {disk.human_bytes(budget)} is too small for this model: at least "
+                f"the budget of {disk.human_bytes(budget)} is too small for this study: at least "
                 f"{disk.human_bytes(least)} ({least} bytes) are needed (the newest checkpoint is "
-                "kept while the next is written, the best is beside them, and "
-                f"{disk.human_bytes(shared)} of corpora, tokens and databases count too)",
+                "kept while the next is written, the best is beside them, and corpora, tokens, "
+                "metrics and databases count too; `thriftune storage forecast` has the figures)",
                 where="storage.max_total_size",
                 remedy=f"set storage.max_total_size={least} or more; a smaller encoder or "
                 "model.fine_tuning=heads needs less.",

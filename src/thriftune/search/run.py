@@ -20,18 +20,17 @@ from thriftune.checkpoints.checkpoint import Checkpoint
 from thriftune.checkpoints.marker import set_marker
 from thriftune.checkpoints.monitor import DiskMonitor
 from thriftune.checkpoints.store import CheckpointStore
-from thriftune.checkpoints.tensors import tensor_bytes
 from thriftune.config import Parameters, suggest
-from thriftune.corpus.store import Corpus, CorpusStore
+from thriftune.corpus.store import Corpus
 from thriftune.corpus.tokens import TokenisedStore
 from thriftune.errors import ConfigError, InterruptedRunError, StudyError
 from thriftune.evaluation.metrics import produced_metrics
-from thriftune.model.encoder import Encoder
 from thriftune.observe.logs import log_context
 from thriftune.observe.progress import StudyProgress
 from thriftune.search.delivery import study_delivery, undelivered
 from thriftune.search.identity import study_identity, trial_id
 from thriftune.search.optuna_study import OptunaStudy, TrialHandle
+from thriftune.search.outlook import forecast_line, forecast_row, model_bytes, surroundings
 from thriftune.search.ownership import StudyLock
 from thriftune.search.record import open_or_create, recorded_threads, trial_params, write_record
 from thriftune.search.study import StudyHandle, require_mounted
@@ -39,12 +38,10 @@ from thriftune.search.trial import (
     JOURNAL,
     Outcome,
     Setting,
-    build_agent,
     encoder_for,
     run_trial,
     trial_folder,
 )
-from thriftune.search.upkeep import RESUMABLE_FACTOR, forecast_line, forecast_row
 from thriftune.tracking.journal import Journal
 from thriftune.tracking.location import mlflow_uri
 from thriftune.tracking.parent import connect
@@ -71,8 +68,9 @@ def run_search(
     encoder = encoder_for(parameters, corpus)
     if study.record() is None and parameters.storage.checkpointing:
         weights = model_bytes(parameters, encoder, corpus)
-        store.require_budget(weights, RESUMABLE_FACTOR * weights)
-        log.info("%s", forecast_line(forecast_row(parameters, weights)))
+        row = forecast_row(parameters, weights, surroundings(parameters, Path(), corpus))
+        store.require_budget(row["least_budget_bytes"])
+        log.info("%s", forecast_line(row))
     with ExitStack() as stack:
         set_marker(study.models_root, study.id)
         stack.enter_context(StudyLock(study.folder))
@@ -121,17 +119,6 @@ def check_search(parameters: Parameters, corpus: Corpus) -> None:
 def is_over(record: dict[str, Any], optuna_study: OptunaStudy) -> bool:
     """All trials are over, or a rule of the study ended the search."""
     return "ended" in record or len(optuna_study.finished()) >= record["trials"]
-
-
-def model_bytes(parameters: Parameters, encoder: Encoder, corpus: Corpus) -> int:
-    """Bytes of what training changes of the dual agent: what a checkpoint holds of it."""
-    return tensor_bytes(build_agent(parameters, encoder, corpus.criteria).trained_state())
-
-
-def configured_model_bytes(parameters: Parameters, root: Path) -> int:
-    """The same from the configuration, on the corpus that was ingested last (DataError without one)."""
-    corpus = CorpusStore(root / parameters.corpus.root).current()
-    return model_bytes(parameters, encoder_for(parameters, corpus), corpus)
 
 
 @dataclass

@@ -1,18 +1,15 @@
-"""What a person does about stored bytes: forecast, verify, clean."""
+"""What a person does about stored bytes: verify, clean, roll back."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from thriftune import files
 from thriftune.checkpoints.disk import disk_of, human_bytes, largest_files
-from thriftune.checkpoints.forecast import Workload, forecast
 from thriftune.checkpoints.manifest import MANIFEST
-from thriftune.checkpoints.retention import Policy
 from thriftune.checkpoints.store import QUARANTINE, TEMPORARY, CheckpointStore, read_entry, verify
 from thriftune.config import Parameters, parse_parameters
 from thriftune.errors import DamageError, OutOfStorageError, StudyError
@@ -20,49 +17,7 @@ from thriftune.search.ownership import StudyLock
 from thriftune.search.record import STUDY
 from thriftune.search.study import StudyHandle
 
-RESUMABLE_FACTOR = 3
-"""With AdamW a resumable checkpoint is the weights and two moments of each."""
-OTHER_BYTES_PER_TRIAL = 200_000
 LIST = "`thriftune study list` shows them."
-
-
-def forecast_row(settings: Parameters, model_bytes: int) -> dict[str, Any]:
-    """The forecast of the configured study for a model of so many bytes."""
-    storage = settings.storage
-    work = Workload(
-        trials=settings.study.trials,
-        saves_per_trial=settings.training.epochs // storage.min_interval_epochs,
-        model_bytes=model_bytes,
-        resumable_bytes=RESUMABLE_FACTOR * model_bytes,
-        other_bytes_per_trial=OTHER_BYTES_PER_TRIAL,
-    )
-    policy = Policy(storage.keep_last_n, storage.keep_best_k, storage.keep_best_k_max)
-    found = asdict(forecast(work, policy, storage.max_total_size))
-    trial, save = found.pop("most_at")
-    return {
-        "model_bytes": model_bytes,
-        "trials": work.trials,
-        "budget_bytes": storage.max_total_size,
-        **found,
-        "most_at_trial": trial,
-        "most_at_epoch": (save + 1) * storage.min_interval_epochs,
-    }
-
-
-def forecast_line(row: dict[str, Any]) -> str:
-    """The forecast's conclusion in one line."""
-    human = human_bytes
-    if not row["fits"]:
-        return (
-            f"storage: a budget of {human(row['budget_bytes'])} does not hold this study; "
-            f"at least {human(row['least_budget_bytes'])} are needed, at most "
-            f"{human(row['most_bytes'])} would be held"
-        )
-    return (
-        f"storage: at most {human(row['most_bytes'])} of {human(row['budget_bytes'])} will be held, "
-        f"{human(row['written_bytes'])} written in all; keeping everything would take "
-        f"{human(row['keep_all_bytes'])}"
-    )
 
 
 def no_room(root: Path, settings: Parameters) -> OutOfStorageError:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from thriftune.checkpoints.disk import with_reserve
 from thriftune.checkpoints.forecast import Workload, forecast
 from thriftune.checkpoints.retention import Policy
 
@@ -24,10 +25,10 @@ def test_a_thousand_trials_of_ten_gigabytes() -> None:
 
 
 def test_under_a_tight_budget_the_unprotected_go_first() -> None:
-    """70 GB hold it (the running trial's own best goes); 69 do not."""
-    tight = forecast(TEN, Policy(), 70 * GB)
+    """70 GB and the reserve hold it (the running trial's own best goes); 70 GB do not."""
+    tight = forecast(TEN, Policy(), with_reserve(70 * GB))
     assert (tight.most_bytes, tight.fits) == (70 * GB, True)
-    assert not forecast(TEN, Policy(), 69 * GB).fits
+    assert not forecast(TEN, Policy(), 70 * GB).fits
 
 
 def test_the_most_is_constant_in_the_number_of_trials() -> None:
@@ -37,6 +38,16 @@ def test_the_most_is_constant_in_the_number_of_trials() -> None:
     assert few.most_bytes == many.most_bytes
     grown = forecast(replace(TEN, other_bytes_per_trial=1000), Policy(keep_best_k=3, keep_last_n=2), 10**13)
     assert grown.most_bytes == many.most_bytes + 1000 * 1000
+    assert grown.least_budget_bytes == many.least_budget_bytes + 1000 * 1000
+
+
+def test_what_stands_beside_trials_takes_from_the_budget() -> None:
+    """Corpora and databases: the most and the least grow by them; the metrics of a trial grow with it."""
+    beside = replace(TEN, trials=2, other_bytes=5 * GB, other_bytes_per_trial=1000)
+    assert [beside.beside(trials) for trials in (0, 0.5, 2)] == [5 * GB, 5 * GB + 500, 5 * GB + 2000]
+    found, bare = (forecast(work, Policy(), 100 * GB) for work in (beside, replace(TEN, trials=2)))
+    assert found.least_budget_bytes == bare.least_budget_bytes + 5 * GB + 2000
+    assert found.keep_all_bytes == bare.keep_all_bytes + 5 * GB + 2000
 
 
 def test_one_save_is_one_checkpoint() -> None:

@@ -175,9 +175,9 @@ def test_room_is_made_from_what_is_unprotected(tmp_path: Path) -> None:
 def test_a_budget_below_the_least_is_refused_with_the_least(tmp_path: Path) -> None:
     """The message names the bytes that would do."""
     least = disk.with_reserve(disk.least_budget_bytes(10**6, 3 * 10**6))
-    store_at(tmp_path, max_total_size=least).require_budget(10**6, 3 * 10**6)
+    store_at(tmp_path, max_total_size=least).require_budget(least)
     with pytest.raises(OutOfStorageError, match=str(least)):
-        store_at(tmp_path, max_total_size=least - 1).require_budget(10**6, 3 * 10**6)
+        store_at(tmp_path, max_total_size=least - 1).require_budget(least)
 
 
 def test_a_disk_that_fills_in_the_middle_leaves_no_debris(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ import pytest
 from tests.conftest import make_checkpoint
 
 from thriftune.checkpoints.store import CheckpointStore
-from thriftune.config import StorageConfig, parse_parameters
+from thriftune.config import StorageConfig
 from thriftune.search.ownership import StudyLock
-from thriftune.search.upkeep import clean, forecast_line, forecast_row, verify_all
+from thriftune.search.upkeep import clean, verify_all
 
 pytestmark = pytest.mark.unit
 
@@ -55,11 +55,3 @@ def test_clean_deletes_what_no_study_needs_and_only_when_told(tmp_path: Path) ->
     assert clean(tmp_path, really=True) == []
     assert verify_all(tmp_path) == []
     assert len(list(checkpoints.iterdir())) == 2
-
-
-def test_the_line_says_whether_the_budget_holds_it() -> None:
-    """A small budget is told as such."""
-    roomy = parse_parameters({"study": {"trials": 3}, "training": {"epochs": 2}})
-    assert "keeping everything would take" in forecast_line(forecast_row(roomy, 10**6))
-    small = parse_parameters({"storage": {"max_total_size": "5MB"}})
-    assert "does not hold this study" in forecast_line(forecast_row(small, 10**6))

@@ -1,0 +1,162 @@
+"""What the configured study will hold, write and save, before it starts (SPEC 6.9)."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from thriftune import files
+from thriftune.checkpoints.disk import human_bytes
+from thriftune.checkpoints.forecast import Workload, forecast
+from thriftune.checkpoints.retention import Policy
+from thriftune.checkpoints.tensors import tensor_bytes
+from thriftune.config import Parameters
+from thriftune.corpus.store import Corpus, CorpusStore
+from thriftune.errors import DataError
+from thriftune.evaluation.metrics import curves, produced_metrics
+from thriftune.model.encoder import Encoder
+from thriftune.search.record import trial_params
+from thriftune.search.study import OPTUNA_DATABASE
+from thriftune.search.trial import build_agent, encoder_for, save_interval
+from thriftune.tracking.footprint import (
+    BESIDE_A_DATABASE_BYTES,
+    EMPTY_MLFLOW_BYTES,
+    EMPTY_OPTUNA_BYTES,
+    journal_bytes,
+    mlflow_bytes,
+    optuna_bytes,
+)
+from thriftune.tracking.location import MLFLOW_DATABASE
+from thriftune.training.batching import steps_per_epoch
+
+RESUMABLE_FACTOR = 3
+"""With AdamW a resumable checkpoint is the weights and two moments of each."""
+FACTS_BYTES, STATE_BYTES = 12_000, 28_000
+"""Manifest and header of a checkpoint; generators, counters and the optimizer's header beside it."""
+TOKENS_PER_CORPUS_BYTE = 2.6
+"""Tokenised splits against the ingested ones, as measured on the sample."""
+REPORT_BYTES, FIGURE_BYTES = 2_500, 48
+"""A trial's validation report beside its configuration: as such, and a figure."""
+ASSUMED_CRITERIA = tuple(f"CRITERION_{number}" for number in range(9))
+ASSUMED_POSTS = 1000
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the forecast takes from the corpus and the disk."""
+
+    criteria: Sequence[str]
+    train_posts: int
+    fixed_bytes: int
+    """What counts against the budget beside trials: corpora, tokens, databases without this study's rows."""
+
+
+def surroundings(settings: Parameters, root: Path, corpus: Corpus | None) -> Surroundings:
+    """Of a corpus; without one, nine criteria and a thousand posts are assumed."""
+    cache, tracking = root / settings.corpus.cache, root / settings.tracking.root
+    tokens, tables = files.directory_bytes(cache), files.directory_bytes(root / settings.corpus.root)
+    databases = _database(tracking / OPTUNA_DATABASE, EMPTY_OPTUNA_BYTES)
+    if settings.tracking.mlflow_uri is None:
+        databases += _database(tracking / MLFLOW_DATABASE, EMPTY_MLFLOW_BYTES)
+    if corpus is None:
+        return Surroundings(
+            settings.corpus.criteria or ASSUMED_CRITERIA, ASSUMED_POSTS, tokens + tables + databases
+        )
+    read = sum((corpus.folder / f"{split}.jsonl").stat().st_size for split in ("train", "validation"))
+    return Surroundings(
+        corpus.criteria,
+        corpus.counts["train"],
+        tables + max(tokens, round(TOKENS_PER_CORPUS_BYTE * read)) + databases,
+    )
+
+
+def _database(path: Path, empty_bytes: int) -> int:
+    size = path.stat().st_size if path.exists() else 0
+    return max(size, empty_bytes) + BESIDE_A_DATABASE_BYTES
+
+
+def model_bytes(parameters: Parameters, encoder: Encoder, corpus: Corpus) -> int:
+    """Bytes of what training changes of the dual agent: what a checkpoint holds of it."""
+    return tensor_bytes(build_agent(parameters, encoder, corpus.criteria).trained_state())
+
+
+def configured(settings: Parameters, root: Path, weights: int | None) -> tuple[int, Surroundings]:
+    """(bytes of the model, surroundings) from the configuration, on the corpus that was ingested last.
+    Where the weights are given there need be none (else DataError)."""
+    try:
+        corpus = CorpusStore(root / settings.corpus.root).current()
+    except DataError:
+        if weights is None:
+            raise
+        return weights, surroundings(settings, root, None)
+    if weights is None:
+        weights = model_bytes(settings, encoder_for(settings, corpus), corpus)
+    return weights, surroundings(settings, root, corpus)
+
+
+def trial_bytes(settings: Parameters, around: Surroundings) -> int:
+    """What one trial leaves beside checkpoints: configuration, journal, report, rows in the databases."""
+    figures = produced_metrics(settings.model, around.criteria)
+    logged = figures
+    if settings.tracking.figures == "curves":
+        logged = tuple(curves(dict.fromkeys(figures), settings.study.metric))
+    training = settings.training
+    steps = steps_per_epoch(around.train_posts, training.batch_size, training.accumulation)
+    rows = {f"validation/{name}": training.epochs for name in logged}
+    rows["system/epoch_seconds"] = training.epochs
+    for name in ("train/loss", "train/gradient_norm", "train/learning_rate"):
+        rows[name] = training.epochs * math.ceil(steps / settings.tracking.log_every_steps)
+    dumped = settings.model_dump(mode="json")
+    report = REPORT_BYTES + FIGURE_BYTES * len(figures) + len(json.dumps(dumped, indent=2))
+    databases = optuna_bytes(training.epochs // save_interval(settings))
+    if settings.tracking.mlflow_uri is None:
+        databases += mlflow_bytes(rows, trial_params(settings))
+    return len(yaml.safe_dump(dumped)) + report + journal_bytes(rows) + databases
+
+
+def forecast_row(settings: Parameters, weights: int, around: Surroundings) -> dict[str, Any]:
+    """The forecast of the configured study for a model of so many bytes."""
+    storage = settings.storage
+    work = Workload(
+        trials=settings.study.trials,
+        saves_per_trial=settings.training.epochs // storage.min_interval_epochs,
+        model_bytes=weights + FACTS_BYTES,
+        resumable_bytes=RESUMABLE_FACTOR * weights + FACTS_BYTES + STATE_BYTES,
+        other_bytes=around.fixed_bytes,
+        other_bytes_per_trial=trial_bytes(settings, around),
+    )
+    policy = Policy(storage.keep_last_n, storage.keep_best_k, storage.keep_best_k_max)
+    found = asdict(forecast(work, policy, storage.max_total_size))
+    trial, save = found.pop("most_at")
+    return {
+        "model_bytes": weights,
+        "trials": work.trials,
+        "budget_bytes": storage.max_total_size,
+        **found,
+        "most_at_trial": trial,
+        "most_at_epoch": (save + 1) * storage.min_interval_epochs,
+        "fixed_bytes": work.other_bytes,
+        "bytes_per_trial": work.other_bytes_per_trial,
+    }
+
+
+def forecast_line(row: dict[str, Any]) -> str:
+    """The forecast's conclusion in one line."""
+    human = human_bytes
+    if not row["fits"]:
+        return (
+            f"storage: a budget of {human(row['budget_bytes'])} does not hold this study to its end; "
+            f"at least {human(row['least_budget_bytes'])} are needed, at most "
+            f"{human(row['most_bytes'])} would be held"
+        )
+    return (
+        f"storage: at most {human(row['most_bytes'])} of {human(row['budget_bytes'])} will be held, "
+        f"{human(row['written_bytes'])} written in all; keeping everything would take "
+        f"{human(row['keep_all_bytes'])}"
+    )
