@@ -7,6 +7,7 @@ one pass over the whole post but for the attention that a window cuts off.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -135,15 +136,17 @@ class DualAgent(nn.Module):
         return self.encoder
 
     def base(self) -> dict[str, Any] | None:
-        """What training does not change: the encoder it comes from and each frozen tensor's SHA-256; None
-        where everything is trained. Computed once: it does not change."""
+        """What training does not change: the encoder it comes from and, layer by layer, the SHA-256 of its
+        frozen tensors (names, shapes and bytes); None where everything is trained. Computed once."""
         if self._base is None:
-            hashes = {
-                name: hashlib.sha256(_bytes_of(parameter)).hexdigest()
-                for name, parameter in self.named_parameters()
-                if not parameter.requires_grad
-            }
-            self._base = {**self._source, "tensors": hashes} if hashes else {}
+            hashes: dict[str, Any] = {}
+            for name, parameter in self.named_parameters():
+                if not parameter.requires_grad:
+                    digest = hashes.setdefault(_layer_of(name), hashlib.sha256())
+                    digest.update(f"{name} {list(parameter.shape)} ".encode())
+                    digest.update(_bytes_of(parameter))
+            frozen = {layer: digest.hexdigest() for layer, digest in hashes.items()}
+            self._base = {**self._source, "frozen": frozen} if frozen else {}
         return self._base or None
 
     def signature(self) -> dict[str, Any]:
@@ -158,6 +161,12 @@ class DualAgent(nn.Module):
             "pooling": config.criteria_agent.pooling,
             "base": self.base(),
         }
+
+
+def _layer_of(name: str) -> str:
+    """`encoder.encoder.layer.3` of a tensor in a numbered layer, `encoder.embeddings` of another."""
+    numbered = re.match(r"(.+?\.\d+)\.", name)
+    return numbered.group(1) if numbered else ".".join(name.split(".")[:2])
 
 
 def _bytes_of(tensor: Tensor) -> memoryview:

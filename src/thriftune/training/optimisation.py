@@ -13,6 +13,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from thriftune.config import TrainingConfig
 from thriftune.errors import DamageError
 
+STEP = "step"
+"""The slot in which torch's optimizers count a parameter's steps (float32, on the CPU)."""
 _NO_DECAY = ("bias", "norm")
 """Parameters whose name holds one of these are not decayed (Devlin et al., 2019)."""
 
@@ -57,16 +59,24 @@ def build_schedule(optimizer: torch.optim.Optimizer, total_steps: int, config: T
 def flatten_optimizer(
     optimizer: torch.optim.Optimizer, agent: nn.Module
 ) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]]:
-    """Optimizer state by `<parameter>/<slot>`, the live tensors, and the groups' scalars."""
+    """Optimizer state by `<parameter>/<slot>`, the live tensors, and the groups' scalars.
+
+    A step count that a whole group shares stands among its scalars: one number, not a tensor a parameter.
+    """
     names: dict[torch.Tensor, str] = {value: name for name, value in agent.named_parameters()}
-    tensors = {
-        f"{names[parameter]}/{slot}": torch.as_tensor(value).detach()
-        for parameter, slots in optimizer.state.items()
-        for slot, value in slots.items()
-    }
-    scalars = [
-        {key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups
-    ]
+    tensors: dict[str, torch.Tensor] = {}
+    scalars: list[dict[str, Any]] = []
+    for group in optimizer.param_groups:
+        slots = {p: optimizer.state[p] for p in group["params"] if optimizer.state.get(p)}
+        steps = {float(state.get(STEP, -1)) for state in slots.values()}
+        shared = len(steps) == 1 and steps != {-1.0}
+        scalars.append({key: value for key, value in group.items() if key != "params"})
+        if shared:
+            scalars[-1][STEP] = steps.pop()
+        for parameter, state in slots.items():
+            for slot, value in state.items():
+                if not (shared and slot == STEP):
+                    tensors[f"{names[parameter]}/{slot}"] = torch.as_tensor(value).detach()
     return tensors, scalars
 
 
@@ -83,14 +93,18 @@ def restore_optimizer(
         if name not in parameters:
             raise DamageError(f"the optimizer state names {name!r}, which the model lacks")
         target = parameters[name]
-        moved = value if slot == "step" else value.to(target.device, copy=True)
+        moved = value if slot == STEP else value.to(target.device, copy=True)
         optimizer.state[target][slot] = moved.clone()
     if len(scalars) != len(optimizer.param_groups):
         raise DamageError(
             f"the optimizer state has {len(scalars)} groups, the model {len(optimizer.param_groups)}"
         )
     for group, stored in zip(optimizer.param_groups, scalars, strict=True):
-        group.update({key: _tupled(value) for key, value in stored.items()})
+        group.update({key: _tupled(value) for key, value in stored.items() if key != STEP})
+        if STEP in stored:
+            for parameter in group["params"]:
+                if optimizer.state.get(parameter):
+                    optimizer.state[parameter][STEP] = torch.tensor(float(stored[STEP]))
 
 
 def _tupled(value: Any) -> Any:

@@ -88,3 +88,29 @@ def test_the_state_comes_back_bit_for_bit() -> None:
         restore_optimizer(theirs, second, {"other.weight/exp_avg": torch.zeros(1)}, scalars)
     with pytest.raises(DamageError, match="groups"):
         restore_optimizer(theirs, second, tensors, scalars[:1])
+
+
+def test_a_step_count_is_one_number_where_a_group_shares_it() -> None:
+    """Where one parameter was frozen for a while the counts differ, and each is stored; one that never had a
+    gradient has no state and gets none."""
+    agent = Toy()
+    optimizer = build_optimizer(agent, TrainingConfig())
+    agent.criteria_head(torch.ones(4, 3)).square().sum().backward()
+    optimizer.step()
+    tensors, scalars = flatten_optimizer(optimizer, agent)
+    assert not [name for name in tensors if name.endswith("/step")]
+    assert [group.get("step") for group in scalars] == [1.0, 1.0, None, None]  # heads first
+    agent.criteria_head(agent.encoder(torch.ones(4, 3))).square().sum().backward()
+    optimizer.step()
+    optimizer.state[agent.encoder[0].bias]["step"] = torch.tensor(7.0)
+    tensors, scalars = flatten_optimizer(optimizer, agent)
+    assert float(tensors["encoder.0.bias/step"]) == 7.0
+    other = Toy()
+    restored = build_optimizer(other, TrainingConfig())
+    restore_optimizer(restored, other, tensors, scalars)
+    steps = {name: float(restored.state[value]["step"]) for name, value in other.named_parameters()}
+    assert steps.pop("encoder.0.bias") == 7.0
+    assert steps == {
+        "encoder.0.weight": 1.0, "encoder.1.weight": 1.0, "encoder.1.bias": 1.0,
+        "criteria_head.weight": 2.0, "criteria_head.bias": 2.0,
+    }  # fmt: skip
