@@ -9,7 +9,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export KEDRO_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup hpo train evaluate ingest encoder sample viz mlflow lint format test test-unit test-all lock lock-check bench clean
+.PHONY: help setup hpo train evaluate ingest encoder sample viz mlflow lint format test test-unit test-all lock lock-check bench bench-memory clean
 
 help:  ## list every target
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -78,6 +78,9 @@ test-unit: setup  ## unit tests alone, no coverage
 
 bench: setup  ## measure saving and loading against plain writing; build/bench.json (ARGS='--sizes 1')
 	$(BIN)/python -m benchmarks.storage $(ARGS)
+
+bench-memory: setup  ## peak memory and time of saving and loading 10 GB (ARGS='--size 3')
+	$(BIN)/python -m benchmarks.memory $(ARGS)
 
 # Keeps every pin that still satisfies pyproject.toml; only UPGRADE=1 moves them. No hashes: the
 # usual build of torch pins CUDA packages that a CPU build has not.

@@ -35,11 +35,15 @@ EPOCH_IN_SAVES = 30
 CHUNK = 16 << 20
 
 
-def checkpoint_of(gigabytes: float, epoch: int) -> Checkpoint:
-    """A model and AdamW's two moments of each tensor, random float32."""
+def checkpoint_of(gigabytes: float, epoch: int, *, fill: bool = False) -> Checkpoint:
+    """A model and AdamW's two moments of each tensor, float32: random, or (quickly) one number."""
     count = int(gigabytes * 1e9 / 4 / 3 / TENSORS)
-    model = {f"layer.{number:02d}": torch.randn(count) for number in range(TENSORS)}
-    moments = {f"{name}/{slot}": torch.randn(count) for name in model for slot in ("exp_avg", "exp_avg_sq")}
+
+    def tensor() -> torch.Tensor:
+        return torch.full((count,), 0.5) if fill else torch.randn(count)
+
+    model = {f"layer.{number:02d}": tensor() for number in range(TENSORS)}
+    moments = {f"{name}/{slot}": tensor() for name in model for slot in ("exp_avg", "exp_avg_sq")}
     return Checkpoint(
         study="bench-00000000",
         trial=0,

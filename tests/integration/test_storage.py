@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kedro.io import DataCatalog
+from kedro.io import DataCatalog, DatasetError
 from tests.integration.conftest import copy_project
 
 from thriftune import files
@@ -266,6 +266,16 @@ def test_the_dataset_behaves_in_a_plain_catalog(finished: Path) -> None:
     assert catalog.exists("checkpoints")
     store = catalog.load("checkpoints")
     assert store.best() is not None
+    assert "CheckpointStore('" in repr(store)
+    assert "trial " in repr(store)
+    entry = {
+        "type": "thriftune.datasets.checkpoint_dataset.CheckpointDataset",
+        "filepath": str(finished / "data/06_models"),
+        "study": "sample",
+    }
+    assert DataCatalog.from_config({"checkpoints": entry}).exists("checkpoints")
+    with pytest.raises(DatasetError, match="its epochs are its versions"):
+        DataCatalog.from_config({"checkpoints": {**entry, "versioned": True}})
     table: dict[str, Any] = dict(catalog["checkpoints"].preview())
     assert table["columns"] == ["trial", "epoch", "value", "holds", "bytes", "why"]
     assert "the study's best" in table["data"][0][-1]

@@ -92,6 +92,12 @@ class CheckpointStore:
         self.shared = tuple(Path(path) for path in shared)
         self._activity = activity_in(self.folder)
 
+    def __repr__(self) -> str:
+        held = self.entries()
+        kept = ", ".join(f"trial {e.manifest.trial} epoch {e.manifest.epoch}" for e in held[:SHOWN])
+        more = f" and {len(held) - SHOWN} more" if len(held) > SHOWN else ""
+        return f"CheckpointStore({str(self.folder)!r}: {kept or 'no checkpoint'}{more})"
+
     # ---- reading -----------------------------------------------------------------------------
 
     def entries(self) -> list[Entry]:

@@ -32,10 +32,10 @@ class CheckpointDataset(AbstractDataset[Any, Any]):
         study: str,
         policy: dict[str, Any] | None = None,
         shared: list[str] | None = None,
-        versioned: bool = False,
+        version: Any = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        if versioned:
+        if version is not None:  # what Kedro makes of `versioned: true`
             raise ConfigError(
                 "a checkpoint entry cannot be versioned: its epochs are its versions",
                 remedy="remove `versioned: true` from the catalog entry.",
