@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 from kedro.framework.cli.project import run as kedro_run
+from kedro.framework.cli.utils import _split_params
 
 from thriftune.config import Parameters
 from thriftune.errors import ConfigError, OutOfStorageError, ThriftuneError
@@ -174,11 +175,11 @@ cli.add_command(run)
 cli.add_command(thriftune)
 
 
-def _settings() -> tuple[Path, Any]:
+def _settings(env: str | None = None, params: Mapping[str, Any] | None = None) -> tuple[Path, Any]:
     from thriftune.project import load_parameters, project_root
 
     root = project_root()
-    return root, load_parameters(root)
+    return root, load_parameters(root, env, params)
 
 
 def _show(rows: list[dict[str, Any]] | dict[str, Any], as_json: bool, title: str) -> None:
@@ -269,13 +270,22 @@ def storage_status(as_json: bool) -> None:
 @click.option("--model-size", help="Bytes of the model's weights (10GB); default: the configured encoder.")
 @click.option("--trials", type=click.IntRange(min=1), help="Trials; default: study.trials.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Epochs of a trial; default: training.epochs.")
+@click.option("--params", default="", callback=_split_params, help="As of `kedro run`: a.b=c,d=e.")
+@click.option("--env", help="The configuration environment, as of `kedro run`.")
 @_as_json
-def storage_forecast(model_size: str | None, trials: int | None, epochs: int | None, as_json: bool) -> None:
+def storage_forecast(
+    model_size: str | None,
+    trials: int | None,
+    epochs: int | None,
+    params: Mapping[str, Any],
+    env: str | None,
+    as_json: bool,
+) -> None:
     """What a study will hold at most and write in all, from the configuration alone."""
     from thriftune.config import override, parse_bytes
     from thriftune.search.outlook import configured, forecast_line, forecast_row
 
-    root, settings = _settings()
+    root, settings = _settings(env, params)
     given = {"study.trials": trials, "training.epochs": epochs}
     settings = override(settings, {key: value for key, value in given.items() if value is not None})
     try:
