@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,18 @@ from thriftune.resolvers import resolvers
 
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+# A store that hangs costs seconds, not minutes: the sender tries again for as long as it takes.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 
 STUDY_PIPELINES = ("hpo", "train", "evaluate", "__default__")
+PIPELINES = (*STUDY_PIPELINES, "ingest")
+WITHOUT_MLFLOW = (
+    "MLflow's store cannot be used (%s). The run goes on without it: the journals keep every metric; what "
+    "waits there is sent once the store is back, by this run, the next, or `thriftune tracking flush`"
+)
+
+log = logging.getLogger(__name__)
 
 
 class ThriftuneHooks:
@@ -30,6 +41,7 @@ class ThriftuneHooks:
         self._context: Any = None
         self._settings: Any = None
         self._parent: Any = None
+        self._tracked = True
 
     @hook_impl(tryfirst=True)
     def after_context_created(self, context: Any) -> None:
@@ -44,6 +56,30 @@ class ThriftuneHooks:
         self._settings = parse_parameters(raw, where=where)
         for name, resolver in resolvers(self._settings, Path(context.project_path)).items():
             OmegaConf.register_resolver(name, resolver, replace=True)
+        self._tracked = self._store_answers()
+        if not self._tracked:
+            context.config_loader["mlflow"] = self._without_tracking()
+
+    def _store_answers(self) -> bool:
+        from thriftune.tracking.location import mlflow_uri
+        from thriftune.tracking.probe import trouble
+
+        root = Path(self._context.project_path)
+        found = trouble(mlflow_uri(self._settings.tracking, root))
+        if found is not None:
+            log.warning(WITHOUT_MLFLOW, found)
+        return found is None
+
+    def _without_tracking(self) -> dict[str, Any]:
+        """mlflow.yml for a run whose store does not answer: kedro-mlflow gets an empty one of its own."""
+        self._empty_store = tempfile.TemporaryDirectory(prefix="thriftune-")
+        return {
+            "server": {"mlflow_tracking_uri": f"sqlite:///{self._empty_store.name}/none.db"},
+            "tracking": {
+                "disable_tracking": {"pipelines": list(PIPELINES), "disable_autologging": True},
+                "experiment": {"name": self._settings.tracking.experiment},
+            },
+        }
 
     @hook_impl
     def after_catalog_created(self, catalog: Any) -> None:
@@ -71,15 +107,23 @@ class ThriftuneHooks:
             settings = as_single_trial(settings)
         name = settings.study.name
         self._parent = ParentRun(settings, Path(self._context.project_path), study_id(name), name)
-        self._context.mlflow.tracking.run.id = self._parent.open()
-        self._context.mlflow.tracking.run.name = name
+        if not self._tracked:
+            return
+        tracking = self._context.mlflow.tracking
+        try:
+            tracking.run.id = self._parent.open()
+            tracking.run.name = name
+        except Exception as error:
+            # Whatever MLflow does wrong, training goes on.
+            log.warning(WITHOUT_MLFLOW, str(error).partition("\n")[0])
+            tracking.disable_tracking.pipelines = list(PIPELINES)
 
-    @hook_impl(trylast=True)
+    @hook_impl(tryfirst=True)
     def after_pipeline_run(self) -> None:
         """The parent run is FINISHED."""
         self._close("FINISHED")
 
-    @hook_impl(trylast=True)
+    @hook_impl(tryfirst=True)
     def on_pipeline_error(self, error: Exception) -> None:
         """The parent run is KILLED where a signal ended the run, else FAILED."""
         from thriftune.errors import InterruptedRunError
@@ -87,11 +131,18 @@ class ThriftuneHooks:
         self._close("KILLED" if isinstance(error, InterruptedRunError) else "FAILED")
 
     def _close(self, status: str) -> None:
+        """End the run before kedro-mlflow would: it calls every end FINISHED or FAILED, and dies of a store
+        that has gone meanwhile."""
         if self._parent is None:
             return
+        import mlflow
+
+        parent, self._parent = self._parent, None
         try:
-            self._parent.close(status)
+            if mlflow.active_run() is not None:
+                mlflow.end_run(status)
+            elif self._store_answers():
+                parent.close(status)
         except Exception as error:
             # MLflow's state must not turn a finished run into a failed command.
-            logging.getLogger(__name__).warning("MLflow run not closed: %s", error)
-        self._parent = None
+            log.warning("the study's MLflow run was not closed: %s", str(error).partition("\n")[0])

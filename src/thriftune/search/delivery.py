@@ -19,12 +19,14 @@ from thriftune.tracking.sender import Delivery
 
 
 def undelivered(
-    study: StudyHandle, record: dict[str, Any], uri: str, *, running: bool
+    study: StudyHandle, record: dict[str, Any], uri: str, sink: MlflowSink, *, running: bool
 ) -> Iterator[tuple[Delivery, str]]:
     """(delivery, status) of every trial that the store does not have to its end, in order of number;
     running: also of those that are not over."""
+    parent = sink.parent_run(study.id, study.name)
     for journal in sorted(study.folder.glob(f"trials/*/{JOURNAL}")):
-        if read_cursor(journal, uri).closed:
+        cursor = read_cursor(journal, uri)
+        if cursor.closed and cursor.parent == parent:
             continue
         status = run_status(journal)
         # A trial that was killed before its configuration was written has no rows either.
@@ -45,7 +47,7 @@ def study_delivery(
     """How a trial's journal gets to its run, nested in the study's."""
     identity = journal.parent.name.rpartition("_")[2]
 
-    def open_run(sink: MlflowSink) -> str:
+    def open_run(sink: MlflowSink) -> tuple[str, str]:
         parent = sink.parent_run(study.id, study.name)
         sink.log_params(parent, study_params(record))
         sink.set_tags(
@@ -59,7 +61,7 @@ def study_delivery(
         sink.log_json(parent, "study.json", record)
         run = sink.trial_run(parent, study.id, number, identity)
         sink.log_params(run, config)
-        return run
+        return parent, run
 
     def on_done(sink: MlflowSink) -> None:
         rows = parent_rows(journal, number)

@@ -136,10 +136,11 @@ def flush_all(root: Path, settings: Parameters) -> int:
     A study that a process is working on is left to that process's own sender.
     """
     from thriftune.search.delivery import undelivered
-    from thriftune.tracking.cursor import Cursor, read_cursor, unsent, write_cursor
+    from thriftune.tracking.cursor import read_cursor
     from thriftune.tracking.journal import KILLED
     from thriftune.tracking.location import mlflow_uri
     from thriftune.tracking.parent import connect
+    from thriftune.tracking.sender import Parcel
 
     uri = mlflow_uri(settings.tracking, root)
     sink = connect(settings, root)
@@ -148,16 +149,10 @@ def flush_all(root: Path, settings: Parameters) -> int:
         record = handle.record()
         if record is None or StudyLock(handle.folder).is_held():
             continue
-        for delivery, status in undelivered(handle, record, uri, running=True):
-            rows, end = unsent(delivery.journal, read_cursor(delivery.journal, uri).sent_bytes)
-            run = delivery.open_run(sink)
-            sink.log_rows(run, rows)
-            delivery.on_done(sink)
-            sink.finish(run, status)
-            over = (handle.folder / "evaluation.json").exists()
-            sink.finish(sink.parent_run(handle.id, handle.name), "FINISHED" if over else KILLED)
-            write_cursor(delivery.journal, Cursor(uri, end, closed=status != KILLED))
-            sent += len(rows)
+        for delivery, status in undelivered(handle, record, uri, sink, running=True):
+            sent += Parcel(delivery, read_cursor(delivery.journal, uri), status=status).send(sink)
+        over = (handle.folder / "evaluation.json").exists()
+        sink.finish(sink.parent_run(handle.id, handle.name), "FINISHED" if over else KILLED)
     return sent
 
 

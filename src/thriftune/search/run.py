@@ -139,10 +139,12 @@ class _Run:
         """Start the sender on what an earlier process could not send to the end."""
         root = Path.cwd()
         uri = mlflow_uri(self.parameters.tracking, root)
-        self._sender = Sender(lambda: connect(self.parameters, root), uri)
+        self._sender = Sender(
+            lambda: connect(self.parameters, root),
+            uri,
+            lambda sink: undelivered(self.study, self.record, uri, sink, running=False),
+        )
         stack.callback(self._close_sender)
-        for delivery, status in undelivered(self.study, self.record, uri, running=False):
-            self._sender.watch(delivery, status)
 
     def trials(self, stack: ExitStack) -> Iterator[Checkpoint]:
         """Every trial that is left."""

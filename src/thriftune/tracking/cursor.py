@@ -16,6 +16,8 @@ class Cursor:
     """What the MLflow store `uri` has of a journal."""
 
     uri: str
+    parent: str = ""
+    """The study's run there: another one means that the store was made anew, and has nothing."""
     sent_bytes: int = 0
     """Rows before this offset are there."""
     closed: bool = False

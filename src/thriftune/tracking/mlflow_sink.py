@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
 import logging
 
@@ -37,6 +38,10 @@ LONGEST_PARAM = 500
 _SQLITE = "sqlite:///"
 
 
+class StoreGoneError(ConnectionError):
+    """The database was deleted, or replaced by another file, while it was in use."""
+
+
 class MlflowSink:
     """One experiment of one MLflow store."""
 
@@ -55,6 +60,22 @@ class MlflowSink:
         if self._database is not None:
             with closing(sqlite3.connect(self._database)) as connection:
                 connection.execute("PRAGMA journal_mode=WAL")
+        self._inode = self._database_inode()
+
+    def _database_inode(self) -> int:
+        try:
+            return 0 if self._database is None else self._database.stat().st_ino
+        except FileNotFoundError:
+            return -1
+
+    def check_present(self) -> None:
+        """StoreGoneError where a SQLite file is no longer the one that was opened: what is written to it now
+        is written to nowhere."""
+        if self._database_inode() != self._inode:
+            raise StoreGoneError(
+                f"MLflow's database {self._database} was deleted while it was in use. Every row is in the "
+                "journals; the next run, or `thriftune tracking flush`, makes the database anew"
+            )
 
     def _experiment_id(self, name: str, artifact_root: str) -> str:
         found = self._client.get_experiment_by_name(name)

@@ -36,6 +36,8 @@ class ParentRun:
         return self._run_id
 
     def close(self, status: str) -> None:
-        """FINISHED, FAILED or KILLED."""
-        if self._sink is not None:
-            self._sink.finish(self._run_id, status)
+        """FINISHED, FAILED or KILLED; the run is found by its identity where it was not opened here."""
+        if self._sink is None:
+            self.open()
+        assert self._sink is not None
+        self._sink.finish(self._run_id, status)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from thriftune.tracking.backoff import wait_seconds
 from thriftune.tracking.cursor import Cursor, read_cursor, unsent, write_cursor
 from thriftune.tracking.journal import KILLED, run_status
-from thriftune.tracking.mlflow_sink import MlflowSink
+from thriftune.tracking.mlflow_sink import MlflowSink, StoreGoneError
 
 log = logging.getLogger(__name__)
 
@@ -29,13 +29,16 @@ class Delivery:
     """One journal, and what opens its run in a sink."""
 
     journal: Path
-    open_run: Callable[[MlflowSink], str]
+    open_run: Callable[[MlflowSink], tuple[str, str]]
+    """Finds or makes (the study's run, the trial's run)."""
     on_done: Callable[[MlflowSink], None] = lambda sink: None
     """Called once all rows of a finished trial are there."""
 
 
 @dataclass
-class _State:
+class Parcel:
+    """A journal on its way: how far it is, and the status that ends it."""
+
     delivery: Delivery
     cursor: Cursor
     run_id: str | None = None
@@ -44,33 +47,69 @@ class _State:
     done: bool = False
     """All of it is there, the status included."""
 
+    def send(self, sink: MlflowSink) -> int:
+        """Send what the store does not have yet; rows sent.
+
+        A cursor of another study's run is void: the store was made anew, or is another one.
+        """
+        status = self.status  # read first: rows come before the status that ends them
+        journal = self.delivery.journal
+        if self.run_id is None:
+            parent, self.run_id = self.delivery.open_run(sink)
+            if self.cursor.parent != parent:
+                self.cursor = Cursor(self.cursor.uri, parent)
+        rows, end = unsent(journal, self.cursor.sent_bytes)
+        if rows:
+            sink.log_rows(self.run_id, rows)
+        if end > self.cursor.sent_bytes:
+            self.cursor = replace(self.cursor, sent_bytes=end)
+            write_cursor(journal, self.cursor)
+        if status is not None:
+            self.delivery.on_done(sink)
+            sink.finish(self.run_id, status)
+            self.done = True
+            if run_status(journal) != KILLED:
+                write_cursor(journal, replace(self.cursor, closed=True))
+        return len(rows)
+
+
+Survey = Callable[[MlflowSink], Iterable[tuple[Delivery, str]]]
+
+
+def _nothing(sink: MlflowSink) -> Iterable[tuple[Delivery, str]]:
+    return ()
+
 
 class Sender:
-    """Background sender over any number of journals, in the order in which they came."""
+    """Background sender over any number of journals, in the order in which they came.
 
-    def __init__(self, connect: Callable[[], MlflowSink], uri: str) -> None:
-        self._connect, self._uri = connect, uri
+    survey: asked at each connection for the journals, with their status, that the store has not to their end.
+    """
+
+    def __init__(self, connect: Callable[[], MlflowSink], uri: str, survey: Survey = _nothing) -> None:
+        self._connect, self._uri, self._survey = connect, uri, survey
         self._sink: MlflowSink | None = None
-        self._states: dict[Path, _State] = {}
+        self._parcels: dict[Path, Parcel] = {}
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._closing = False
         self._failures = 0
+        self._gone = False
         self._thread = threading.Thread(target=self._work, name="metric-sender", daemon=True)
         self._thread.start()
 
     def watch(self, delivery: Delivery, status: str | None = None) -> None:
         """Carry a journal from now on, from where the store has it; status: as of `finish`."""
-        state = _State(delivery, read_cursor(delivery.journal, self._uri), status=status)
+        parcel = Parcel(delivery, read_cursor(delivery.journal, self._uri), status=status)
         with self._lock:
-            self._states[delivery.journal] = state
+            self._parcels[delivery.journal] = parcel
         self._wake.set()
 
     def finish(self, journal: Path, status: str) -> None:
         """Set the run's status once all of the journal was sent."""
         with self._lock:
-            if journal in self._states:
-                self._states[journal].status = status
+            if journal in self._parcels:
+                self._parcels[journal].status = status
         self._wake.set()
 
     def close(self, timeout_seconds: float) -> int:
@@ -79,11 +118,11 @@ class Sender:
         self._wake.set()
         self._thread.join(timeout_seconds)
         with self._lock:
-            left = [unsent(path, state.cursor.sent_bytes)[0] for path, state in self._states.items()]
+            left = [unsent(path, parcel.cursor.sent_bytes)[0] for path, parcel in self._parcels.items()]
         return sum(len(rows) for rows in left)
 
     def _work(self) -> None:
-        while True:
+        while not self._gone:
             self._wake.wait(IDLE_SECONDS)
             self._wake.clear()
             last = self._closing  # read first: what came while a round was under way needs one more
@@ -101,43 +140,44 @@ class Sender:
             time.sleep(0.1)
 
     def _send_all(self) -> bool:
-        with self._lock:
-            states = list(self._states.values())
         try:
-            if self._sink is None and states:
-                self._sink = self._connect()
-            for state in states:
-                self._send(state)
-            self._failures = 0
+            if self._sink is None:
+                self._open()
+            assert self._sink is not None
+            self._sink.check_present()
+            with self._lock:
+                parcels = list(self._parcels.values())
+            for parcel in parcels:
+                parcel.send(self._sink)
         except Exception as error:
             # Whatever MLflow does wrong, the journal has the rows; the next try or run sends them.
-            self._failures += 1
-            self._sink = None
-            if self._failures == 1:
-                reason = str(error).partition("\n")[0] or type(error).__name__
-                log.warning("MLflow does not take the metrics (%s); the journals keep them", reason)
+            self._note(error)
             return False
+        if self._failures:
+            log.info("MLflow takes the metrics again")
+        self._failures = 0
         with self._lock:
-            for state in states:
-                if state.done:
-                    del self._states[state.delivery.journal]
+            for parcel in parcels:
+                if parcel.done:
+                    del self._parcels[parcel.delivery.journal]
         return True
 
-    def _send(self, state: _State) -> None:
-        assert self._sink is not None
-        status = state.status  # read first: rows come before the status that ends them
-        if state.run_id is None:
-            state.run_id = state.delivery.open_run(self._sink)
-        journal = state.delivery.journal
-        rows, end = unsent(journal, state.cursor.sent_bytes)
-        if rows:
-            self._sink.log_rows(state.run_id, rows)
-        if end > state.cursor.sent_bytes:
-            state.cursor = replace(state.cursor, sent_bytes=end)
-            write_cursor(journal, state.cursor)
-        if status is not None:
-            state.delivery.on_done(self._sink)
-            self._sink.finish(state.run_id, status)
-            state.done = True
-            if run_status(journal) != KILLED:
-                write_cursor(journal, replace(state.cursor, closed=True))
+    def _open(self) -> None:
+        self._sink = self._connect()
+        for delivery, status in self._survey(self._sink):
+            if delivery.journal not in self._parcels:
+                self.watch(delivery, status)
+
+    def _note(self, error: Exception) -> None:
+        self._failures += 1
+        self._sink = None
+        with self._lock:
+            for parcel in self._parcels.values():
+                parcel.run_id = None  # found or made again: the store may come back as another one
+        if isinstance(error, StoreGoneError):
+            # MLflow keeps its connections for the life of a process; a new process starts on a new store.
+            self._gone = True
+            log.warning("%s", error)
+        elif self._failures == 1:
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            log.warning("MLflow does not take the metrics (%s); the journals keep them", reason)

@@ -31,7 +31,12 @@ def uri(root: Path) -> str:
 
 def delivery(journal: Journal, trial: int = 0) -> Delivery:
     """A trial's journal, nested in a study's run."""
-    return Delivery(journal.path, lambda sink: sink.trial_run(sink.parent_run("s", "s"), "s", trial, "id"))
+
+    def open_run(sink: MlflowSink) -> tuple[str, str]:
+        parent = sink.parent_run("s", "s")
+        return parent, sink.trial_run(parent, "s", trial, "id")
+
+    return Delivery(journal.path, open_run)
 
 
 def history(sink: MlflowSink, key: str) -> list[tuple[int, float]]:
@@ -81,7 +86,7 @@ def test_what_comes_in_the_middle_of_a_round_is_sent(tmp_path: Path, store: Mlfl
     sender = Sender(slowly, uri(tmp_path))
     journals = [Journal(tmp_path / str(n) / "metrics.jsonl") for n in range(2)]
     sender.watch(delivery(journals[0], 0))
-    while sender._sink is None and not sender._states:
+    while sender._sink is None and not sender._parcels:
         pass
     threading.Timer(1.0, go.set).start()
     for number, journal in enumerate(journals):

@@ -1,0 +1,73 @@
+"""Whether MLflow's store answers, asked with a short patience before anything depends on it.
+
+Imports no mlflow: kedro-mlflow contacts the store while Kedro makes its context, and dies there where it does
+not answer.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+PATIENCE_SECONDS = 5.0
+SQLITE = "sqlite:///"
+ANSWER_BYTES = 1 << 16
+
+
+def trouble(uri: str) -> str | None:
+    """Why the store of a tracking URI cannot be used, or None. Stores that are neither HTTP nor SQLite are
+    taken to be there."""
+    if uri.startswith(SQLITE):
+        return _sqlite_trouble(Path(uri.removeprefix(SQLITE)))
+    if uri.startswith(("http://", "https://")):
+        return _http_trouble(uri)
+    return None
+
+
+def _sqlite_trouble(path: Path) -> str | None:
+    """A write transaction is begun and given back."""
+    if not path.exists():
+        return None
+    try:
+        with closing(sqlite3.connect(path, timeout=PATIENCE_SECONDS, isolation_level=None)) as connection:
+            connection.execute("begin immediate")
+            connection.execute("select count(*) from sqlite_master").fetchone()
+            connection.execute("rollback")
+    except sqlite3.DatabaseError as error:
+        if is_damaged(error):
+            return (
+                f"{path} is no sound database ({error}); `thriftune tracking rebuild` makes it anew from the "
+                "journals and keeps the damaged file beside it"
+            )
+        return f"{path}: {error}"
+    return None
+
+
+def is_damaged(error: sqlite3.DatabaseError) -> bool:
+    """Corrupt, or no database at all."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def _http_trouble(uri: str) -> str | None:
+    """The first call that kedro-mlflow makes, answered in MLflow's way."""
+    import requests
+
+    url = uri.rstrip("/") + "/api/2.0/mlflow/experiments/get-by-name"
+    try:
+        with requests.get(
+            url, params={"experiment_name": "Default"}, timeout=PATIENCE_SECONDS, stream=True
+        ) as answer:
+            content = answer.raw.read(ANSWER_BYTES)
+    except (requests.RequestException, OSError) as error:
+        return f"{type(error).__name__} from {_without_password(uri)}"
+    known = b'"experiment"' in content or b'"error_code"' in content
+    if answer.status_code not in (200, 404) or not known:
+        return f"{_without_password(uri)} answers {answer.status_code}, not as an MLflow server does"
+    return None
+
+
+def _without_password(uri: str) -> str:
+    scheme, _, rest = uri.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
