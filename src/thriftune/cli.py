@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -115,6 +116,10 @@ def check_run(options: Mapping[str, Any]) -> tuple[Path, Parameters]:
     runtime = options.get("params") or {}
     parameters = load_parameters(root, options.get("env"), runtime)
     check_space(parameters, tuple(leaf_keys(runtime)))
+    if options.get("pipeline") not in ("ingest", "evaluate"):
+        from thriftune.search.check import check_configuration
+
+        check_configuration(parameters, root)
     _check_writable(root, parameters)
     return root, parameters
 
@@ -130,6 +135,34 @@ def _check_pipeline(options: Mapping[str, Any]) -> None:
                 where="--pipeline",
                 remedy=f"choose one of {', '.join(known)}.",
             )
+    _check_nodes(options)
+
+
+def _check_nodes(options: Mapping[str, Any]) -> None:
+    """--nodes, --from-nodes, --tags...: ConfigError where they name what the pipeline has not."""
+    names = {
+        "node_names": "--nodes",
+        "from_nodes": "--from-nodes",
+        "to_nodes": "--to-nodes",
+        "tags": "--tags",
+        "from_inputs": "--from-inputs",
+        "to_outputs": "--to-outputs",
+        "node_namespaces": "--namespaces",
+    }
+    given = {name: list(options[name]) for name in names if options.get(name)}
+    if not given:
+        return
+    from kedro.framework.project import pipelines
+
+    pipeline = pipelines[options.get("pipeline") or "__default__"]
+    try:
+        pipeline.filter(**given)
+    except ValueError as error:
+        raise ConfigError(
+            str(error),
+            where=", ".join(names[name] for name in given),
+            remedy=f"its nodes are {', '.join(node.name for node in pipeline.nodes)}.",
+        ) from error
 
 
 def _check_writable(root: Path, parameters: Parameters) -> None:
@@ -142,13 +175,18 @@ def _check_writable(root: Path, parameters: Parameters) -> None:
     ):
         place = root / folder
         existing = next(path for path in (place, *place.parents) if path.exists())
-        if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        try:
+            # Tried, not asked for: root may write anywhere, but for where nobody can.
+            tempfile.TemporaryFile(dir=existing).close()
+        except OSError as error:
+            if is_out_of_space(error):
+                continue  # whatever has to be written there says so, with the report of a full disk
             raise ConfigError(
                 f"the folder {place} cannot be written: {existing} is "
-                + ("not writable" if existing.is_dir() else "not a folder"),
+                + (f"not writable ({error.strerror})" if existing.is_dir() else "not a folder"),
                 where=key,
                 remedy=f"make it writable, or set {key} to another folder.",
-            )
+            ) from error
 
 
 run = RunCommand(name="run", params=kedro_run.params, callback=kedro_run.callback, help=kedro_run.help)

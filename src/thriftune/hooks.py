@@ -62,10 +62,20 @@ class ThriftuneHooks:
 
     def _store_answers(self) -> bool:
         from thriftune.tracking.location import mlflow_uri
-        from thriftune.tracking.probe import trouble
+        from thriftune.tracking.parent import connect
+        from thriftune.tracking.probe import REBUILD, SQLITE, trouble
 
         root = Path(self._context.project_path)
-        found = trouble(mlflow_uri(self._settings.tracking, root))
+        uri = mlflow_uri(self._settings.tracking, root)
+        found = trouble(uri)
+        if found is None:
+            try:
+                connect(self._settings, root)
+            except Exception as error:
+                # Whatever MLflow does wrong, training goes on.
+                found = (str(error).partition("\n")[0] or type(error).__name__) + (
+                    f"; {REBUILD}" if uri.startswith(SQLITE) else ""
+                )
         if found is not None:
             log.warning(WITHOUT_MLFLOW, found)
         return found is None
@@ -112,7 +122,7 @@ class ThriftuneHooks:
         tracking = self._context.mlflow.tracking
         try:
             tracking.run.id = self._parent.open()
-            tracking.run.name = name
+            tracking.run.name = Sanitiser(self._settings.observe.redact).clean(name)
         except Exception as error:
             # Whatever MLflow does wrong, training goes on.
             log.warning(WITHOUT_MLFLOW, str(error).partition("\n")[0])

@@ -11,7 +11,7 @@ import typing
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from thriftune.config.base import Section, Text, TextList
 from thriftune.config.corpus import CorpusConfig
@@ -20,6 +20,9 @@ from thriftune.config.storage import StorageConfig
 from thriftune.config.study import SearchConfig, StudyConfig
 from thriftune.config.training import TrainingConfig
 from thriftune.errors import ConfigError
+
+STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
+"""What MLflow can keep its runs in; its file store was given up."""
 
 
 class EvaluationConfig(Section):
@@ -40,12 +43,21 @@ class TrackingConfig(Section):
     root: Text = "data/tracking"
     mlflow_uri: Text | None = None
     """null: SQLite at <root>/mlflow.db."""
+
     experiment: Text = "thriftune"
     log_every_steps: int = Field(default=20, ge=1)
     """Optimizer steps of one row of training metrics: means over them, the learning rate at the last."""
     figures: Literal["curves", "all"] = "curves"
     """Validation figures that are logged every epoch: the averages and each criterion's F1, or all of
     them, at three times the bytes in journals and MLflow. The best epoch's are whole in validation.json."""
+
+    @field_validator("mlflow_uri")
+    @classmethod
+    def _known_scheme(cls, value: str | None) -> str | None:
+        scheme = (value or "sqlite:").partition(":")[0].partition("+")[0]
+        if scheme not in STORES:
+            raise ValueError(f"expected a URI that begins with one of {', '.join(STORES)}, got {value!r}")
+        return value
 
 
 class ObserveConfig(Section):
@@ -130,6 +142,12 @@ def _describe(item: Any, where: Mapping[str, str]) -> str:
     place = f"{key} ({source})" if key else source
     if item["type"] == "extra_forbidden":
         return f"{place}: unknown key{suggest(key, known_keys())}"
+    if item["type"].startswith("union_tag") and key.startswith("search.space."):
+        return (
+            f"{place}: an entry of the search space needs a type of float, int or categorical under its "
+            "dotted key, such as `training.learning_rate: {type: float, low: 1e-5, high: 1e-3}`; entries are "
+            "set in a parameter file, since --params splits their keys"
+        )
     message = str(item["msg"]).removeprefix("Value error, ")
     shown = "" if message.startswith("expected") or not key else f", got {item['input']!r}"
     if item["type"] == "value_error" and isinstance(item["input"], Mapping | BaseModel):

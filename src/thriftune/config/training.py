@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from thriftune.config.base import Section
 
@@ -36,3 +36,12 @@ class TrainingConfig(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = Field(default=None, ge=1)
     """CPU threads of torch; null: the physical cores at the study's start."""
+
+    @model_validator(mode="after")
+    def _windows_advance(self) -> TrainingConfig:
+        if self.overlap > self.max_length // 2:
+            raise ValueError(
+                f"overlap {self.overlap} is more than half of max_length {self.max_length}; "
+                "windows of a long post would hardly advance"
+            )
+        return self

@@ -18,9 +18,8 @@ from thriftune.corpus.report import data_report
 from thriftune.corpus.sentences import split_sentences
 from thriftune.corpus.splits import check_splits, stratified_split
 from thriftune.corpus.store import Corpus, CorpusStore
-from thriftune.corpus.tables import Table, places, read_table
+from thriftune.corpus.tables import Table, no_such_file, places, read_table
 from thriftune.corpus.types import SPLITS, Evidence, Post, SplitName
-from thriftune.errors import DataError
 
 SAMPLE = Path(__file__).parent / "sample_data"
 RULES_VERSION = 1
@@ -96,11 +95,7 @@ def _revision(config: CorpusConfig, sources: Sources) -> dict[str, Any]:
         if path is None:
             continue
         if not path.is_file():
-            raise DataError(
-                "there is no such file",
-                where=str(path),
-                remedy=f"set corpus.files.{name} to the table's path.",
-            )
+            raise no_such_file(path, f"corpus.files.{name}")
         hashes[name] = files.sha256_file(path)
     return {"source": config.source, "sha256": hashes}
 
@@ -124,15 +119,19 @@ def _read(config: CorpusConfig, sources: Sources, problems: Problems) -> _Raw:
 
 def _texts(table: Table, config: CorpusConfig, problems: Problems) -> dict[str, str]:
     texts: dict[str, str] = {}
+    first: dict[str, str] = {}
     for place, cells in places(table):
         post_id, text = cells[config.columns.post_id], cells[config.columns.text]
         if not post_id:
             problems.add("a post has an empty id", place)
         elif post_id in texts:
-            problems.add("a post id stands twice; expected unique ids", f"{place}: {post_id!r}")
+            problems.add(
+                "a post id stands twice; expected unique ids", f"{place}: {post_id!r}, as {first[post_id]}"
+            )
         if not text.strip():
             problems.add("a post has no text", f"{place}: {post_id!r}")
         texts.setdefault(post_id, text)
+        first.setdefault(post_id, place.rpartition(", ")[2])
     return texts
 
 
@@ -181,8 +180,8 @@ def _criteria(config: CorpusConfig, raw: _Raw, problems: Problems) -> tuple[str,
     positive = {criterion for rows in raw.rows.values() for criterion, _, status in rows if status == 1}
     if config.criteria is None:
         found = {criterion for rows in raw.rows.values() for criterion, _, _ in rows}
-        if not found:
-            problems.add("no annotation names a criterion", "the annotations table")
+        if not positive:
+            problems.add("no annotation has status 1: there is nothing to learn", "the annotations table")
         return tuple(sorted(found))
     for criterion in config.criteria:
         if criterion not in positive:

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from thriftune.config import suggest
+from thriftune.corpus.problems import Problems
 from thriftune.errors import DataError
 
 FORMATS = (".csv", ".jsonl", ".parquet")
+ONE_A_LINE = "write each row as one JSON object on a line of its own."
 Row = tuple[int, dict[str, str]]
 """(1-based line or row number in the file, cells by column name)."""
 
@@ -33,7 +35,7 @@ def read_table(path: Path, columns: Sequence[str], key: str) -> Table:
     column; `key` is the parameter that names the file.
     """
     if not path.is_file():
-        raise DataError("there is no such file", where=str(path), remedy=f"set {key} to the table's path.")
+        raise no_such_file(path, key)
     if path.suffix.lower() not in FORMATS:
         raise DataError(
             f"expected one of {', '.join(FORMATS)}, found {path.suffix or 'no suffix'}",
@@ -56,8 +58,21 @@ def read_table(path: Path, columns: Sequence[str], key: str) -> Table:
     return Table(str(path), picked)
 
 
+def no_such_file(path: Path, key: str) -> DataError:
+    """The error for a table that is not there; `key` is the parameter that names it."""
+    found = "this is a folder, not a table" if path.is_dir() else "there is no such file"
+    return DataError(found, where=str(path), remedy=f"set {key} to the table's path.")
+
+
 def _text(path: Path) -> str:
     content = path.read_bytes()
+    if (nul := content.find(b"\0")) >= 0:
+        line = content[:nul].count(b"\n") + 1
+        raise DataError(
+            f"expected text, found a zero byte at line {line} (byte {nul})",
+            where=str(path),
+            remedy="save the table as UTF-8 text; a spreadsheet's own format is none.",
+        )
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -72,17 +87,30 @@ def _text(path: Path) -> str:
 
 def _read_csv(path: Path) -> tuple[list[str], list[Row]]:
     csv.field_size_limit(2**31 - 1)
-    reader = csv.DictReader(io.StringIO(_text(path), newline=""), restval="")
+    # strict: a stray quote would otherwise swallow the rows up to the next one.
+    reader = csv.DictReader(io.StringIO(_text(path), newline=""), restval="", strict=True)
     rows: list[Row] = []
+    problems = Problems()
     first_line = reader.line_num + 1
     try:
         header = list(reader.fieldnames or [])
         first_line = reader.line_num + 1
         for cells in reader:
-            rows.append((first_line, {k: v or "" for k, v in cells.items() if k is not None}))
+            surplus = cells.pop(None, None)
+            if surplus:
+                problems.add(
+                    f"a row has more cells than the header ({len(header)}); is a text not quoted?",
+                    f"{path}, row {first_line}: {len(header) + len(surplus)} cells",
+                )
+            rows.append((first_line, {name: value or "" for name, value in cells.items()}))
             first_line = reader.line_num + 1
     except csv.Error as error:
-        raise DataError(f"not a CSV table: {error}", where=f"{path}, line {first_line}") from error
+        raise DataError(
+            f"not a CSV table: {error}",
+            where=f"{path}, row that begins at line {first_line}",
+            remedy='put a text with quotes, commas or line ends in quotes, and double the quotes inside: "".',
+        ) from error
+    problems.raise_if_any()
     return header, rows
 
 
@@ -95,10 +123,10 @@ def _read_jsonl(path: Path) -> tuple[list[str], list[Row]]:
             cells = json.loads(line)
         except ValueError as error:
             raise DataError(
-                f"expected one JSON object a line: {error}", where=f"{path}, line {number}"
+                f"expected one JSON object a line: {error}", where=f"{path}, line {number}", remedy=ONE_A_LINE
             ) from error
         if not isinstance(cells, dict):
-            raise DataError("expected a JSON object", where=f"{path}, line {number}")
+            raise DataError("expected a JSON object", where=f"{path}, line {number}", remedy=ONE_A_LINE)
         rows.append((number, {str(name): _cell(value) for name, value in cells.items()}))
     header = list(dict.fromkeys(name for _, cells in rows for name in cells))
     return header, [(number, dict.fromkeys(header, "") | cells) for number, cells in rows]
@@ -111,7 +139,11 @@ def _read_parquet(path: Path) -> tuple[list[str], list[Row]]:
     try:
         table = parquet.read_table(path)
     except ArrowInvalid as error:
-        raise DataError(f"not a Parquet table: {error}", where=str(path)) from error
+        raise DataError(
+            f"not a Parquet table: {error}",
+            where=str(path),
+            remedy="write it again, or give the file the suffix of what it is.",
+        ) from error
     return list(table.column_names), [
         (number, {name: _cell(value) for name, value in cells.items()})
         for number, cells in enumerate(table.to_pylist(), start=1)

@@ -13,6 +13,7 @@ from thriftune.evaluation.criteria_metrics import criteria_metrics
 from thriftune.evaluation.evidence_metrics import evidence_metrics, joint_metrics
 from thriftune.evaluation.predictions import Decisions, Predictions
 
+PER_CRITERION = ".per_criterion."
 CURVES_PER_CRITERION = ("f1", "sentence_f1")
 RARE_POSTS = 10
 """Fewer positive posts than this give a warning in the report."""
@@ -57,7 +58,7 @@ def curves(flat: Mapping[str, float | None], metric: str) -> dict[str, float | N
     return {
         name: value
         for name, value in flat.items()
-        if ".per_criterion." not in name or name.rpartition(".")[2] in CURVES_PER_CRITERION or name == metric
+        if PER_CRITERION not in name or name.rpartition(".")[2] in CURVES_PER_CRITERION or name == metric
     }
 
 

@@ -15,7 +15,7 @@ from thriftune.evaluation.predictions import Decisions, Matrix, Predictions
 from thriftune.evaluation.schema import check
 
 SCHEMA_VERSION = 1
-EVALUATION, PREDICTIONS = "evaluation.json", "predictions.jsonl"
+EVALUATION, PREDICTIONS, PAGE = "evaluation.json", "predictions.jsonl", "report.html"
 
 
 def prediction_lines(predictions: Predictions, decisions: Decisions) -> Iterator[str]:

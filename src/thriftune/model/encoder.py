@@ -42,17 +42,43 @@ class Encoder:
         return 0 if pad is None else int(pad)
 
 
-def resolve_encoder(name: str, catalogue: Mapping[str, EncoderSource]) -> EncoderSource:
-    """The catalogue's entry, or a local directory; ConfigError with the nearest name else."""
+def resolve_encoder(
+    name: str, catalogue: Mapping[str, EncoderSource], root: Path | None = None
+) -> EncoderSource:
+    """The catalogue's entry, or a local directory (from `root`, default the current one); ConfigError with
+    the nearest name else."""
     if name in catalogue:
         return catalogue[name]
-    if Path(name).is_dir():
+    if ((root or Path()) / name).is_dir():
         return EncoderFromDirectory(kind="directory", path=name)
     raise ConfigError(
         f"there is no encoder {name!r}{suggest(name, catalogue)}",
         where="encoder",
         remedy=f"choose one of {', '.join(sorted(catalogue))}, or a local directory.",
     )
+
+
+def check_source(source: EncoderSource, max_length: int) -> None:
+    """What can be said of an encoder without loading it: its files are there, its window is wide enough.
+
+    Raises UnavailableError where a package is missing, ConfigError else.
+    """
+    if isinstance(source, EncoderFromConfig):
+        _check_window(source.window, max_length)
+        return
+    folder = _package_folder(source) if isinstance(source, EncoderFromPackage) else Path(source.path)
+    _check_files(folder)
+    try:
+        config = files.read_json(folder / "config.json")
+        known = config.get("max_position_embeddings"), config.get("model_type")
+    except (ValueError, AttributeError) as error:
+        raise ConfigError(
+            f"is no model configuration: {error}",
+            where=str(folder / "config.json"),
+            remedy="save the model with transformers' save_pretrained.",
+        ) from error
+    if isinstance(known[0], int):
+        _check_window(known[0] - 2 if known[1] == "roberta" else known[0], max_length)
 
 
 def build_encoder(source: EncoderSource, train_texts: Callable[[], Iterable[str]], cache: Path) -> Encoder:
@@ -71,9 +97,13 @@ def build_encoder(source: EncoderSource, train_texts: Callable[[], Iterable[str]
 
 def check_window(encoder: Encoder, max_length: int) -> None:
     """ConfigError where training.max_length is above what the encoder takes."""
-    if max_length > encoder.window:
+    _check_window(encoder.window, max_length)
+
+
+def _check_window(window: int, max_length: int) -> None:
+    if max_length > window:
         raise ConfigError(
-            f"expected at most the encoder's window of {encoder.window} tokens, got {max_length}",
+            f"expected at most the encoder's window of {window} tokens, got {max_length}",
             where="training.max_length",
             remedy="lower it; longer posts become several windows, nothing is cut off.",
         )
@@ -159,7 +189,7 @@ def _package_folder(source: EncoderFromPackage) -> Path:
     return Path(next(iter(spec.submodule_search_locations))) / source.folder
 
 
-def _from_folder(folder: Path, wanted_sha256: str | None) -> Encoder:
+def _check_files(folder: Path) -> None:
     for name in ("config.json", WEIGHTS):
         if not (folder / name).is_file():
             pickled = [other for other in PICKLED if (folder / other).is_file()]
@@ -169,6 +199,10 @@ def _from_folder(folder: Path, wanted_sha256: str | None) -> Encoder:
                 where=str(folder),
                 remedy="save the model with transformers' save_pretrained (safetensors).",
             )
+
+
+def _from_folder(folder: Path, wanted_sha256: str | None) -> Encoder:
+    _check_files(folder)
     weights = files.sha256_file(folder / WEIGHTS)
     if wanted_sha256 is not None and weights != wanted_sha256:
         raise ConfigError(

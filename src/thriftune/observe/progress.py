@@ -39,7 +39,7 @@ class StudyProgress:
 
     def trial(self, number: int, epochs: int, resumed_epoch: int | None) -> None:
         """A trial starts, or goes on after an epoch."""
-        self._name = f"trial {number + 1} of {self.trials}"
+        self._name = f"trial {number} ({number + 1} of {self.trials})"
         self._epochs = epochs
         log.info(
             "%s: %s",

@@ -11,7 +11,7 @@ from thriftune.errors import ConfigError
 MASK = "[redacted]"
 
 _PATTERNS = (
-    re.compile(r"\bhf_[A-Za-z0-9]{10,}"),  # hub token
+    re.compile(r"(?<![A-Za-z0-9])hf_[A-Za-z0-9]{10,}"),  # hub token
     re.compile(r"(?i)\b(bearer\s+)[A-Za-z0-9._~+/=-]{8,}"),
     re.compile(r"\bsk-[A-Za-z0-9_-]{16,}"),  # API keys of common providers
     re.compile(r"\b(?:ghp|gho|ghs|ghu|github_pat|glpat|xox[abprs])[_-][A-Za-z0-9_-]{10,}"),

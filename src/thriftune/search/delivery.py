@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from thriftune.config import parse_parameters
+from thriftune.evaluation.metrics import flatten
+from thriftune.evaluation.report import EVALUATION, PAGE, read_evaluation
 from thriftune.search.record import study_params, trial_params
 from thriftune.search.study import StudyHandle
 from thriftune.search.trial import CONFIG, JOURNAL
-from thriftune.tracking.cursor import read_cursor
+from thriftune.tracking.cursor import Cursor, read_cursor, write_cursor
 from thriftune.tracking.journal import KILLED, MetricRow, read_records, run_status
 from thriftune.tracking.mlflow_sink import MlflowSink
 from thriftune.tracking.sender import Delivery
@@ -69,6 +72,37 @@ def study_delivery(
             sink.log_rows(sink.parent_run(study.id, study.name), rows)
 
     return Delivery(journal, open_run, on_done)
+
+
+def deliver_evaluation(study: StudyHandle, sink: MlflowSink, uri: str) -> int:
+    """Give the study's run its test figures, evaluation.json and the page, unless it has them; rows sent.
+
+    One step a test evaluation, with its instant: forced ones are further steps.
+    """
+    evaluation = read_evaluation(study.folder)
+    if evaluation is None:
+        return 0
+    place = study.folder / EVALUATION
+    parent = sink.parent_run(study.id, study.name)
+    known = read_cursor(place, uri)
+    if known.closed and known.parent == parent and known.sent_bytes == place.stat().st_size:
+        return 0
+    rows = [
+        MetricRow(f"test/{name}", step, _milliseconds(done["at"]), value)
+        for step, done in enumerate(evaluation["evaluations"])
+        for name, value in flatten(done["test_metrics"]).items()
+    ]
+    sink.log_rows(parent, rows)
+    sink.log_json(parent, EVALUATION, evaluation)
+    page = study.folder / PAGE
+    if page.exists():
+        sink.log_page(parent, PAGE, page.read_text(encoding="utf-8"))
+    write_cursor(place, Cursor(uri, parent, place.stat().st_size, closed=True))
+    return len(rows)
+
+
+def _milliseconds(instant: str) -> int:
+    return round(datetime.fromisoformat(instant).timestamp() * 1000)
 
 
 def parent_rows(journal: Path, number: int) -> list[MetricRow]:

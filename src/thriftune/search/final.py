@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from thriftune import files
@@ -18,12 +19,15 @@ from thriftune.evaluation.metrics import baselines, compute, warnings
 from thriftune.evaluation.page import render_page
 from thriftune.evaluation.predictions import Decisions, Predictions, decide, predict
 from thriftune.evaluation.report import (
+    EVALUATION,
+    PAGE,
     SCHEMA_VERSION,
     check_disjoint,
     prediction_lines,
     read_evaluation,
     write_evaluation,
 )
+from thriftune.search.delivery import deliver_evaluation
 from thriftune.search.identity import trial_id
 from thriftune.search.optuna_study import OptunaStudy, trial_row
 from thriftune.search.ownership import StudyLock
@@ -42,12 +46,14 @@ from thriftune.search.trial import (
     trial_folder,
 )
 from thriftune.tracking.journal import Journal, read_rows
+from thriftune.tracking.location import mlflow_uri
+from thriftune.tracking.parent import connect
+from thriftune.tracking.probe import trouble
 from thriftune.training.interrupt import StopFlag, stop_on_signal
 from thriftune.training.seeding import configure_determinism, resolve_device
 
 log = logging.getLogger(__name__)
 
-PAGE = "report.html"
 CURVES_SHOWN = 5
 
 
@@ -82,12 +88,13 @@ def evaluate_study(
             if express:
                 raise _refusal(study, before)
             log.info(
-                "evaluation: on record since %s, test is not read again: %s",
+                "nothing to do: the study is over and evaluated (%s), test is not read again: %s",
                 before["evaluations"][-1]["at"],
-                study.folder / "evaluation.json",
+                study.folder / EVALUATION,
             )
             if not (study.folder / PAGE).exists():
                 _write_page(study, store, optuna_study, record, before)
+            _deliver(settings, study)
             return before
         if not is_over(record, optuna_study):
             return _unfinished(study, record, optuna_study, express)
@@ -96,8 +103,24 @@ def evaluate_study(
         files.remove_file(study.folder / PAGE)  # a page never tells of an older evaluation
         evaluation = _evaluate(parameters, study, store, corpora, record, before, flag)
         _write_page(study, store, optuna_study, record, evaluation)
+        _deliver(settings, study)
     log.info("evaluation: %s", study.folder / PAGE)
     return evaluation
+
+
+def _deliver(settings: Parameters, study: StudyHandle) -> None:
+    """Copy the evaluation to MLflow; where that fails, the next run or `tracking flush` does it."""
+    root = Path.cwd()
+    uri = mlflow_uri(settings.tracking, root)
+    found = trouble(uri)
+    try:
+        if found is None:
+            deliver_evaluation(study, connect(settings, root), uri)
+    except Exception as error:
+        # Whatever MLflow does wrong, the study's own records are complete.
+        found = str(error).partition("\n")[0]
+    if found is not None:
+        log.warning("MLflow has not got the test evaluation (%s); `thriftune tracking flush` sends it", found)
 
 
 def _refusal(study: StudyHandle, before: Mapping[str, Any]) -> StudyError:

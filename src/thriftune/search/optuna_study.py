@@ -21,7 +21,7 @@ from sqlalchemy import Engine, event
 from thriftune import files
 from thriftune.config import Parameters, override
 from thriftune.search.space import as_written, distributions
-from thriftune.tracking.sqlite import keep_logs_short
+from thriftune.tracking.sqlite import keep_logs_short, make_whole
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -178,6 +178,7 @@ def delete_optuna_study(database: Path, study_id: str) -> None:
 
 def _storage(database: Path) -> optuna.storages.RDBStorage:
     keep_logs_short()
+    make_whole(database, lambda url: optuna.storages.RDBStorage(url).engine.dispose())
     storage = optuna.storages.RDBStorage(
         f"sqlite:///{database}",
         engine_kwargs={"connect_args": {"timeout": BUSY_TIMEOUT_SECONDS}},

@@ -25,9 +25,10 @@ from thriftune.search.record import trial_params
 from thriftune.search.study import OPTUNA_DATABASE
 from thriftune.search.trial import build_agent, encoder_for, save_interval
 from thriftune.tracking.footprint import (
-    BESIDE_A_DATABASE_BYTES,
     EMPTY_MLFLOW_BYTES,
     EMPTY_OPTUNA_BYTES,
+    MLFLOW_LOG_BYTES,
+    OPTUNA_LOG_BYTES,
     journal_bytes,
     mlflow_bytes,
     optuna_bytes,
@@ -37,7 +38,7 @@ from thriftune.training.batching import steps_per_epoch
 
 RESUMABLE_FACTOR = 3
 """With AdamW a resumable checkpoint is the weights and two moments of each."""
-FACTS_BYTES, STATE_BYTES = 12_000, 28_000
+FACTS_BYTES, STATE_BYTES = 12_000, 20_000
 """Manifest and header of a checkpoint; generators, counters and the optimizer's header beside it."""
 TOKENS_PER_CORPUS_BYTE = 2.6
 """Tokenised splits against the ingested ones, as measured on the sample."""
@@ -61,9 +62,9 @@ def surroundings(settings: Parameters, root: Path, corpus: Corpus | None) -> Sur
     """Of a corpus; without one, nine criteria and a thousand posts are assumed."""
     cache, tracking = root / settings.corpus.cache, root / settings.tracking.root
     tokens, tables = files.directory_bytes(cache), files.directory_bytes(root / settings.corpus.root)
-    databases = _database(tracking / OPTUNA_DATABASE, EMPTY_OPTUNA_BYTES)
+    databases = _database(tracking / OPTUNA_DATABASE, EMPTY_OPTUNA_BYTES) + OPTUNA_LOG_BYTES
     if settings.tracking.mlflow_uri is None:
-        databases += _database(tracking / MLFLOW_DATABASE, EMPTY_MLFLOW_BYTES)
+        databases += _database(tracking / MLFLOW_DATABASE, EMPTY_MLFLOW_BYTES) + MLFLOW_LOG_BYTES
     if corpus is None:
         return Surroundings(
             settings.corpus.criteria or ASSUMED_CRITERIA, ASSUMED_POSTS, tokens + tables + databases
@@ -78,7 +79,7 @@ def surroundings(settings: Parameters, root: Path, corpus: Corpus | None) -> Sur
 
 def _database(path: Path, empty_bytes: int) -> int:
     size = path.stat().st_size if path.exists() else 0
-    return max(size, empty_bytes) + BESIDE_A_DATABASE_BYTES
+    return max(size, empty_bytes)
 
 
 def model_bytes(parameters: Parameters, encoder: Encoder, corpus: Corpus) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 from thriftune import files
 from thriftune.checkpoints.disk import disk_of, human_bytes
 from thriftune.checkpoints.marker import remove_marker
-from thriftune.config import Parameters, parse_parameters, suggest
+from thriftune.config import EncoderFromPackage, EncoderSource, Parameters, parse_parameters, suggest
 from thriftune.errors import StudyError
 from thriftune.search.ownership import StudyLock
 from thriftune.search.record import STUDY, read_record, versions
@@ -135,7 +135,7 @@ def flush_all(root: Path, settings: Parameters) -> int:
 
     A study that a process is working on is left to that process's own sender.
     """
-    from thriftune.search.delivery import undelivered
+    from thriftune.search.delivery import deliver_evaluation, undelivered
     from thriftune.tracking.cursor import read_cursor
     from thriftune.tracking.journal import KILLED
     from thriftune.tracking.location import mlflow_uri
@@ -151,6 +151,7 @@ def flush_all(root: Path, settings: Parameters) -> int:
             continue
         for delivery, status in undelivered(handle, record, uri, sink, running=True):
             sent += Parcel(delivery, read_cursor(delivery.journal, uri), status=status).send(sink)
+        sent += deliver_evaluation(handle, sink, uri)
         over = (handle.folder / "evaluation.json").exists()
         sink.finish(sink.parent_run(handle.id, handle.name), "FINISHED" if over else KILLED)
     return sent
@@ -171,5 +172,12 @@ def doctor_rows(root: Path, settings: Parameters) -> dict[str, Any]:
         + (" (under the watermark: the study goes on a diet)" if low else ""),
         **{f"store {name}": "there" if found else "not made yet" for name, found in stores.items()},
         "git": shutil.which("git") or "missing: the commit is not recorded",
-        "encoders": ", ".join(sorted(settings.encoders)),
+        "encoders": ", ".join(_encoder_line(*item) for item in sorted(settings.encoders.items())),
     }
+
+
+def _encoder_line(name: str, source: EncoderSource) -> str:
+    from importlib.util import find_spec
+
+    missing = isinstance(source, EncoderFromPackage) and find_spec(source.package) is None
+    return f"{name} (not installed: make encoder)" if missing else name

@@ -20,13 +20,14 @@ from thriftune.checkpoints.checkpoint import Checkpoint
 from thriftune.checkpoints.marker import set_marker
 from thriftune.checkpoints.monitor import DiskMonitor
 from thriftune.checkpoints.store import CheckpointStore
-from thriftune.config import Parameters, suggest
+from thriftune.config import Parameters
 from thriftune.corpus.store import Corpus
 from thriftune.corpus.tokens import TokenisedStore
 from thriftune.errors import ConfigError, InterruptedRunError, StudyError
 from thriftune.evaluation.metrics import produced_metrics
 from thriftune.observe.logs import log_context
 from thriftune.observe.progress import StudyProgress
+from thriftune.search.check import check_configuration, check_metric
 from thriftune.search.delivery import study_delivery, undelivered
 from thriftune.search.identity import study_identity, trial_id
 from thriftune.search.optuna_study import OptunaStudy, TrialHandle
@@ -60,7 +61,8 @@ def run_search(
     parameters: Parameters, corpus: Corpus, study: StudyHandle, store: CheckpointStore
 ) -> Iterator[Checkpoint]:
     """Run the trials that are left; says so in one line where none is."""
-    check_search(parameters, corpus)
+    check_configuration(parameters, Path())
+    check_metric(parameters.study.metric, produced_metrics(parameters.model, corpus.criteria))
     require_mounted(study)
     device = resolve_device(parameters.training.device)
     threads = recorded_threads(study.folder, parameters.training.threads)
@@ -91,29 +93,9 @@ def run_search(
         run = _Run(parameters, corpus, study, store, optuna_study, record, flag, device)
         run.deliver_what_is_left(stack)
         if is_over(record, optuna_study):
-            log.info("search: all %d trials are done, nothing to train", record["trials"])
+            log.debug("all %d trials are done, nothing to train", record["trials"])
         else:
             yield from run.trials(stack)
-
-
-def check_search(parameters: Parameters, corpus: Corpus) -> None:
-    """ConfigError for what cannot work with this corpus and model, before anything is made."""
-    produced = produced_metrics(parameters.model, corpus.criteria)
-    metric = parameters.study.metric
-    if metric not in produced:
-        raise ConfigError(
-            f"validation makes no metric {metric!r}{suggest(metric, produced)}",
-            where="study.metric",
-            remedy="choose one such as "
-            + ", ".join(name for name in produced if "per_criterion" not in name and "f1" in name),
-        )
-    epochs, interval = parameters.training.epochs, parameters.storage.min_interval_epochs
-    if interval > epochs:
-        raise ConfigError(
-            f"a save every {interval} epochs, but a trial has {epochs}: nothing would be saved",
-            where="storage.min_interval_epochs",
-            remedy="lower it, or raise training.epochs.",
-        )
 
 
 def is_over(record: dict[str, Any], optuna_study: OptunaStudy) -> bool:

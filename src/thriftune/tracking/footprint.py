@@ -15,9 +15,10 @@ from thriftune.tracking.sqlite import LOG_BYTES
 TYPICAL_VALUE, TYPICAL_TIME = 0.8823529411764706, 1_795_557_709_303
 EMPTY_MLFLOW_BYTES, EMPTY_OPTUNA_BYTES = 893_000, 115_000
 """A new store's tables."""
-BESIDE_A_DATABASE_BYTES = LOG_BYTES + 32_768
-"""Its write-ahead log and that log's index."""
-METRIC_BYTES, LATEST_BYTES, PARAM_BYTES, RUN_BYTES = 247, 260, 200, 2_600
+LOG_INDEX_BYTES = 32_768
+OPTUNA_LOG_BYTES, MLFLOW_LOG_BYTES = LOG_BYTES + LOG_INDEX_BYTES, LOG_INDEX_BYTES
+"""Their write-ahead logs with an index each; MLflow's is emptied after each sending."""
+METRIC_BYTES, LATEST_BYTES, PARAM_BYTES, RUN_BYTES = 235, 254, 190, 1_900
 """A row of metrics beside three copies of its key; of latest metrics; of parameters; a run with tags."""
 OPTUNA_TRIAL_BYTES, OPTUNA_VALUE_BYTES = 500, 115
 """A trial with its parameters; an intermediate value of it."""

@@ -24,7 +24,7 @@ from mlflow.exceptions import MlflowException
 
 from thriftune.observe.sanitiser import Sanitiser
 from thriftune.tracking.journal import MetricRow
-from thriftune.tracking.sqlite import fold_log, keep_logs_short
+from thriftune.tracking.sqlite import SQLITE, fold_log, keep_logs_short, make_whole
 
 logging.getLogger("alembic").setLevel(logging.WARNING)
 logging.getLogger("mlflow").setLevel(logging.WARNING)
@@ -35,7 +35,6 @@ ROWS_PER_BATCH = 250
 """A transaction of more would let SQLite's log grow to megabytes, which count against the budget."""
 PARAMS_PER_BATCH = 100
 LONGEST_PARAM = 500
-_SQLITE = "sqlite:///"
 
 
 class StoreGoneError(ConnectionError):
@@ -51,10 +50,10 @@ class MlflowSink:
         redact: the user's own patterns, masked beside the known secrets in all text that is sent.
         """
         self._clean = Sanitiser(redact).clean_value
-        self._database = Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else None
-        if self._database is not None:
-            self._database.parent.mkdir(parents=True, exist_ok=True)
+        self._database = Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
         keep_logs_short()
+        if self._database is not None:
+            make_whole(self._database, lambda url: MlflowClient(tracking_uri=url).search_experiments())
         self._client = MlflowClient(tracking_uri=uri)
         self._experiment = self._experiment_id(experiment, artifact_root)
         if self._database is not None:
@@ -106,7 +105,7 @@ class MlflowSink:
             self._client.update_run(run_id, status="RUNNING")
             return run_id
         tags = {**identity, **(more or {}), "mlflow.source.name": "thriftune"}
-        run = self._client.create_run(self._experiment, tags=tags, run_name=name)
+        run = self._client.create_run(self._experiment, tags=tags, run_name=self._clean(name))
         return str(run.info.run_id)
 
     def log_rows(self, run_id: str, rows: Sequence[MetricRow]) -> None:
@@ -139,6 +138,10 @@ class MlflowSink:
     def log_json(self, run_id: str, name: str, value: Any) -> None:
         """Keep a JSON artifact of the run."""
         self._client.log_dict(run_id, self._clean(value), name)
+
+    def log_page(self, run_id: str, name: str, text: str) -> None:
+        """Keep a text artifact of the run."""
+        self._client.log_text(run_id, self._clean(text), name)
 
     def finish(self, run_id: str, status: str) -> None:
         """FINISHED, FAILED or KILLED."""

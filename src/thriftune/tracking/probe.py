@@ -12,6 +12,7 @@ from pathlib import Path
 
 PATIENCE_SECONDS = 5.0
 SQLITE = "sqlite:///"
+REBUILD = "`thriftune tracking rebuild` makes it anew from the journals and keeps the old file beside it"
 ANSWER_BYTES = 1 << 16
 
 
@@ -36,10 +37,7 @@ def _sqlite_trouble(path: Path) -> str | None:
             connection.execute("rollback")
     except sqlite3.DatabaseError as error:
         if is_damaged(error):
-            return (
-                f"{path} is no sound database ({error}); `thriftune tracking rebuild` makes it anew from the "
-                "journals and keeps the damaged file beside it"
-            )
+            return f"{path} is no sound database ({error}); {REBUILD}"
         return f"{path}: {error}"
     return None
 

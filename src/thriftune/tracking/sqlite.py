@@ -8,13 +8,18 @@ transaction adds is given back after it.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
+from thriftune import files
+
+SQLITE = "sqlite:///"
 LOG_PAGES, LOG_BYTES = 64, 1 << 18
 """Pages of 4 KiB after which the log is folded back; what is left of its file then."""
 
@@ -23,6 +28,26 @@ def keep_logs_short() -> None:
     """For every SQLite connection that this process opens from now on."""
     if not event.contains(Engine, "connect", _configure):
         event.listen(Engine, "connect", _configure)
+
+
+def make_whole(database: Path, make: Callable[[str], object]) -> None:
+    """Let `make` create a database's tables under a temporary name, then rename it into its place.
+
+    MLflow makes its tables in dozens of transactions; a process killed between two of them leaves a database
+    that no later one can open. make: takes the SQLAlchemy URL. One that is there already is left alone.
+    """
+    if database.exists():
+        return
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(database.with_name(f".{database.name}.lock")):
+        if database.exists():
+            return
+        temporary = database.with_name(f".new-{database.name}")
+        for left in database.parent.glob(f"{temporary.name}*"):
+            left.unlink()
+        make(f"{SQLITE}{temporary}")
+        fold_log(temporary)
+        files.rename(temporary, database)
 
 
 def fold_log(database: Path) -> None:

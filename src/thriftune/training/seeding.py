@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from thriftune.errors import DamageError
+from thriftune.errors import ConfigError, DamageError
 
 GENERATORS = ("python", "numpy", "torch", "cuda")
 
@@ -33,7 +33,14 @@ def configure_determinism(threads: int, device: torch.device) -> None:
 
 
 def resolve_device(name: str) -> torch.device:
-    """The torch device of `training.device`; auto takes CUDA where there is one."""
+    """The torch device of `training.device`; auto takes CUDA where there is one. ConfigError where cuda is
+    asked for and there is none."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            "torch finds no CUDA device here" if torch.version.cuda else "this torch is a CPU build",
+            where="training.device",
+            remedy="set training.device=auto or cpu; `thriftune doctor` says what torch finds.",
+        )
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)

@@ -132,7 +132,7 @@ def test_labels_that_are_unknown_or_absent(folder: Path) -> None:
     assert "'SLEEP'" in refused(folder, criteria=["MOOD", "FATIGUE"])
     assert "no row with status 1" in refused(folder, criteria=["MOOD", "SLEEP", "FATIGUE"])
     write(folder / "annotations.csv", [ROWS[0], ["p0", "x", "SPECIAL_CASE", "1"]])
-    assert "no annotation names a criterion" in refused(folder)
+    assert "nothing to learn" in refused(folder)
 
 
 def test_own_splits_are_used_and_checked(folder: Path) -> None:
