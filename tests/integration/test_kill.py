@@ -129,3 +129,30 @@ def test_killed_anywhere_the_same_command_ends_the_same(
     found = outcome(project)
     for key, value in expected.items():
         assert found[key] == value, key
+
+
+MAKE_DATABASE = """
+import sys
+from pathlib import Path
+from thriftune.config import parse_parameters
+from thriftune.tracking.parent import connect
+connect(parse_parameters({"tracking": {"root": "tracking"}}), Path.cwd()).parent_run("s", "s")
+print("made")
+"""
+
+
+@pytest.mark.parametrize("size", [1, pytest.param(200_000, marks=pytest.mark.slow), 500_000])
+def test_killed_while_mlflow_makes_its_tables(tmp_path: Path, size: int) -> None:
+    """MLflow makes them in dozens of transactions: what a kill leaves between two of them is never opened."""
+    words = [sys.executable, "-c", MAKE_DATABASE]
+    growing = tmp_path / "tracking" / ".new-mlflow.db"
+    with subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as made:
+        while made.poll() is None and not (growing.exists() and growing.stat().st_size >= size):
+            pass
+        made.kill()
+    assert made.returncode == -signal.SIGKILL, "it ended before it could be killed"
+    assert not (tmp_path / "tracking" / "mlflow.db").exists()
+    again = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout == "made\n"
+    assert not growing.exists()

@@ -45,16 +45,38 @@ def _latin1(project: Path) -> None:
     (project / "posts.csv").write_bytes(text.replace("I ", "\xe9 ", 1).encode("latin-1"))
 
 
+def _text(*lines: int) -> Callable[[Path], None]:
+    """Rows without quotes, but for one that opens at each of these lines."""
+
+    def write(project: Path) -> None:
+        quote = dict.fromkeys(lines, '"')
+        rows = [f"p{n},{quote.get(n, '')}I sleep badly number {n}" for n in range(60)]
+        (project / "posts.csv").write_text("post_id,text\n" + "\n".join(rows) + "\n", encoding="utf-8")
+
+    return write
+
+
+def _surplus(project: Path) -> None:
+    with (project / "posts.csv").open("a", encoding="utf-8") as handle:
+        handle.write("p999,I feel sad, and I can not sleep, and that is bad.\n")
+
+
+def _zero(project: Path) -> None:
+    content = (project / "posts.csv").read_bytes()
+    (project / "posts.csv").write_bytes(content[:500] + b"\0" + content[500:])
+
+
+def _all_negative(rows: list[dict[str, str]]) -> None:
+    for row in rows:
+        row["status"] = "0"
+
+
 def _block(name: str) -> Callable[[Path], None]:
     def put_a_file_in_the_way(project: Path) -> None:
         (project / "data").mkdir(exist_ok=True)
         (project / "data" / name).write_text("a file", encoding="utf-8")
 
     return put_a_file_in_the_way
-
-
-def _local(text: str) -> Callable[[Path], None]:
-    return lambda project: ((project / "conf/local/parameters.yml").write_text(text) and None) or None
 
 
 PARAMETERS: dict[str, tuple[str, str]] = {
@@ -72,6 +94,25 @@ PARAMETERS: dict[str, tuple[str, str]] = {
     ),
     "searched key given": ("training.learning_rate=0.1", "search.space.training.learning_rate"),
     "bad redact pattern": ("observe.redact=(", "no regular expression"),
+    "windows that stand still": ("training.overlap=200", "more than half of max_length"),
+    "unknown store": ("tracking.mlflow_uri=notascheme://x", "begins with one of http"),
+    "file store": ("tracking.mlflow_uri=mlruns", "begins with one of http"),
+    "metric that is not made": ("study.metric=criteria.f1", "study.metric"),
+    "no such encoder": ("encoder=tinny", "did you mean 'tiny'"),
+    "folder that is no encoder": ("encoder=conf", "no config.json"),
+    "window too long": ("training.max_length=512", "window of 256 tokens"),
+    "save interval": ("storage.min_interval_epochs=9", "nothing would be saved"),
+    "root that nobody can write": ("storage.root=/proc/thriftune", "cannot be written"),
+    "search space by --params": ("search.space.model.head_dropout.low=0.9", "set in a parameter file"),
+}
+OTHER_CODES: dict[str, tuple[str, str, str, int]] = {
+    "budget too small": ("storage.max_total_size=1MB", "", "holds no study", 3),
+    "encoder not installed": (
+        "encoder=ghost",
+        "encoders:\n  ghost: {kind: package, package: no_such_package, folder: model, sha256: '0'}\n",
+        "make encoder",
+        4,
+    ),
 }
 
 DATA: dict[str, tuple[str, Callable[[Path], None], str, int]] = {
@@ -80,22 +121,16 @@ DATA: dict[str, tuple[str, Callable[[Path], None], str, int]] = {
     "missing column": ("", _posts(_rename_column), "no column 'text'", 2),
     "empty table": ("", _posts(lambda rows: rows.clear()), "no rows", 2),
     "duplicate id": ("", _posts(lambda rows: rows.append(rows[0])), "stands twice", 2),
+    "stray quotes": ("", _text(3, 30), "not a CSV table", 2),
+    "quote without an end": ("", _text(3), "not a CSV table", 2),
+    "more cells than columns": ("", _surplus, "more cells than the header", 2),
+    "zero byte": ("", _zero, "zero byte at line", 2),
+    "nothing positive": ("", _rows(_all_negative), "nothing to learn", 2),
     "empty text": ("", _posts(_set("text", " ")), "has no text", 2),
     "orphan": ("", _rows(_set("post_id", "nobody")), "'nobody'", 2),
     "bad status": ("", _rows(_set("status", "2")), "not 0 or 1", 2),
     "unknown label": ("corpus.criteria=FATIGUE;ANHEDONIA", lambda project: None, "label is unknown", 2),
     "not UTF-8": ("", _latin1, "expected UTF-8", 2),
-    "metric that is not made": ("study.metric=criteria.f1", lambda project: None, "study.metric", 2),
-    "no such encoder": ("encoder=tinny", lambda project: None, "did you mean 'tiny'", 2),
-    "encoder not installed": (
-        "encoder=ghost",
-        _local("encoders:\n  ghost: {kind: package, package: no_such_package, folder: model, sha256: '0'}\n"),
-        "make encoder",
-        4,
-    ),
-    "window too long": ("training.max_length=512", lambda project: None, "window of 256 tokens", 2),
-    "save interval": ("storage.min_interval_epochs=5", lambda project: None, "nothing would be saved", 2),
-    "budget too small": ("storage.max_total_size=1MB", lambda project: None, "at least", 3),
     "folder in the way": ("", _block("06_models"), "storage.root", 2),
 }
 
@@ -117,6 +152,15 @@ def test_a_wrong_parameter_is_refused_before_anything_is_made(case: str, project
     assert not (project / "data").exists()
 
 
+@pytest.mark.parametrize("case", OTHER_CODES)
+def test_what_cannot_be_had_is_said_before_anything_is_made(case: str, project: Path, run: Run) -> None:
+    """Room and packages: exit codes 3 and 4."""
+    params, local, text, code = OTHER_CODES[case]
+    (project / "conf/local/parameters.yml").write_text(local, encoding="utf-8")
+    _check(run("kedro", "run", "--params", params), code, text, project)
+    assert not (project / "data").exists()
+
+
 @pytest.mark.parametrize("case", DATA)
 def test_a_mistake_in_the_data_leaves_no_study(case: str, project: Path, run: Run) -> None:
     """One clear message that names file and row; no study, and no ingest output for bad tables."""
@@ -124,6 +168,7 @@ def test_a_mistake_in_the_data_leaves_no_study(case: str, project: Path, run: Ru
     change(project)
     joined = f"{SMALL},{params}" if params else SMALL
     _check(run("kedro", "run", "--params", joined), code, text, project)
+    assert not list((project / "data").glob("03_primary/corpus_*"))
 
 
 @pytest.mark.parametrize(
@@ -133,6 +178,8 @@ def test_a_mistake_in_the_data_leaves_no_study(case: str, project: Path, run: Ru
         (["--async"], "main thread"),
         (["--runner", "ThreadRunner"], "main thread"),
         (["--pipeline", "evaluate"], "there is no study"),
+        (["--nodes", "nope"], "its nodes are"),
+        (["--tags", "zzz"], "its nodes are"),
     ],
 )
 def test_a_wrong_option_is_refused(words: list[str], text: str, project: Path, run: Run) -> None:
