@@ -412,6 +412,16 @@ def tracking_flush() -> None:
     click.echo(f"{flush_all(root, settings)} rows sent")
 
 
+@tracking.command("rebuild")
+@click.option("--yes", is_flag=True, help="Do it; without, say what would be done.")
+def tracking_rebuild(yes: bool) -> None:
+    """Make MLflow's and Optuna's databases anew from the journals; the old ones are set aside."""
+    from thriftune.search.rebuild import rebuild
+
+    root, settings = _settings()
+    click.echo("\n".join(rebuild(root, settings, really=yes)))
+
+
 @thriftune.command()
 @_as_json
 def doctor(as_json: bool) -> None:

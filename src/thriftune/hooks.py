@@ -63,7 +63,8 @@ class ThriftuneHooks:
     def _store_answers(self) -> bool:
         from thriftune.tracking.location import mlflow_uri
         from thriftune.tracking.parent import connect
-        from thriftune.tracking.probe import REBUILD, SQLITE, trouble
+        from thriftune.tracking.probe import REBUILD, trouble
+        from thriftune.tracking.sqlite import SQLITE
 
         root = Path(self._context.project_path)
         uri = mlflow_uri(self._settings.tracking, root)

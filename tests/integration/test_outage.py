@@ -17,10 +17,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
+import optuna
 import pytest
 from mlflow import MlflowClient
 from tests.integration.conftest import SMALL, copy_project
+from tests.integration.test_kill import outcome
+
+# A client keeps its connections by URI: here databases are deleted and made anew under one URI.
+os.environ["MLFLOW_SQLALCHEMYSTORE_POOLCLASS"] = "NullPool"
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -40,7 +46,7 @@ def observe(event):
                 for path in Path("data/tracking").glob("mlflow.db*"):
                     path.unlink()
             else:
-                os.kill(int(what), int(deed))
+                os.kill(int(what) or os.getpid(), int(deed))
 files.observer = observe
 sys.argv = ["kedro", "run", "--pipeline", "hpo", "--params", sys.argv[4]]
 from kedro.framework.cli import main
@@ -62,12 +68,9 @@ def run(
     )
 
 
-def flush(project: Path, extra: str = "") -> str:
-    if extra:
-        local = project / "conf/local/parameters.yml"
-        local.write_text("tracking: {mlflow_uri: '" + extra.partition("=")[2] + "'}\n", encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-c", "from thriftune.cli import main; main()", "tracking", "flush"],
+def thriftune(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", "from thriftune.cli import main; main()", *words],
         cwd=project,
         env={**os.environ, "PYTHONPATH": str(project / "src")},
         capture_output=True,
@@ -75,6 +78,13 @@ def flush(project: Path, extra: str = "") -> str:
         timeout=120,
         check=False,
     )
+
+
+def flush(project: Path, extra: str = "") -> str:
+    if extra:
+        local = project / "conf/local/parameters.yml"
+        local.write_text("tracking: {mlflow_uri: '" + extra.partition("=")[2] + "'}\n", encoding="utf-8")
+    done = thriftune(project, "tracking", "flush")
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -277,9 +287,75 @@ def test_a_database_that_cannot_be_used_stops_nothing(
         assert done.returncode == 0, done.stderr
         assert reason in said(done)
         assert list(project.glob("data/06_models/study_small-*/evaluation.json"))
-    if spoil is not garbled:
+    if spoil is garbled:
+        refused = thriftune(project, "tracking", "flush")
+        assert refused.returncode == 4
+        assert "tracking rebuild" in refused.stderr
+        assert "would set aside" in thriftune(project, "tracking", "rebuild").stdout
+        assert thriftune(project, "tracking", "rebuild", "--yes").returncode == 0
+    else:
         assert "rows sent" in flush(project)
-        assert flush(project) == "0 rows sent\n"
+    assert flush(project) == "0 rows sent\n"
+
+
+def test_every_database_is_rebuilt_from_the_journals_alone(tmp_path: Path) -> None:
+    """Killed in the second trial, both databases deleted and rebuilt: the same runs, parameters, metrics,
+    tags and nesting, the same Optuna trials; and the same command ends as the run that was never stopped."""
+    whole, broken = (copy_project(folder_in(tmp_path, name)) for name in ("whole", "broken"))
+    assert run(whole).returncode == 0
+    assert run(broken, at=11, deed=str(int(signal.SIGKILL)), what=0).returncode == -signal.SIGKILL
+    assert "rows sent" in flush(broken)
+    before = exported(broken), optuna_trials(broken)
+    for path in (broken / "data/tracking").glob("*.db*"):
+        path.unlink()
+    done = thriftune(broken, "tracking", "rebuild", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert "small: 2 trials" in done.stdout
+    assert (exported(broken), optuna_trials(broken)) == before
+    assert run(broken).returncode == 0
+    check_complete(broken)
+    assert outcome(broken) == outcome(whole)
+    (broken / "data/tracking/optuna.db").unlink()
+    again = run(broken, ",study.trials=3,study.extend=true")
+    assert again.returncode == 0, again.stderr
+    assert "2 trials are restored" in said(again)
+    assert [row[0] for row in optuna_trials(broken)] == [0, 1, 2]
+
+
+def folder_in(parent: Path, name: str) -> Path:
+    (parent / name).mkdir()
+    return parent / name
+
+
+def exported(project: Path) -> list[object]:
+    """All runs as MLflow has them, ids replaced by what they stand for."""
+    client = MlflowClient(tracking_uri=f"sqlite:///{database(project)}")
+    (experiment,) = client.search_experiments(filter_string="name = 'thriftune'")
+    runs = client.search_runs([experiment.experiment_id], max_results=100)
+    names = {run.info.run_id: run.data.tags["thriftune.trial"] for run in runs}
+    rows: list[object] = []
+    for run in runs:
+        tags = {k: v for k, v in run.data.tags.items() if k.startswith(("thriftune.", "version."))}
+        tags["parent"] = names.get(run.data.tags.get("mlflow.parentRunId", ""), "")
+        metrics = {
+            key: [(m.step, m.timestamp, m.value) for m in client.get_metric_history(run.info.run_id, key)]
+            for key in sorted(run.data.metrics)
+        }
+        rows.append((names[run.info.run_id], run.info.status, sorted(tags.items()), metrics, run.data.params))
+    return sorted(rows, key=str)
+
+
+def optuna_trials(project: Path) -> list[tuple[Any, ...]]:
+    study = optuna.load_study(
+        study_name="small-81db8ebb", storage=f"sqlite:///{project}/data/tracking/optuna.db"
+    )
+    return [
+        (
+            t.number, t.state, t.value, t.params, t.distributions, t.intermediate_values,
+            t.user_attrs["overrides"],
+        )
+        for t in study.trials
+    ]  # fmt: skip
 
 
 def test_a_database_that_is_deleted_under_us_is_made_anew_by_the_next_run(tmp_path: Path) -> None:

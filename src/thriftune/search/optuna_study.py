@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from sqlalchemy import Engine, event
 
 from thriftune import files
 from thriftune.config import Parameters, override
+from thriftune.errors import UnavailableError
 from thriftune.search.space import as_written, distributions
-from thriftune.tracking.sqlite import keep_logs_short, make_whole
+from thriftune.tracking.probe import trouble
+from thriftune.tracking.sqlite import SQLITE, keep_logs_short, make_whole
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -40,6 +43,10 @@ class TrialHandle:
     trial: Trial
     reported: set[int]
     """Epochs with an intermediate value on record."""
+    overrides: Mapping[str, Any]
+    """What the search space, or a baseline, sets in this trial."""
+    sampler_attrs: Mapping[str, Any]
+    """What the sampler keeps with the trial."""
 
     def report(self, epoch: int, value: float) -> None:
         """An intermediate value; one that is on record stands."""
@@ -50,6 +57,21 @@ class TrialHandle:
     def should_prune(self) -> bool:
         """The pruner's decision, from stored history only."""
         return bool(self.trial.should_prune())
+
+
+@dataclass(frozen=True)
+class TrialFacts:
+    """What is known of a trial without Optuna's database."""
+
+    overrides: Mapping[str, Any]
+    sampler_attrs: Mapping[str, Any]
+    state: TrialState
+    value: float | None
+    reason: str | None
+    values: Mapping[int, float]
+    """Intermediate values by epoch."""
+    started: datetime
+    ended: datetime | None
 
 
 class OptunaStudy:
@@ -104,6 +126,8 @@ class OptunaStudy:
             attempt,
             trial,
             set(frozen.intermediate_values),
+            overrides,
+            frozen.system_attrs,
         )
 
     def _propose(self, history: list[FrozenTrial]) -> FrozenTrial:
@@ -118,12 +142,7 @@ class OptunaStudy:
             fixed, params = asked.params, asked.params
             system_attrs = copy.get_trials(deepcopy=False)[-1].system_attrs
         else:
-            # Known to the sampler only where the value lies inside the space.
-            params = {
-                key: fixed[key]
-                for key, distribution in space.items()
-                if key in fixed and _contains(distribution, fixed[key])
-            }
+            params = _inside(space, fixed)
         return optuna.trial.create_trial(
             state=TrialState.RUNNING,
             params=params,
@@ -131,6 +150,25 @@ class OptunaStudy:
             user_attrs={OVERRIDES: json.dumps(fixed), ATTEMPT: 1},
             system_attrs=system_attrs,
         )
+
+    def restore(self, facts: TrialFacts) -> None:
+        """Add a trial that a journal tells of, as the study had it."""
+        space = distributions(self._parameters)
+        params = _inside(space, facts.overrides)
+        attrs = {OVERRIDES: json.dumps(facts.overrides), ATTEMPT: 1}
+        if facts.reason is not None:
+            attrs[REASON] = facts.reason
+        trial = optuna.trial.create_trial(
+            state=facts.state,
+            value=facts.value if facts.state != TrialState.RUNNING else None,
+            params=params,
+            distributions={key: space[key] for key in params},
+            intermediate_values=dict(facts.values),
+            user_attrs=attrs,
+            system_attrs=dict(facts.sampler_attrs),
+        )
+        trial.datetime_start, trial.datetime_complete = facts.started, facts.ended
+        self._study.add_trial(trial)
 
     def fixed(self, number: int) -> dict[str, Any] | None:
         """The overrides of a trial that is not sampled: a baseline, or trial 0 as written."""
@@ -178,6 +216,12 @@ def delete_optuna_study(database: Path, study_id: str) -> None:
 
 def _storage(database: Path) -> optuna.storages.RDBStorage:
     keep_logs_short()
+    if (found := trouble(f"{SQLITE}{database}")) is not None:
+        raise UnavailableError(
+            f"Optuna's database cannot be used: {found}",
+            where=str(database),
+            remedy="free it, or let `thriftune tracking rebuild` make it anew from the journals.",
+        )
     make_whole(database, lambda url: optuna.storages.RDBStorage(url).engine.dispose())
     storage = optuna.storages.RDBStorage(
         f"sqlite:///{database}",
@@ -208,6 +252,15 @@ def _pruner(parameters: Parameters) -> optuna.pruners.BasePruner:
         n_startup_trials=parameters.search.pruner_startup_trials,
         n_warmup_steps=parameters.search.pruner_warmup_epochs,
     )
+
+
+def _inside(space: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that the sampler can know: values that lie inside the space."""
+    return {
+        key: values[key]
+        for key, distribution in space.items()
+        if key in values and _contains(distribution, values[key])
+    }
 
 
 def _contains(distribution: Any, value: Any) -> bool:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from thriftune import files
 from thriftune.checkpoints.disk import disk_of, human_bytes
 from thriftune.checkpoints.marker import remove_marker
 from thriftune.config import EncoderFromPackage, EncoderSource, Parameters, parse_parameters, suggest
-from thriftune.errors import StudyError
+from thriftune.errors import StudyError, UnavailableError
 from thriftune.search.ownership import StudyLock
 from thriftune.search.record import STUDY, read_record, versions
 from thriftune.search.study import StudyHandle
 
+if TYPE_CHECKING:
+    from thriftune.tracking.mlflow_sink import MlflowSink
 
-def _handles(root: Path, settings: Parameters) -> list[StudyHandle]:
+
+def handles(root: Path, settings: Parameters) -> list[StudyHandle]:
+    """Every study below storage.root."""
     models = root / settings.storage.root
     records = (read_record(path.parent) for path in sorted(models.glob(f"study_*/{STUDY}")))
     return [
@@ -27,7 +31,7 @@ def _handles(root: Path, settings: Parameters) -> list[StudyHandle]:
 
 
 def _handle(root: Path, settings: Parameters, name: str) -> StudyHandle:
-    known = [handle.name for handle in _handles(root, settings)]
+    known = [handle.name for handle in handles(root, settings)]
     if name not in known:
         raise StudyError(
             f"there is no study {name!r}{suggest(name, known)}",
@@ -49,7 +53,7 @@ def _rows(handle: StudyHandle) -> list[dict[str, Any]]:
 def list_studies(root: Path, settings: Parameters) -> list[dict[str, Any]]:
     """A row a study."""
     found = []
-    for handle in _handles(root, settings):
+    for handle in handles(root, settings):
         rows = _rows(handle)
         values = [r["value"] for r in rows if r["value"] is not None and r["state"] == "complete"]
         record = handle.record() or {}
@@ -99,7 +103,7 @@ def storage_rows(root: Path, settings: Parameters) -> list[dict[str, Any]]:
     places = (settings.corpus.root, settings.corpus.cache, settings.tracking.root)
     shared = files.directory_bytes(*(root / place for place in places))
     rows = []
-    for handle in _handles(root, settings):
+    for handle in handles(root, settings):
         checkpoints = sum(files.directory_bytes(path) for path in handle.folder.glob("trials/*/checkpoints"))
         total = files.directory_bytes(handle.folder)
         record = handle.record() or {}
@@ -139,13 +143,12 @@ def flush_all(root: Path, settings: Parameters) -> int:
     from thriftune.tracking.cursor import read_cursor
     from thriftune.tracking.journal import KILLED
     from thriftune.tracking.location import mlflow_uri
-    from thriftune.tracking.parent import connect
     from thriftune.tracking.sender import Parcel
 
     uri = mlflow_uri(settings.tracking, root)
-    sink = connect(settings, root)
+    sink = _open_store(settings, root, uri)
     sent = 0
-    for handle in _handles(root, settings):
+    for handle in handles(root, settings):
         record = handle.record()
         if record is None or StudyLock(handle.folder).is_held():
             continue
@@ -155,6 +158,25 @@ def flush_all(root: Path, settings: Parameters) -> int:
         over = (handle.folder / "evaluation.json").exists()
         sink.finish(sink.parent_run(handle.id, handle.name), "FINISHED" if over else KILLED)
     return sent
+
+
+def _open_store(settings: Parameters, root: Path, uri: str) -> MlflowSink:
+    """MLflow's store; UnavailableError with the reason where it cannot be used."""
+    from thriftune.tracking.parent import connect
+    from thriftune.tracking.probe import trouble
+
+    found = trouble(uri)
+    if found is None:
+        try:
+            return connect(settings, root)
+        except Exception as error:
+            found = str(error).partition("\n")[0] or type(error).__name__
+    raise UnavailableError(
+        f"MLflow's store cannot be used: {found}",
+        where="tracking",
+        remedy="bring it back and give this command again; a damaged SQLite file is made anew by `thriftune "
+        "tracking rebuild`. Every row is in the journals.",
+    )
 
 
 def doctor_rows(root: Path, settings: Parameters) -> dict[str, Any]:

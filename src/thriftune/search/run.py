@@ -33,6 +33,7 @@ from thriftune.search.identity import study_identity, trial_id
 from thriftune.search.optuna_study import OptunaStudy, TrialHandle
 from thriftune.search.outlook import forecast_line, forecast_row, model_bytes, surroundings
 from thriftune.search.ownership import StudyLock
+from thriftune.search.rebuild import restore_trials
 from thriftune.search.record import open_or_create, recorded_threads, trial_params, write_record
 from thriftune.search.study import StudyHandle, require_mounted
 from thriftune.search.trial import (
@@ -90,6 +91,8 @@ def run_search(
         stack.enter_context(DiskMonitor(store))
         stack.callback(store.drain)
         optuna_study = study.optuna(parameters)
+        if not optuna_study.trials() and (count := restore_trials(study, optuna_study, parameters)):
+            log.warning("Optuna's database knew nothing of this study: %d trials are restored", count)
         run = _Run(parameters, corpus, study, store, optuna_study, record, flag, device)
         run.deliver_what_is_left(stack)
         if is_over(record, optuna_study):
@@ -147,7 +150,13 @@ class _Run:
         folder = trial_folder(self.study.folder, handle.number, trial_id(handle.parameters))
         journal = Journal(folder / JOURNAL)
         try:
-            journal.record_once("start", trial=handle.number, trial_id=trial_id(handle.parameters))
+            journal.record_once(
+                "start",
+                trial=handle.number,
+                trial_id=trial_id(handle.parameters),
+                overrides=dict(handle.overrides),
+                sampler=dict(handle.sampler_attrs),
+            )
             config = trial_params(handle.parameters)
             self._sender.watch(study_delivery(self.study, self.record, journal.path, handle.number, config))
             outcome = yield from self._guarded(handle, journal, folder)

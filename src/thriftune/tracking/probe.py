@@ -10,8 +10,9 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from thriftune.tracking.sqlite import SQLITE
+
 PATIENCE_SECONDS = 5.0
-SQLITE = "sqlite:///"
 REBUILD = "`thriftune tracking rebuild` makes it anew from the journals and keeps the old file beside it"
 ANSWER_BYTES = 1 << 16
 

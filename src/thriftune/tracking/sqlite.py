@@ -8,6 +8,7 @@ transaction adds is given back after it.
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -48,6 +49,17 @@ def make_whole(database: Path, make: Callable[[str], object]) -> None:
         make(f"{SQLITE}{temporary}")
         fold_log(temporary)
         files.rename(temporary, database)
+
+
+def set_aside(database: Path) -> Path | None:
+    """Rename a database and its logs out of the way; its new place, or None where there was none."""
+    aside = database.with_name(f"{database.name}.old-{time.time_ns()}")
+    found = database.exists()
+    for suffix in ("-wal", "-shm", "-journal", ""):
+        part = database.with_name(database.name + suffix)
+        if part.exists():
+            files.rename(part, aside.with_name(aside.name + suffix))
+    return aside if found else None
 
 
 def fold_log(database: Path) -> None:

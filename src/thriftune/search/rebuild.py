@@ -1,0 +1,109 @@
+"""Makes the tracking databases anew from study.json, config.yaml and the journals alone (SPEC 8.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import TrialState
+
+from thriftune.config import Parameters, parse_parameters
+from thriftune.errors import StudyError
+from thriftune.search.optuna_study import OptunaStudy, TrialFacts
+from thriftune.search.overview import flush_all, handles
+from thriftune.search.ownership import StudyLock
+from thriftune.search.study import OPTUNA_DATABASE, StudyHandle
+from thriftune.search.trial import JOURNAL, save_interval
+from thriftune.tracking.cursor import CURSOR
+from thriftune.tracking.journal import read_records
+from thriftune.tracking.location import MLFLOW_DATABASE
+from thriftune.tracking.sqlite import set_aside
+
+STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+
+
+def rebuild(root: Path, settings: Parameters, *, really: bool) -> list[str]:
+    """Set the databases aside, fill new ones, and say what was done; a dry run unless `really`.
+
+    StudyError while a process works on one of the studies.
+    """
+    found = handles(root, settings)
+    for handle in found:
+        if StudyLock(handle.folder).is_held():
+            raise StudyError(
+                f"a process works on the study {handle.name!r}",
+                where=str(handle.folder),
+                remedy="end it first; the same command goes on afterwards.",
+            )
+    tracking = root / settings.tracking.root
+    names = [OPTUNA_DATABASE, *([MLFLOW_DATABASE] if settings.tracking.mlflow_uri is None else [])]
+    studies = ", ".join(handle.name for handle in found) or "no study"
+    if not really:
+        return [
+            f"would set aside {', '.join(str(tracking / name) for name in names)} and make them anew from "
+            f"the journals of {studies}; add --yes"
+        ]
+    lines = []
+    for name in names:
+        aside = set_aside(tracking / name)
+        if aside is not None:
+            lines.append(f"set aside {aside}; it counts against the budget until you delete it")
+    for handle in found:
+        record = handle.record()
+        assert record is not None
+        parameters = parse_parameters(record["config"])
+        lines.append(f"{handle.name}: {restore_trials(handle, handle.optuna(parameters), parameters)} trials")
+        for cursor in handle.folder.glob(f"**/{CURSOR}"):
+            cursor.unlink()
+    lines.append(f"{flush_all(root, settings)} rows sent to MLflow")
+    return lines
+
+
+def restore_trials(handle: StudyHandle, study: OptunaStudy, parameters: Parameters) -> int:
+    """Add the trials that the journals tell of to an empty Optuna study; how many."""
+    count = 0
+    for journal in sorted(handle.folder.glob(f"trials/*/{JOURNAL}")):
+        facts = read_facts(journal, parameters)
+        if facts is not None:
+            study.restore(facts)
+            count += 1
+    return count
+
+
+def read_facts(journal: Path, parameters: Parameters) -> TrialFacts | None:
+    """What a journal tells of its trial; None where it has not even a start."""
+    records = [record for record, _ in read_records(journal)]
+    kinds = {record["kind"]: record for record in records if "kind" in record}
+    start, end = kinds.get("start"), kinds.get("end")
+    if start is None:
+        return None
+    values = dict(_values(records, parameters))
+    state = TrialState.RUNNING if end is None else STATES[end["state"]]
+    value = None if end is None else end["value"]
+    if state == TrialState.PRUNED:
+        value = values[max(values)]  # Optuna's own convention: the last intermediate value
+    return TrialFacts(
+        overrides=start["overrides"],
+        sampler_attrs=start["sampler"],
+        state=state,
+        value=value,
+        reason=None if end is None else end["reason"],
+        values=values,
+        started=_instant(start["timestamp"]),
+        ended=None if end is None else _instant(end["timestamp"]),
+    )
+
+
+def _values(records: list[dict[str, Any]], parameters: Parameters) -> Iterator[tuple[int, float]]:
+    interval = save_interval(parameters)
+    for record in records:
+        is_value = record.get("key") == f"validation/{parameters.study.metric}"
+        if is_value and record["value"] is not None and record["step"] % interval == 0:
+            yield record["step"], record["value"]
+
+
+def _instant(milliseconds: int) -> datetime:
+    """Local time without a zone, as Optuna has it."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).astimezone().replace(tzinfo=None)
