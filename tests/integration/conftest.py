@@ -32,6 +32,26 @@ def copy_project(parent: Path) -> Path:
     return folder
 
 
+def python(
+    project: Path, program: str, *words: str, timeout: float = 280
+) -> subprocess.CompletedProcess[str]:
+    """Run a program in the project, in a process of its own; output as text, never raises."""
+    return subprocess.run(
+        [sys.executable, "-c", program, *words],
+        cwd=project,
+        env={**os.environ, "DO_NOT_TRACK": "1", "PYTHONPATH": str(project / "src")},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def thriftune(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """One of the project's own commands."""
+    return python(project, "from thriftune.cli import main; main()", *words)
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A copy of the project."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.conftest import copy_project
+from tests.integration.conftest import copy_project, python, thriftune
 from tests.integration.test_kill import PARAMS, command, outcome
 
 pytestmark = [
@@ -110,15 +109,7 @@ def _right(rest: list[str]) -> tuple[int, ...]:
 
 
 def run(project: Path, kind: str = "", number: int = 0) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", PROGRAM, kind, str(number), PARAMS],
-        cwd=project,
-        env={**os.environ, "DO_NOT_TRACK": "1", "PYTHONPATH": str(project / "src")},
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
+    return python(project, PROGRAM, kind, str(number), PARAMS)
 
 
 @pytest.fixture(scope="module")
@@ -166,14 +157,7 @@ def test_full_at_any_moment_it_says_so_and_goes_on_when_there_is_room(
         assert "Largest files" in done.stderr
         assert "the same command again" in done.stderr
     (small_disk / "data/filler").unlink()
-    verified = subprocess.run(
-        [sys.executable, "-c", "from thriftune.cli import main; main()", "storage", "verify"],
-        cwd=small_disk,
-        env={**os.environ, "PYTHONPATH": str(small_disk / "src")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    verified = thriftune(small_disk, "storage", "verify")
     assert verified.returncode == 0, (moment, verified.stdout)
     assert command(small_disk, 0) == 0
     after = outcome(small_disk)
@@ -215,15 +199,7 @@ def test_the_monitor_prunes_while_training_computes(small_disk: Path) -> None:
     params += ",storage.keep_last_n=3,storage.keep_best_k=3"
     per_epoch = 4 + 2  # journal records: a row a step, validation, the machine's
     at = 1 + 3 * per_epoch + 3
-    done = subprocess.run(
-        [sys.executable, "-c", LOW_DISK, str(at), params],
-        cwd=small_disk,
-        env={**os.environ, "DO_NOT_TRACK": "1", "PYTHONPATH": str(small_disk / "src")},
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
+    done = python(small_disk, LOW_DISK, str(at), params)
     assert done.returncode == 0, done.stderr
     assert "pruned after" in done.stdout
     assert "free disk is under the watermark" in " ".join((done.stdout + done.stderr).split())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sqlite3
 import subprocess
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.conftest import SMALL, copy_project
+from tests.integration.conftest import SMALL, copy_project, python
 
 pytestmark = pytest.mark.integration
 
@@ -43,15 +42,7 @@ PARAMS = SMALL + ",training.accumulation=2,training.batch_size=8,tracking.log_ev
 
 def command(project: Path, kill_at: int) -> int:
     """Run it, killed before an operation (0: never); its exit code, or minus the signal."""
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(kill_at), PARAMS],
-        cwd=project,
-        env={**os.environ, "DO_NOT_TRACK": "1", "PYTHONPATH": str(project / "src")},
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
+    done = python(project, PROGRAM, str(kill_at), PARAMS)
     assert done.returncode in (0, -9), done.stderr
     return done.returncode
 

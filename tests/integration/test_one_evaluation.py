@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from tests.integration.conftest import SMALL
+from tests.integration.conftest import SMALL, python
 
 pytestmark = pytest.mark.integration
 
@@ -39,15 +36,7 @@ main()
 
 def test_hpo_ends_though_the_test_split_is_away_while_it_searches(project: Path) -> None:
     """Moved away when ingest has ended, put back when the search has."""
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, SMALL],
-        cwd=project,
-        env={**os.environ, "DO_NOT_TRACK": "1", "PYTHONPATH": str(project / "src")},
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
+    done = python(project, PROGRAM, SMALL)
     assert done.returncode == 0, done.stderr
     assert (project / "came back").exists()
     (study,) = (project / "data/06_models").glob("study_*")

@@ -22,7 +22,7 @@ from typing import Any
 import optuna
 import pytest
 from mlflow import MlflowClient
-from tests.integration.conftest import SMALL, copy_project
+from tests.integration.conftest import SMALL, copy_project, python, thriftune
 from tests.integration.test_kill import outcome
 
 # A client keeps its connections by URI: here databases are deleted and made anew under one URI.
@@ -57,27 +57,7 @@ main()
 def run(
     project: Path, extra: str = "", at: int = 0, deed: str = "", what: object = ""
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(at), deed, str(what), SMALL + extra],
-        cwd=project,
-        env={**os.environ, "DO_NOT_TRACK": "1", "PYTHONPATH": str(project / "src")},
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
-
-
-def thriftune(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", "from thriftune.cli import main; main()", *words],
-        cwd=project,
-        env={**os.environ, "PYTHONPATH": str(project / "src")},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return python(project, PROGRAM, str(at), deed, str(what), SMALL + extra)
 
 
 def flush(project: Path, extra: str = "") -> str:

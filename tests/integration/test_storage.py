@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -14,7 +13,7 @@ from typing import Any
 
 import pytest
 from kedro.io import DataCatalog, DatasetError
-from tests.integration.conftest import copy_project
+from tests.integration.conftest import copy_project, python, thriftune
 
 from thriftune import files
 from thriftune.checkpoints.manifest import MODEL
@@ -34,27 +33,7 @@ def kedro(
 ) -> subprocess.CompletedProcess[str]:
     """`kedro run`, with a program before it."""
     code = f"import sys; sys.argv[0] = 'kedro'\n{program}\nfrom kedro.framework.cli import main\nmain()"
-    return subprocess.run(
-        [sys.executable, "-c", code, "run", "--pipeline", pipeline, "--params", params],
-        cwd=project,
-        env={**os.environ, "DO_NOT_TRACK": "1", "PYTHONPATH": str(project / "src")},
-        capture_output=True,
-        text=True,
-        timeout=7200,
-        check=False,
-    )
-
-
-def command(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", "from thriftune.cli import main; main()", *words],
-        cwd=project,
-        env={**os.environ, "PYTHONPATH": str(project / "src")},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    return python(project, code, "run", "--pipeline", pipeline, "--params", params, timeout=7200)
 
 
 def best_sha256(project: Path) -> str:
@@ -127,7 +106,7 @@ def test_a_watcher_never_sees_more_than_the_budget(
     )
     params = f"{common},storage.max_total_size={budget}"
     assert kedro(frugal, params, pipeline="ingest").returncode == 0
-    foretold = command(frugal, "storage", "forecast", "--json", "--params", params)
+    foretold = thriftune(frugal, "storage", "forecast", "--json", "--params", params)
     assert foretold.returncode == 0, foretold.stderr
     forecast = json.loads(foretold.stdout)
     with watched(frugal / "data") as most:
@@ -175,7 +154,7 @@ def test_a_best_without_a_valid_copy_is_trained_again(finished: Path, tmp_path: 
     content = bytearray(checkpoint.read_bytes())
     content[-5] ^= 1
     checkpoint.write_bytes(bytes(content))
-    found = command(project, "storage", "verify", "--json")
+    found = thriftune(project, "storage", "verify", "--json")
     assert found.returncode == 1
     assert [Path(row["file"]).name for row in json.loads(found.stdout)] == [MODEL]
     done = kedro(project, f"study.trials=2,training.epochs=2,{TINY}")
@@ -185,9 +164,9 @@ def test_a_best_without_a_valid_copy_is_trained_again(finished: Path, tmp_path: 
     assert after["checkpoints"][0]["sha256"] == before["checkpoints"][0]["sha256"]
     assert after["test_metrics"] == before["test_metrics"]
     assert list(evaluation.parent.glob("trials/*/checkpoints/quarantine-*"))
-    cleaned = command(project, "storage", "clean", "--yes", "--json")
+    cleaned = thriftune(project, "storage", "clean", "--yes", "--json")
     assert [row["kind"] for row in json.loads(cleaned.stdout)] == ["quarantined"]
-    assert command(project, "storage", "verify").returncode == 0
+    assert thriftune(project, "storage", "verify").returncode == 0
 
 
 def test_a_root_that_is_not_mounted_is_noticed(finished: Path, tmp_path: Path) -> None:
@@ -211,7 +190,7 @@ def test_a_root_that_is_not_mounted_is_noticed(finished: Path, tmp_path: Path) -
 def test_an_exported_model_works_without_this_project(finished: Path, tmp_path: Path) -> None:
     """Its script runs where thriftune cannot be imported; a second export does not overwrite."""
     target = tmp_path / "model"
-    done = command(finished, "checkpoint", "export", "sample", str(target))
+    done = thriftune(finished, "checkpoint", "export", "sample", str(target))
     assert done.returncode == 0, done.stderr
     packages = next(path for path in sys.path if path.endswith("site-packages"))
     program = (
@@ -227,7 +206,7 @@ def test_an_exported_model_works_without_this_project(finished: Path, tmp_path: 
     lines = [line.split("\t") for line in alone.stdout.splitlines()]
     assert len(lines) == 9
     assert {line[2] for line in lines} <= {"yes", "no"}
-    again = command(finished, "checkpoint", "export", "sample", str(target))
+    again = thriftune(finished, "checkpoint", "export", "sample", str(target))
     assert again.returncode == 2
     assert "not empty" in again.stderr
 
@@ -258,16 +237,16 @@ def test_an_interrupted_trial_is_rolled_back(tmp_path: Path) -> None:
     project = copy_project(tmp_path)
     params = f"study.trials=1,training.epochs=3,storage.keep_last_n=2,{TINY}"
     assert kedro(project, params, KILL_IN_THIRD_EPOCH).returncode == -9
-    refused = command(project, "checkpoint", "rollback", "sample", "0", "9")
+    refused = thriftune(project, "checkpoint", "rollback", "sample", "0", "9")
     assert refused.returncode == 2
     assert "choose one of [1, 2]" in refused.stderr
-    dry = command(project, "checkpoint", "rollback", "sample", "0", "1")
+    dry = thriftune(project, "checkpoint", "rollback", "sample", "0", "1")
     assert "would set aside epoch_0002" in dry.stdout, dry.stderr
-    assert command(project, "checkpoint", "rollback", "sample", "0", "1", "--yes").returncode == 0
+    assert thriftune(project, "checkpoint", "rollback", "sample", "0", "1", "--yes").returncode == 0
     done = kedro(project, params)
     assert done.returncode == 0, done.stderr
     assert "after epoch 1" in done.stdout + done.stderr
-    over = command(project, "checkpoint", "rollback", "sample", "0", "1")
+    over = thriftune(project, "checkpoint", "rollback", "sample", "0", "1")
     assert over.returncode == 2
     assert "is over" in over.stderr
 
