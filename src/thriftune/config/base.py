@@ -14,6 +14,8 @@ class Section(BaseModel):
 
 
 def _refuse_numbers(value: Any) -> Any:
+    if value is None:
+        raise ValueError("expected text, got nothing")
     if isinstance(value, bool | int | float):
         raise ValueError(
             f"expected text, got the {type(value).__name__} {value!r}; "
