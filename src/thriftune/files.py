@@ -10,6 +10,7 @@ after `fsync` of the file, its name after `fsync` of its directory; nothing else
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -43,6 +44,8 @@ observer: Observer | None = None
 
 TEMPORARY_SUFFIX = ".tmp"
 HASH_CHUNK_BYTES = 1 << 20
+BLOCK_BYTES = 4096
+"""What direct writes are aligned to."""
 
 
 def announce(operation: str, path: Path, source: Path | None = None, data: bytes | memoryview = b"") -> None:
@@ -52,12 +55,25 @@ def announce(operation: str, path: Path, source: Path | None = None, data: bytes
 
 
 class NewFile:
-    """An unbuffered file that is written from its start; each call announces itself."""
+    """An unbuffered file that is written from its start; each call announces itself.
 
-    def __init__(self, path: Path) -> None:
+    direct: past the page cache, where the file system can (Linux's O_DIRECT; tmpfs and others refuse). Then
+    every write but those after `end_direct` must be a multiple of BLOCK_BYTES, from memory aligned to it.
+    """
+
+    def __init__(self, path: Path, *, direct: bool = False) -> None:
         self.path = path
         announce("create", path)
-        self._handle = path.open("wb", buffering=0)
+        descriptor = _open_direct(path) if direct else -1
+        self.direct = descriptor >= 0
+        self._handle = open(descriptor, "wb", buffering=0) if self.direct else path.open("wb", buffering=0)  # noqa: PTH123, SIM115
+
+    def end_direct(self) -> None:
+        """Further writes may be of any size."""
+        if self.direct:
+            flags = fcntl.fcntl(self._handle, fcntl.F_GETFL)
+            fcntl.fcntl(self._handle, fcntl.F_SETFL, flags & ~os.O_DIRECT)
+            self.direct = False
 
     def write(self, data: bytes | memoryview) -> None:
         """Write all of it, however many calls that takes."""
@@ -86,6 +102,18 @@ class NewFile:
     ) -> None:
         announce("close", self.path)
         self._handle.close()
+
+
+def _open_direct(path: Path) -> int:
+    """A descriptor that writes past the page cache, or -1 where there is no such thing."""
+    if not hasattr(os, "O_DIRECT"):
+        return -1
+    try:
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_DIRECT, 0o666)
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            return -1
+        raise
 
 
 def fsync_file(handle: IO[Any], path: Path) -> None:

@@ -488,14 +488,14 @@ def _write_tensors(folder: Path, checkpoint: Checkpoint) -> dict[str, FileFact]:
         return {name: _write_file(folder / name, serialise(values)) for name, values in tensors.items()}
     with ThreadPoolExecutor(len(tensors)) as pool:
         jobs = {
-            name: pool.submit(_write_file, folder / name, serialise(values))
+            name: pool.submit(_write_file, folder / name, serialise(values), direct=True)
             for name, values in tensors.items()
         }
     return {name: job.result() for name, job in jobs.items()}
 
 
-def _write_file(path: Path, pieces: Iterator[memoryview | bytes]) -> FileFact:
-    with files.NewFile(path) as handle:
+def _write_file(path: Path, pieces: Iterator[memoryview | bytes], *, direct: bool = False) -> FileFact:
+    with files.NewFile(path, direct=direct) as handle:
         fact = write_hashed(handle, pieces)
         handle.sync()
     return fact
