@@ -222,7 +222,7 @@ def _from_folder(folder: Path, wanted_sha256: str | None) -> Encoder:
 
     def instantiate() -> Any:
         return AutoModel.from_pretrained(
-            str(folder), local_files_only=True, use_safetensors=True, **_without_pooler(config)
+            str(folder), local_files_only=True, use_safetensors=True, **load_arguments(config)
         )
 
     return Encoder(
@@ -233,8 +233,9 @@ def _from_folder(folder: Path, wanted_sha256: str | None) -> Encoder:
     )
 
 
-def _without_pooler(config: Any) -> dict[str, bool]:
-    """BERT-like classes bring a pooling layer that nothing here trains."""
+def load_arguments(config: Any) -> dict[str, bool]:
+    """What from_pretrained is given beside the folder: BERT-like classes bring a pooling layer that nothing
+    here trains."""
     return {"add_pooling_layer": False} if config.model_type in ("bert", "roberta") else {}
 
 

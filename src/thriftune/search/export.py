@@ -13,6 +13,7 @@ from thriftune.checkpoints.store import CheckpointStore, Entry
 from thriftune.config import Parameters, override, parse_parameters
 from thriftune.corpus.store import CorpusStore
 from thriftune.errors import ConfigError, StudyError
+from thriftune.model.encoder import load_arguments
 from thriftune.search.optuna_study import trial_row
 from thriftune.search.study import StudyHandle
 from thriftune.search.trial import build_agent, encoder_for, signature_of
@@ -56,7 +57,8 @@ def export_checkpoint(
         key: value.contiguous() for key, value in agent.state_dict().items() if not key.startswith("encoder.")
     }
     save_file(heads, str(target / HEADS))
-    files.write_json(target / FACTS, _facts(own, entry, agent.criteria))
+    facts = _facts(own, entry, agent.criteria) | {"encoder_arguments": load_arguments(agent.encoder.config)}
+    files.write_json(target / FACTS, facts)
     files.write_bytes(target / EXAMPLE, (Path(__file__).parent / "export_example.py.txt").read_bytes())
     made = entry.manifest
     return f"exported trial {made.trial}, epoch {made.epoch} to {target}; see {target / EXAMPLE}"
