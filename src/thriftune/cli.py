@@ -381,7 +381,9 @@ def checkpoint_export(study_name: str, target: Path, trial: int | None, epoch: i
     a short script that predicts."""
     from thriftune.search.export import export_checkpoint
 
+    target = target.absolute()
     root, settings = _settings()
+    os.chdir(root)  # the study's own paths are the project's
     click.echo(export_checkpoint(root, settings, study_name, target, trial, epoch))
 
 

@@ -140,6 +140,10 @@ class ThriftuneHooks:
         from thriftune.errors import InterruptedRunError
 
         self._close("KILLED" if isinstance(error, InterruptedRunError) else "FAILED")
+        # kedro-mlflow 2.0.3 dies here of an UnboundLocalError where no run is open, and hides the error.
+        for plugin in self._context._hook_manager.get_plugins():
+            if type(plugin).__name__ == "MlflowHook":
+                plugin._is_mlflow_enabled = False
 
     def _close(self, status: str) -> None:
         """End the run before kedro-mlflow would: it calls every end FINISHED or FAILED, and dies of a store

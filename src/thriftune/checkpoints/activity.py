@@ -26,15 +26,20 @@ class Writer:
         """Wait for the write before, then begin this one. `job` raises nothing."""
         self.drain()
         context = contextvars.copy_context()
-        # Not a daemon: an interpreter that ends waits for the commit.
-        self._thread = threading.Thread(target=context.run, args=(job,), name="checkpoint-writer")
+        # A daemon: who starts a write drains it, and after a signal a stuck one must not hold the process.
+        self._thread = threading.Thread(
+            target=context.run, args=(job,), name="checkpoint-writer", daemon=True
+        )
         self._thread.start()
 
-    def drain(self) -> None:
-        """Wait until nothing is in flight."""
+    def drain(self, seconds: float | None = None) -> bool:
+        """Wait until nothing is in flight, at most for so long; whether nothing is."""
         if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join()
+            self._thread.join(seconds)
+            if self._thread.is_alive():
+                return False
             self._thread = None
+        return True
 
 
 def _nothing() -> Iterable[Path]:
@@ -51,6 +56,8 @@ class Activity:
     """Folders outside the store that can be made again: the first to go under pressure."""
     writing: Path | None = None
     """The temporary folder of the write in flight."""
+    told: dict[str, set[Key]] = field(default_factory=lambda: {"strip": set(), "delete": set()})
+    """What a dry run has said already."""
     lock: threading.RLock = field(default_factory=threading.RLock)
     """Held while entries are listed and plans are carried out, not while tensors are written."""
     writer: Writer = field(default_factory=Writer)

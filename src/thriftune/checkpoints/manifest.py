@@ -87,7 +87,7 @@ def read_manifest(folder: Path) -> Manifest:
         if path.is_symlink():
             raise DamageError("is a symbolic link", where=str(path))
         value = json.loads(path.read_bytes().decode("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DamageError(f"cannot be read: {error}", where=str(path)) from error
     check_manifest(value, str(path))
     if value.pop(CHECKSUM) != files.sha256_json(value):

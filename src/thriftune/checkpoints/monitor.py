@@ -44,6 +44,6 @@ class DiskMonitor:
         while not self._stop.wait(self._interval):
             try:
                 self._store.relieve()
-            except OSError as error:
-                # The next save meets the same disk and reports it where the study can stop.
+            except Exception as error:
+                # The next save meets the same and reports it where the study can stop; the watch goes on.
                 log.warning("the disk monitor could not prune: %s", error)

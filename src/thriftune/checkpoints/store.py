@@ -179,7 +179,7 @@ class CheckpointStore:
             for item in path.iterdir():
                 if item.name not in listed:
                     log.info("removed %s/%s, which its manifest does not list", path.name, item.name)
-                    files.remove_file(item)
+                    files.remove_tree(item)
 
     def begin_trial(self, trial: int, resumed_from: Entry | None = None) -> None:
         """From now on this trial is the running one."""
@@ -193,9 +193,11 @@ class CheckpointStore:
             self._activity.running = self._activity.resumed_from = None
             self._apply(self._plan())
 
-    def drain(self) -> None:
-        """Wait for the write in flight."""
-        self._activity.writer.drain()
+    def drain(self, seconds: float | None = None) -> None:
+        """Wait for the write in flight, at most for so long; then it is abandoned with the process, and the
+        next start removes what it left."""
+        if not self._activity.writer.drain(seconds):
+            log.warning("the checkpoint that was being written is abandoned; the one before it stands")
 
     def later_than(self, trial: int, epoch: int) -> list[Path]:
         """A trial's checkpoints after an epoch. StudyError where that epoch cannot be resumed from."""
@@ -215,22 +217,29 @@ class CheckpointStore:
         """Set the later checkpoints aside, so that the trial resumes from this epoch; the new folders."""
         return [self._set_aside(path) for path in self.later_than(trial, epoch)]
 
+    def set_aside_trial(self, trial: int) -> None:
+        """Quarantine every checkpoint of a trial, so that it starts anew."""
+        for entry in self.entries():
+            if entry.manifest.trial == trial:
+                self._set_aside(entry.path)
+
     def dispose_of(self, find: Callable[[], Iterable[Path]]) -> None:
         """Where to look for folders that can be made again; they go first under pressure."""
         self._activity.disposable = find
 
     def relieve(self) -> None:
-        """Prune what is unprotected where free disk is under the watermark."""
+        """Prune what is unprotected where free disk is under the watermark. Only while a trial is running:
+        before that it is not known what it resumes from, after that its end has pruned already."""
         with self._activity.lock:
-            if not self._disk_is_low():
+            if self._activity.running is None or not self._disk_is_low():
                 return
             self._reclaim()
             if self._disk_is_low():
                 self._apply(self._plan(), "free disk is under the watermark")
 
-    def require_room(self) -> None:
-        """OutOfStorageError where what cannot be deleted has reached the budget: nothing more is written."""
-        self._make_room(0)
+    def require_room(self, needed: int = 0) -> None:
+        """Make room for bytes that are no checkpoint; OutOfStorageError where nothing more may be deleted."""
+        self._make_room(needed)
 
     def require_budget(self, least: int) -> None:
         """OutOfStorageError where the budget is under the least that holds the study to its end."""
@@ -272,6 +281,12 @@ class CheckpointStore:
         Raises OutOfStorageError before writing where budget or disk have no room, and where the
         disk fills up in the middle; nothing half-written is left.
         """
+        if checkpoint.study != self.study_id:
+            raise StudyError(
+                f"the checkpoint is of the study {checkpoint.study!r}, this store of {self.study_id!r}",
+                where=str(self.folder),
+                remedy="save it through the catalog entry of its own study.",
+            )
         self._activity.running = checkpoint.trial
         self._make_room(disk.estimate_bytes(checkpoint))
         try:
@@ -346,9 +361,10 @@ class CheckpointStore:
         """Step 0: what nobody needs, and what can be made again."""
         for path in [*self._debris(), *self._activity.disposable()]:
             size = files.directory_bytes(path)
+            if self.policy.dry_run:
+                continue
             log.info("removed %s (%s): room was needed", path, disk.human_bytes(size))
-            if not self.policy.dry_run:
-                files.remove_tree(path)
+            files.remove_tree(path)
 
     def _debris(self) -> list[Path]:
         """Temporary and quarantined folders but the one being written."""
@@ -379,9 +395,10 @@ class CheckpointStore:
         by_key = {entry.held.key: entry for entry in self.entries()}
         level = logging.INFO if cause else logging.DEBUG
         if self.policy.dry_run:
-            for deed, keys in (("keep", plan.keep), ("strip", plan.strip), ("delete", plan.delete)):
-                for key, reason in keys.items():
-                    log.info("dry run: would %s trial %d epoch %d: %s", deed, *key, reason)
+            for deed, keys in (("strip", plan.strip), ("delete", plan.delete)):
+                for key in keys.keys() - self._activity.told[deed]:
+                    log.info("dry run: would %s trial %d epoch %d: %s", deed, *key, keys[key])
+                self._activity.told[deed] |= keys.keys()
             return
         # Deletions first: on a disk that is full to the last byte a strip has no room for its new manifest.
         for key, reason in plan.delete.items():

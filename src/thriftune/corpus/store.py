@@ -48,6 +48,22 @@ class Corpus:
                 remedy="put it back, or run `kedro run --pipeline ingest` again.",
             ) from error
 
+    def split_bytes(self, split: SplitName) -> int:
+        """Size of a split's file, which is not opened; 0 where it is away."""
+        path = self.folder / f"{split}.jsonl"
+        return path.stat().st_size if path.exists() else 0
+
+    def check(self, *splits: SplitName) -> None:
+        """DataError where a split's file is not what ingest wrote: figures would be those of other posts."""
+        for split in splits:
+            path = self.folder / f"{split}.jsonl"
+            if not path.is_file() or files.sha256_file(path) != self.file_hashes[path.name]:
+                raise DataError(
+                    f"the {split} split's file is gone, or is not what ingest wrote",
+                    where=str(path),
+                    remedy="put it back, or run `kedro run --pipeline ingest` again with the same sources.",
+                )
+
     def data_report(self) -> dict[str, Any]:
         """The data report as ingest wrote it."""
         report: dict[str, Any] = files.read_json(self.folder / "report.json")

@@ -29,7 +29,7 @@ RULES_VERSION = 1
 BATCH_POSTS = 256
 _WORD = re.compile(r"\w+")
 
-ROWS = "rows.arrow"
+ROWS, FACTS = "rows.arrow", "facts.json"
 FEATURES = datasets.Features(
     {
         "post_id": datasets.Value("string"),
@@ -80,7 +80,8 @@ class TokenisedStore:
             [RULES_VERSION, corpus.fingerprint, split, tokenizer_fingerprint, max_length, overlap]
         )
         folder = self.root / f"tokens_{split}_{key[:16]}"
-        if not folder.exists():
+        if not _is_whole(folder):
+            files.remove_tree(folder)
             count = self._write(
                 folder,
                 tokenise(corpus.posts(split), tokenizer, corpus.criteria, max_length, overlap),
@@ -108,8 +109,26 @@ class TokenisedStore:
             writer.finalize()
         with path.open("rb+") as handle:
             files.fsync_file(handle, path)
+        files.write_json(temporary / FACTS, {"size": path.stat().st_size, "sha256": files.sha256_file(path)})
         files.rename(temporary, folder)
         return count
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether the rows are those that were written; hashed once in the life of a process."""
+    path = folder / ROWS
+    if path in _in_use:
+        return True
+    if not folder.exists():
+        return False
+    try:
+        facts = files.read_json(folder / FACTS)
+        if path.stat().st_size == facts["size"] and files.sha256_file(path) == facts["sha256"]:
+            return True
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    log.warning("%s is damaged or incomplete: the posts are tokenised again", folder)
+    return False
 
 
 def _hold(path: Path) -> None:

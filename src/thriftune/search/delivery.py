@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from thriftune.config import parse_parameters
 from thriftune.evaluation.metrics import flatten
 from thriftune.evaluation.report import EVALUATION, PAGE, read_evaluation
 from thriftune.search.record import study_params, trial_params
 from thriftune.search.study import StudyHandle
-from thriftune.search.trial import CONFIG, JOURNAL
+from thriftune.search.trial import CONFIG, JOURNAL, read_config
 from thriftune.tracking.cursor import Cursor, read_cursor, write_cursor
 from thriftune.tracking.journal import KILLED, MetricRow, read_records, run_status
 from thriftune.tracking.mlflow_sink import MlflowSink
 from thriftune.tracking.sender import Delivery
+
+log = logging.getLogger(__name__)
 
 
 def undelivered(
@@ -33,11 +33,14 @@ def undelivered(
             continue
         status = run_status(journal)
         # A trial that was killed before its configuration was written has no rows either.
-        if (status != KILLED or running) and (journal.parent / CONFIG).exists():
-            config = yaml.safe_load((journal.parent / CONFIG).read_text(encoding="utf-8"))
-            number = int(journal.parent.name.split("_")[1])
-            delivery = study_delivery(study, record, journal, number, trial_params(parse_parameters(config)))
-            yield delivery, status
+        if status == KILLED and not running:
+            continue
+        config = read_config(journal.parent / CONFIG)
+        if config is None:
+            log.warning("%s is missing or damaged: the trial's metrics wait", journal.parent / CONFIG)
+            continue
+        number = int(journal.parent.name.split("_")[1])
+        yield study_delivery(study, record, journal, number, trial_params(config)), status
 
 
 def study_delivery(

@@ -9,11 +9,13 @@ import transformers
 from safetensors.torch import save_file
 
 from thriftune import files
+from thriftune.checkpoints.retention import ranked
 from thriftune.checkpoints.store import CheckpointStore, Entry
 from thriftune.config import Parameters, override, parse_parameters
 from thriftune.corpus.store import CorpusStore
 from thriftune.errors import ConfigError, StudyError
-from thriftune.model.encoder import load_arguments
+from thriftune.model.dual_agent import DualAgent
+from thriftune.model.encoder import Encoder, load_arguments
 from thriftune.search.optuna_study import trial_row
 from thriftune.search.study import StudyHandle
 from thriftune.search.trial import build_agent, encoder_for, signature_of
@@ -38,8 +40,9 @@ def export_checkpoint(
             where=str(handle.folder),
             remedy="`thriftune study list` shows them.",
         )
-    if target.exists() and any(target.iterdir()):
-        raise ConfigError("the folder is not empty", where=str(target), remedy="choose another.")
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        what = "the folder is not empty" if target.is_dir() else "this is a file"
+        raise ConfigError(what, where=str(target), remedy="choose another.")
     parameters = parse_parameters(record["config"])
     store = CheckpointStore(handle.folder, handle.id, parameters.storage)
     entry = _chosen(store, trial, epoch)
@@ -50,7 +53,22 @@ def export_checkpoint(
     agent = build_agent(own, encoder, corpus.criteria)
     agent.load_trained(store.load(entry, signature_of(agent)).model)
     transformers.utils.logging.disable_progress_bar()
-    files.make_directory(target)
+    made = entry.manifest
+    temporary = target.with_name(f".tmp-{target.name}")
+    files.remove_tree(temporary)
+    files.make_directory(temporary)
+    try:
+        _write(temporary, own, entry, agent, encoder)
+        if target.exists():
+            target.rmdir()
+        files.rename(temporary, target)
+    except BaseException:
+        files.remove_tree(temporary)
+        raise
+    return f"exported trial {made.trial}, epoch {made.epoch} to {target}; see {target / EXAMPLE}"
+
+
+def _write(target: Path, own: Parameters, entry: Entry, agent: DualAgent, encoder: Encoder) -> None:
     agent.merged_encoder().save_pretrained(str(target))
     encoder.tokenizer.save_pretrained(str(target))
     heads = {
@@ -60,8 +78,6 @@ def export_checkpoint(
     facts = _facts(own, entry, agent.criteria) | {"encoder_arguments": load_arguments(agent.encoder.config)}
     files.write_json(target / FACTS, facts)
     files.write_bytes(target / EXAMPLE, (Path(__file__).parent / "export_example.py.txt").read_bytes())
-    made = entry.manifest
-    return f"exported trial {made.trial}, epoch {made.epoch} to {target}; see {target / EXAMPLE}"
 
 
 def _chosen(store: CheckpointStore, trial: int | None, epoch: int | None) -> Entry:
@@ -70,7 +86,8 @@ def _chosen(store: CheckpointStore, trial: int | None, epoch: int | None) -> Ent
         for entry in store.entries()
         if trial in (None, entry.manifest.trial) and epoch in (None, entry.manifest.epoch)
     ]
-    fitting.sort(key=lambda entry: (-(entry.manifest.value or 0.0), entry.held.key))
+    order = [held.key for held in ranked(entry.held for entry in fitting)]
+    fitting.sort(key=lambda entry: order.index(entry.held.key) if entry.held.key in order else len(order))
     if not fitting:
         there = [entry.held.key for entry in store.entries()]
         raise StudyError(

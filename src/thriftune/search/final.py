@@ -28,8 +28,9 @@ from thriftune.evaluation.report import (
     write_evaluation,
 )
 from thriftune.search.delivery import deliver_evaluation
-from thriftune.search.identity import trial_id
+from thriftune.search.identity import save_interval, trial_id
 from thriftune.search.optuna_study import OptunaStudy, trial_row
+from thriftune.search.outlook import evaluation_bytes
 from thriftune.search.ownership import StudyLock
 from thriftune.search.run import is_over
 from thriftune.search.study import StudyHandle, require_mounted
@@ -41,7 +42,6 @@ from thriftune.search.trial import (
     encoder_for,
     retrain,
     rows_of,
-    save_interval,
     signature_of,
     trial_folder,
 )
@@ -101,7 +101,11 @@ def evaluate_study(
         if not parameters.storage.checkpointing and store.best() is None:
             return _without_checkpoints(study, express)
         files.remove_file(study.folder / PAGE)  # a page never tells of an older evaluation
-        evaluation = _evaluate(parameters, study, store, corpora, record, before, flag)
+        store.start()
+        corpus = corpora.open(record["data"]["fingerprint"])
+        corpus.check("test", "validation")
+        store.require_room(evaluation_bytes(corpus))
+        evaluation = _evaluate(parameters, study, store, corpus, record, before, flag)
         _write_page(study, store, optuna_study, record, evaluation)
         _deliver(settings, study)
     log.info("evaluation: %s", study.folder / PAGE)
@@ -199,11 +203,16 @@ def _make_again(
     journal = Journal(folder / JOURNAL)
     metric = f"validation/{own.study.metric}"
     interval = save_interval(own)
-    epoch = next(
-        epoch
-        for epoch in journal.steps(metric)
-        if epoch % interval == 0 and journal.value(metric, epoch) == value
-    )
+    epochs = [step for step in journal.steps(metric) if journal.value(metric, step) == value]
+    epoch = next((step for step in epochs if step % interval == 0), None)
+    if epoch is None:
+        raise StudyError(
+            f"no valid copy of the study's best (trial {number}) is left, and its journal does not say at "
+            "which epoch it was made",
+            where=str(folder / JOURNAL),
+            remedy=f"put the journal or the checkpoint back, or `thriftune study delete {study.name}` and "
+            "search again.",
+        )
     log.warning(
         "no valid copy of the study's best (trial %d, epoch %d) is left: the trial is trained again",
         number,
@@ -222,13 +231,12 @@ def _evaluate(
     parameters: Parameters,
     study: StudyHandle,
     store: CheckpointStore,
-    corpora: CorpusStore,
+    corpus: Corpus,
     record: Mapping[str, Any],
     before: Mapping[str, Any] | None,
     flag: StopFlag,
 ) -> dict[str, Any]:
     started = time.monotonic()
-    corpus = corpora.open(record["data"]["fingerprint"])
     configure_determinism(int(record["identity"]["threads"]), resolve_device(parameters.training.device))
     ties = _best_checkpoints(parameters, study, store, corpus, flag)
     check_disjoint(_ids(corpus, "test"), _ids(corpus, "validation"))

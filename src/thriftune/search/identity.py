@@ -34,8 +34,14 @@ def trial_config(parameters: Parameters) -> dict[str, Any]:
         "training": _without(dumped["training"], "threads"),
         "metric": dumped["study"]["metric"],
         "seed": dumped["study"]["seed"],
-        "min_interval_epochs": dumped["storage"]["min_interval_epochs"],
+        "min_interval_epochs": save_interval(parameters),
     }
+
+
+def save_interval(parameters: Parameters) -> int:
+    """Epochs from one candidate for the best to the next; without checkpoints every validated one is."""
+    storage = parameters.storage
+    return storage.min_interval_epochs if storage.checkpointing else 1
 
 
 def trial_id(parameters: Parameters) -> str:

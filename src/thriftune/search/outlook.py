@@ -16,14 +16,15 @@ from thriftune.checkpoints.disk import human_bytes
 from thriftune.checkpoints.forecast import Workload, forecast
 from thriftune.checkpoints.retention import Policy
 from thriftune.checkpoints.tensors import tensor_bytes
-from thriftune.config import Parameters
+from thriftune.config import Parameters, override
 from thriftune.corpus.store import Corpus, CorpusStore
 from thriftune.errors import DataError
 from thriftune.evaluation.metrics import curves, produced_metrics
 from thriftune.model.encoder import Encoder
+from thriftune.search.identity import save_interval
 from thriftune.search.record import trial_params
 from thriftune.search.study import OPTUNA_DATABASE
-from thriftune.search.trial import build_agent, encoder_for, save_interval
+from thriftune.search.trial import build_agent, encoder_for
 from thriftune.tracking.footprint import (
     EMPTY_MLFLOW_BYTES,
     EMPTY_OPTUNA_BYTES,
@@ -44,6 +45,8 @@ TOKENS_PER_CORPUS_BYTE = 2.6
 """Tokenised splits against the ingested ones, as measured on the sample."""
 REPORT_BYTES, FIGURE_BYTES = 2_500, 48
 """A trial's validation report beside its configuration: as such, and a figure."""
+PREDICTION_BYTES_PER_CRITERION, PREDICTION_BYTES, EVALUATION_BYTES = 110, 700, 120_000
+"""Of predictions.jsonl a post; of evaluation.json and the page."""
 ASSUMED_CRITERIA = tuple(f"CRITERION_{number}" for number in range(9))
 ASSUMED_POSTS = 1000
 
@@ -69,12 +72,19 @@ def surroundings(settings: Parameters, root: Path, corpus: Corpus | None) -> Sur
         return Surroundings(
             settings.corpus.criteria or ASSUMED_CRITERIA, ASSUMED_POSTS, tokens + tables + databases
         )
-    read = sum((corpus.folder / f"{split}.jsonl").stat().st_size for split in ("train", "validation"))
+    read = corpus.split_bytes("train") + corpus.split_bytes("validation")
     return Surroundings(
         corpus.criteria,
         corpus.counts["train"],
-        tables + max(tokens, round(TOKENS_PER_CORPUS_BYTE * read)) + databases,
+        tables + max(tokens, round(TOKENS_PER_CORPUS_BYTE * read)) + databases + evaluation_bytes(corpus),
     )
+
+
+def evaluation_bytes(corpus: Corpus) -> int:
+    """What the test evaluation writes: the test split's tokens, predictions, evaluation and page."""
+    tokens = TOKENS_PER_CORPUS_BYTE * corpus.split_bytes("test")
+    per_post = PREDICTION_BYTES_PER_CRITERION * len(corpus.criteria) + PREDICTION_BYTES
+    return round(tokens) + corpus.counts["test"] * per_post + EVALUATION_BYTES
 
 
 def _database(path: Path, empty_bytes: int) -> int:
@@ -113,7 +123,8 @@ def trial_bytes(settings: Parameters, around: Surroundings) -> int:
     rows["system/epoch_seconds"] = training.epochs
     for name in ("train/loss", "train/gradient_norm", "train/learning_rate"):
         rows[name] = training.epochs * math.ceil(steps / settings.tracking.log_every_steps)
-    dumped = settings.model_dump(mode="json")
+    # A budget of a fixed width: the least budget must not depend on the digits of the one that is set.
+    dumped = override(settings, {"storage.max_total_size": 10**12}).model_dump(mode="json")
     report = REPORT_BYTES + FIGURE_BYTES * len(figures) + len(json.dumps(dumped, indent=2))
     databases = optuna_bytes(training.epochs // save_interval(settings))
     if settings.tracking.mlflow_uri is None:

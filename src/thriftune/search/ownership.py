@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +16,29 @@ from typing import Self
 from thriftune.errors import StudyError
 
 LOCK = "study.lock"
+PATIENCE_SECONDS = 0.5
+
+
+def _locked(path: Path) -> int:
+    """A descriptor that holds the lock; BlockingIOError where another process does.
+
+    Tried for PATIENCE_SECONDS, since who only asks `is_held` holds it for an instant; and opened again where
+    the file was deleted meanwhile: a lock on a file without a name keeps nobody out.
+    """
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.exists() and os.fstat(descriptor).st_ino == path.stat().st_ino:
+                return descriptor
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                os.close(descriptor)
+                raise
+            time.sleep(0.05)
+        os.close(descriptor)
+        path.parent.mkdir(parents=True, exist_ok=True)
 
 
 class StudyLock:
@@ -26,12 +50,10 @@ class StudyLock:
 
     def __enter__(self) -> Self:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._descriptor = _locked(self._path)
         except BlockingIOError as error:
-            holder = os.read(self._descriptor, 4096).decode("utf-8", "replace").strip()
-            os.close(self._descriptor)
+            holder = self._path.read_text(encoding="utf-8", errors="replace").strip()
             raise StudyError(
                 f"another process works on this study: {holder or 'it does not say which'}",
                 where=str(self._path),

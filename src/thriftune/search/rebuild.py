@@ -11,11 +11,12 @@ from optuna.trial import TrialState
 
 from thriftune.config import Parameters, parse_parameters
 from thriftune.errors import StudyError
+from thriftune.search.identity import save_interval
 from thriftune.search.optuna_study import OptunaStudy, TrialFacts
 from thriftune.search.overview import flush_all, handles
 from thriftune.search.ownership import StudyLock
 from thriftune.search.study import OPTUNA_DATABASE, StudyHandle
-from thriftune.search.trial import JOURNAL, save_interval
+from thriftune.search.trial import JOURNAL
 from thriftune.tracking.cursor import CURSOR
 from thriftune.tracking.journal import read_records
 from thriftune.tracking.location import MLFLOW_DATABASE

@@ -18,7 +18,7 @@ from thriftune.config import Parameters
 from thriftune.errors import DamageError, StudyError
 from thriftune.search.identity import differences, flat
 
-STUDY = "study.json"
+STUDY, CHECKSUM = "study.json", "checksum"
 LIBRARIES = (
     "kedro",
     "kedro-mlflow",
@@ -54,7 +54,11 @@ SCHEMA: dict[str, Any] = {
         "study_id": {"type": "string"},
         "study_name": {"type": "string"},
         "identity": {"type": "object", "required": ["threads", "device", "data_fingerprint"]},
-        "config": {"type": "object"},
+        "config": {"type": "object", "properties": {"storage": {"type": "object"}}, "required": ["storage"]},
+        "data": {"type": "object", "required": ["fingerprint"]},
+        "seeds": {"type": "object"},
+        "versions": {"type": "object"},
+        "checksum": {"type": "string"},
         "trials": {"type": "integer", "minimum": 1},
         "ended": {"type": "string"},
         "changes": {"type": "array", "items": {"type": "object"}},
@@ -78,8 +82,15 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     try:
         record: dict[str, Any] = files.read_json(path)
         jsonschema.validate(record, SCHEMA)
-    except (ValueError, jsonschema.ValidationError) as error:
-        raise DamageError(f"is no study record: {error}", where=str(path)) from error
+        if record.pop(CHECKSUM, None) != files.sha256_json(record):
+            raise ValueError("its content does not have the checksum that it states")
+    except (OSError, ValueError, RecursionError, jsonschema.ValidationError) as error:
+        reason = error.message if isinstance(error, jsonschema.ValidationError) else str(error)
+        raise DamageError(
+            f"is no study record: {reason}",
+            where=str(path),
+            remedy="put it back from a copy. Settings are changed in conf/local/parameters.yml, not here.",
+        ) from error
     return record
 
 
@@ -131,7 +142,7 @@ def _note_changes(folder: Path, record: dict[str, Any], parameters: Parameters) 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:
     """Replace study.json; checked against its schema."""
     jsonschema.validate(record, SCHEMA)
-    files.write_json(folder / STUDY, record)
+    files.write_json(folder / STUDY, {**record, CHECKSUM: files.sha256_json(record)})
 
 
 def _new(

@@ -75,8 +75,8 @@ def run_search(
         store.require_budget(row["least_budget_bytes"])
         log.info("%s", forecast_line(row))
     with ExitStack() as stack:
-        set_marker(study.models_root, study.id)
         stack.enter_context(StudyLock(study.folder))
+        set_marker(study.models_root, study.id)
         flag = stack.enter_context(stop_on_signal())
         stack.enter_context(log_context(study=study.id))
         identity = study_identity(parameters, corpus.fingerprint, encoder.fingerprint, device.type, threads)
@@ -89,7 +89,7 @@ def run_search(
         store.start()
         store.dispose_of(TokenisedStore(Path(parameters.corpus.cache)).unused)
         stack.enter_context(DiskMonitor(store))
-        stack.callback(store.drain)
+        stack.callback(lambda: store.drain(flag.seconds_left()))
         optuna_study = study.optuna(parameters)
         if not optuna_study.trials() and (count := restore_trials(study, optuna_study, parameters)):
             log.warning("Optuna's database knew nothing of this study: %d trials are restored", count)

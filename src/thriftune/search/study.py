@@ -64,14 +64,18 @@ def require_mounted(study: StudyHandle) -> None:
     volume that is not mounted. Nothing is created and nothing deleted."""
     from thriftune.checkpoints.marker import marker_of
 
-    marker = marker_of(study.models_root, study.id)
-    if marker.exists() or study.record() is not None or not study.is_known:
+    if study.record() is not None or not study.is_known:
         return
+    marker = marker_of(study.models_root, study.id)
     raise StudyError(
-        f"the study {study.name!r} has trials on record, but the store's root has never held it: is its "
-        "volume mounted?",
+        f"the study {study.name!r} has trials on record, but "
+        + (
+            "its folder is gone"
+            if marker.exists()
+            else "the store's root has never held it: is its volume mounted?"
+        ),
         where=str(marker),
-        remedy="mount it and run the same command again. If the root was removed on purpose: "
+        remedy="mount it, or put it back, and run the same command again. If it was removed on purpose: "
         f"`thriftune study delete {study.name} --yes`.",
     )
 

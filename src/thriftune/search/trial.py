@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,21 +15,24 @@ from thriftune import files
 from thriftune.checkpoints.checkpoint import Checkpoint
 from thriftune.checkpoints.store import CheckpointStore, Loaded
 from thriftune.checkpoints.tensors import describe
-from thriftune.config import Parameters
+from thriftune.config import Parameters, parse_parameters
 from thriftune.corpus.store import Corpus
 from thriftune.corpus.tokens import TokenisedStore
 from thriftune.corpus.types import SplitName
+from thriftune.errors import ConfigError
 from thriftune.evaluation.metrics import curves
 from thriftune.evaluation.report import SCHEMA_VERSION, write_trial_report
 from thriftune.model.dual_agent import DualAgent
 from thriftune.model.encoder import Encoder, build_encoder, check_window, resolve_encoder
 from thriftune.model.losses import positive_weights
-from thriftune.search.identity import trial_id
+from thriftune.search.identity import save_interval, trial_id
 from thriftune.search.optuna_study import TrialHandle
 from thriftune.tracking.journal import Journal
 from thriftune.training.loop import Identity, Resume, Trainer, train
 from thriftune.training.seeding import seed_everything
 from thriftune.training.validation import Validation, validate
+
+log = logging.getLogger(__name__)
 
 JOURNAL, CONFIG, REPORT = "metrics.jsonl", "config.yaml", "validation.json"
 
@@ -72,7 +76,9 @@ def encoder_for(parameters: Parameters, corpus: Corpus) -> Encoder:
 
 
 def build_agent(parameters: Parameters, encoder: Encoder, criteria: tuple[str, ...]) -> DualAgent:
-    """The dual agent of a configuration, with weights that are loaded or drawn from torch's generator."""
+    """The dual agent of a configuration. All generators are seeded first: weights that are drawn, a frozen
+    base among them, are the same whoever builds it."""
+    seed_everything(parameters.study.seed)
     source = {"id": parameters.encoder, "fingerprint": encoder.fingerprint}
     return DualAgent(encoder.instantiate(), parameters.model, criteria, source)
 
@@ -80,12 +86,6 @@ def build_agent(parameters: Parameters, encoder: Encoder, criteria: tuple[str, .
 def signature_of(agent: DualAgent) -> dict[str, Any]:
     """What a checkpoint must agree with to be loaded into this agent, every tensor's shape included."""
     return {**agent.signature(), "tensors": describe(agent.trained_state())}
-
-
-def save_interval(parameters: Parameters) -> int:
-    """Epochs from one candidate for the best to the next."""
-    storage = parameters.storage
-    return storage.min_interval_epochs if storage.checkpointing else 1
 
 
 def rows_of(
@@ -116,15 +116,20 @@ def run_trial(
     parameters, store = handle.parameters, setting.store
     _write_config(folder / CONFIG, parameters)
     encoder = encoder_for(parameters, setting.corpus)
-    seed_everything(parameters.study.seed)
     agent = build_agent(parameters, encoder, setting.corpus.criteria)
     agent.to(setting.device)
     saved = parameters.storage.checkpointing
-    loaded = store.newest_valid(handle.number, signature_of(agent)) if saved else None
-    store.begin_trial(handle.number, None if loaded is None else loaded.entry)
-    on_resume(None if loaded is None else loaded.entry.manifest.epoch)
     metric = f"validation/{parameters.study.metric}"
     interval = save_interval(parameters)
+    loaded = store.newest_valid(handle.number, signature_of(agent)) if saved else None
+    if loaded is not None and not journal.has(metric, loaded.entry.manifest.epoch):
+        log.warning(
+            "trial %d has checkpoints and no journal that reaches them: it starts anew", handle.number
+        )
+        store.set_aside_trial(handle.number)
+        loaded = None
+    store.begin_trial(handle.number, None if loaded is None else loaded.entry)
+    on_resume(None if loaded is None else loaded.entry.manifest.epoch)
     pruned = _catch_up(handle, journal, metric, interval, loaded)
     report = _Report(handle, setting, folder / REPORT)
     trainer = _trainer(handle, setting, agent, encoder, journal, report)
@@ -161,7 +166,6 @@ def retrain(trial: Finished, setting: Setting, journal: Journal, folder: Path, e
     The journal's rows stand; nothing is told to Optuna.
     """
     encoder = encoder_for(trial.parameters, setting.corpus)
-    seed_everything(trial.parameters.study.seed)
     agent = build_agent(trial.parameters, encoder, setting.corpus.criteria).to(setting.device)
     setting.store.begin_trial(trial.number)
     report = _Report(trial, setting, folder / REPORT)
@@ -269,10 +273,23 @@ def _weights(
     )
 
 
+def read_config(path: Path) -> Parameters | None:
+    """A trial's resolved configuration; None where the file is not there or is none."""
+    try:
+        return parse_parameters(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, yaml.YAMLError, ConfigError):
+        return None
+
+
 def _write_config(path: Path, parameters: Parameters) -> None:
-    if not path.exists():
-        text = yaml.safe_dump(parameters.model_dump(mode="json"), sort_keys=False)
-        files.write_bytes(path, text.encode("utf-8"))
+    """Once in the trial's life; a damaged one is written again."""
+    found = read_config(path)
+    if found is not None and trial_id(found) == trial_id(parameters):
+        return
+    if path.exists():
+        log.warning("%s was no configuration of this trial; it is written again", path)
+    text = yaml.safe_dump(parameters.model_dump(mode="json"), sort_keys=False)
+    files.write_bytes(path, text.encode("utf-8"))
 
 
 class _Report:

@@ -83,7 +83,7 @@ def verify_all(models: Path) -> list[dict[str, Any]]:
 def debris(models: Path) -> Iterator[tuple[Path, str]]:
     """(folder, what it is) of everything that no study needs. A study at work is left out."""
     for study in sorted(models.glob("study_*")):
-        if StudyLock(study).is_held():
+        if not study.is_dir() or StudyLock(study).is_held():
             continue
         if not (study / STUDY).exists():
             yield study, "orphan: no study.json"

@@ -105,6 +105,10 @@ class Journal:
             timestamp = time.time_ns() // 1_000_000
             self._append(encode({"kind": kind, **fields, "timestamp": timestamp}))
 
+    def has(self, key: str, step: int) -> bool:
+        """Whether there is a row of a key and step, be it undefined."""
+        return (key, step) in self._values
+
     def value(self, key: str, step: int) -> float | None:
         """The value on record; KeyError where there is none."""
         return self._values[key, step]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -25,6 +26,11 @@ class StopFlag:
 
     def __init__(self) -> None:
         self.signal_name: str | None = None
+        self._deadline = 0.0
+
+    def seconds_left(self) -> float | None:
+        """What is left of the grace after a signal; None without one."""
+        return None if self.signal_name is None else max(0.0, self._deadline - time.monotonic())
 
     def check(self) -> None:
         """Raise where a signal asked for the end."""
@@ -40,6 +46,7 @@ class StopFlag:
         self.signal_name = signal.Signals(number).name
         signal.signal(signal.SIGALRM, self._on_alarm)
         signal.alarm(GRACE_SECONDS)
+        self._deadline = time.monotonic() + GRACE_SECONDS
 
     def _on_alarm(self, number: int, frame: FrameType | None) -> None:
         self.check()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ def made(root: Path) -> Path:
     store = CheckpointStore(folder, "s", StorageConfig(keep_last_n=2, free_disk_watermark=0))
     store.begin_trial(0)
     for epoch in (1, 2):
-        store.save(make_checkpoint(epoch=epoch))
+        store.save(replace(make_checkpoint(epoch=epoch), study="s"))
     (folder / "study.json").write_text("{}", encoding="utf-8")
     return folder / "trials" / "trial_0000_00000000" / "checkpoints"
 

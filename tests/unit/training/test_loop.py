@@ -45,7 +45,9 @@ def trainer(encoder: Encoder, log: Log, **settings: Any) -> Trainer:
         rows=rows(encoder, [post(10 + number, number) for number in range(2 * STEPS_PER_EPOCH)]),
         pad_token_id=encoder.pad_token_id,
         positive_weights=(None, None),
-        training=TrainingConfig.model_validate({"epochs": 2, "batch_size": 2, "max_length": 16}),
+        training=TrainingConfig.model_validate(
+            {"epochs": 2, "batch_size": 2, "max_length": 16, "overlap": 4}
+        ),
         model=ModelConfig(),
         metric="m",
         seed=0,
