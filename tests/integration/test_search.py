@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import Parameters
 from thriftune.corpus.ingest import ingest
 from thriftune.corpus.store import CorpusStore
-from thriftune.errors import ConfigError, InterruptedRunError, OutOfStorageError, StudyError
+from thriftune.errors import ConfigError, DataError, InterruptedRunError, OutOfStorageError, StudyError
 from thriftune.search import overview
 from thriftune.search.final import evaluate_study
 from thriftune.search.run import run_search
@@ -268,6 +269,100 @@ def test_either_agent_alone_and_a_pruner(small: Path) -> None:
     )
     run(parameters)
     assert set(evaluate(parameters)["test_metrics"]) == {"criteria"}
+
+
+@pytest.mark.parametrize("fine_tuning", ["heads", "lora"])
+def test_a_frozen_base_that_was_drawn_is_the_same_at_the_evaluation(small: Path, fine_tuning: str) -> None:
+    """The embedded encoder's weights come from the seed: whoever builds the agent gets the same base."""
+    parameters = small_parameters(
+        small, model={"fine_tuning": fine_tuning}, study={"name": "frozen", "trials": 1}
+    )
+    run(parameters)
+    assert evaluate(parameters)["best_trial"] == 0
+
+
+def test_a_test_split_that_does_not_fit_stops_before_it_is_written(small: Path) -> None:
+    """Tokens and predictions of the test split count too: said before the search, and before the evaluation."""
+    rows = (small / "posts.csv").read_text(encoding="utf-8").splitlines()
+    header, first = rows[0], rows[1:]
+    more = [f"extra{n},I slept well and ate well on day {n} of the year" for n in range(3000)]
+    (small / "posts.csv").write_text("\n".join([header, *first, *more]) + "\n", encoding="utf-8")
+    import csv
+
+    with (small / "posts.csv").open(encoding="utf-8", newline="") as handle:
+        ids = [row["post_id"] for row in csv.DictReader(handle)]
+    splits = [
+        f"{i},{'test' if i.startswith('extra') else ['train', 'validation'][n % 2]}"
+        for n, i in enumerate(ids)
+    ]
+    (small / "splits.csv").write_text("post_id,split\n" + "\n".join(splits) + "\n", encoding="utf-8")
+    base = small_parameters(small)
+    files_given = {**base.corpus.files.model_dump(), "splits": str(small / "splits.csv")}
+    corpus = {**base.corpus.model_dump(), "files": files_given}
+
+    def with_budget(size: object) -> Parameters:
+        storage = {**base.storage.model_dump(), "max_total_size": size}
+        return small_parameters(small, corpus=corpus, storage=storage, study={"name": "wide", "trials": 1})
+
+    with pytest.raises(OutOfStorageError, match=r"max_total_size=(\d+)") as refused:
+        run(with_budget("8MB"))
+    match = re.search(r"max_total_size=(\d+)", str(refused.value))
+    assert match is not None
+    least = int(match.group(1))
+    with pytest.raises(OutOfStorageError):
+        run(with_budget(least - 1))
+    enough = with_budget(least)
+    run(enough)
+    evaluate(enough)
+    assert parts(enough)[2].held_bytes() <= least
+
+
+def test_a_trial_whose_journal_is_gone_starts_anew(small: Path) -> None:
+    """As the message about a damaged journal says; its checkpoints are set aside."""
+    parameters = small_parameters(small, study={"name": "small", "trials": 1})
+    whole = small_parameters(small, study={"name": "whole", "trials": 1})
+    run(whole)
+    corpora, study, store = parts(parameters)
+    corpus = ingest(parameters.corpus, corpora, lambda line: None)
+    search = run_search(parameters, corpus, study, store)
+    store.save(next(search))
+    os.kill(os.getpid(), signal.SIGTERM)
+    with pytest.raises(InterruptedRunError):
+        next(search)
+    next(study.folder.glob("trials/*/metrics.jsonl")).rename(small / "moved")
+    run(parameters)
+    assert list(study.folder.glob("trials/*/checkpoints/quarantine-*"))
+    assert facts(parameters)["best"] == facts(whole)["best"]
+
+
+def test_derived_files_are_verified(small: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Damaged tokens are made again; an altered test split is not evaluated."""
+    parameters = small_parameters(small, study={"name": "small", "trials": 1})
+    assert in_child(parameters, None) == 0
+    for rows in (small / "tokens").glob("tokens_train_*/rows.arrow"):
+        content = bytearray(rows.read_bytes())
+        content[len(content) // 2] ^= 1
+        rows.write_bytes(bytes(content))
+    other = small_parameters(small, study={"name": "other", "trials": 1})
+    assert in_child(other, None) == 0
+    assert facts(other)["best"] == facts(parameters)["best"]
+    (test,) = (small / "corpora").glob("corpus_*/test.jsonl")
+    test.write_text(test.read_text(encoding="utf-8").replace("I ", "We ", 1), encoding="utf-8")
+    with pytest.raises(DataError, match="not what ingest wrote"):
+        evaluate(parameters)
+
+
+def test_a_study_whose_folder_is_gone_is_not_begun_anew(small: Path) -> None:
+    """Optuna knows it, the marker stands: said with the way out."""
+    import shutil
+
+    parameters = small_parameters(small, study={"name": "small", "trials": 1})
+    run(parameters)
+    _, study, _ = parts(parameters)
+    shutil.rmtree(study.folder)
+    with pytest.raises(StudyError, match="its folder is gone") as caught:
+        run(parameters)
+    assert "study delete small" in str(caught.value)
 
 
 def test_ties_are_evaluated_where_they_are_left_and_listed_where_not(small: Path) -> None:

@@ -19,7 +19,7 @@ from thriftune.checkpoints.manifest import MODEL
 from thriftune.checkpoints.monitor import DiskMonitor
 from thriftune.checkpoints.retention import Plan
 from thriftune.checkpoints.store import CheckpointStore
-from thriftune.errors import OutOfStorageError
+from thriftune.errors import OutOfStorageError, StudyError
 from thriftune.training import snapshot
 from thriftune.training.snapshot import Snapshots, available_memory
 
@@ -138,6 +138,47 @@ def test_the_monitor_prunes_when_the_disk_gets_low(tmp_path: Path, monkeypatch: 
         while len(store.entries()) > 2 and time.monotonic() < deadline:
             time.sleep(0.01)
     assert [entry.manifest.epoch for entry in store.entries()] == [1, 3]
+
+
+def test_the_monitor_waits_until_it_is_known_what_is_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that has begun and not yet found its checkpoint: nothing of the interrupted trial goes."""
+    store = store_at(tmp_path, free_disk_watermark=0.5)
+    for epoch, value in ((1, 0.9), (2, 0.2)):
+        store.save(make_checkpoint(epoch, value))
+    store._activity.running = None
+    monkeypatch.setattr(disk, "disk_of", lambda path: disk.Disk(10**9, 10**11))
+    store.relieve()
+    assert [(e.manifest.epoch, e.manifest.resumable) for e in store.entries()] == [(1, False), (2, True)]
+
+
+def test_a_write_that_hangs_is_abandoned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a signal the process does not wait for it longer than it has; the next start mends."""
+    go = threading.Event()
+
+    def block(event: files.Event) -> None:
+        if event.operation == "fsync" and event.path.name == MODEL:
+            go.wait(30)
+
+    monkeypatch.setattr(files, "observer", block)
+    store = store_at(tmp_path)
+    store.submit(detached(1))
+    started = time.monotonic()
+    store.drain(0.1)
+    assert time.monotonic() - started < 10
+    assert store.entries() == []
+    go.set()
+    store.drain()
+    assert len(store.entries()) == 1
+
+
+def test_a_checkpoint_of_another_study_is_refused(tmp_path: Path) -> None:
+    """It would rank among the study's own, and take the best's place."""
+    store = store_at(tmp_path)
+    with pytest.raises(StudyError, match="is of the study 'other-00000000'"):
+        store.save(replace(make_checkpoint(), study="other-00000000"))
+    assert store.entries() == []
 
 
 def test_pressure_takes_first_what_can_be_made_again(

@@ -35,6 +35,15 @@ def test_what_may_change_is_noted_and_what_may_not_is_refused(tmp_path: Path) ->
     assert recorded_threads(tmp_path / "none", 7) == 7
 
 
+def test_a_record_that_was_edited_is_damage(tmp_path: Path) -> None:
+    """A changed number of trials would go unnoticed."""
+    opened(tmp_path)
+    path = tmp_path / "study.json"
+    path.write_text(path.read_text(encoding="utf-8").replace('"trials": 6', '"trials": 7'), encoding="utf-8")
+    with pytest.raises(DamageError, match="checksum"):
+        read_record(tmp_path)
+
+
 @pytest.mark.parametrize("content", ["{", "{}", "[]"])
 def test_a_garbled_record_is_damage(tmp_path: Path, content: str) -> None:
     """Never taken for a study that is not there."""
