@@ -282,7 +282,7 @@ def test_a_frozen_base_that_was_drawn_is_the_same_at_the_evaluation(small: Path,
 
 
 def test_a_test_split_that_does_not_fit_stops_before_it_is_written(small: Path) -> None:
-    """Tokens and predictions of the test split count too: said before the search, and before the evaluation."""
+    """Tokens and predictions of the test split count too: said before the search, kept in the evaluation."""
     rows = (small / "posts.csv").read_text(encoding="utf-8").splitlines()
     header, first = rows[0], rows[1:]
     more = [f"extra{n},I slept well and ate well on day {n} of the year" for n in range(3000)]
