@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -147,3 +148,39 @@ def test_killed_while_mlflow_makes_its_tables(tmp_path: Path, size: int) -> None
     assert again.returncode == 0, again.stderr
     assert again.stdout == "made\n"
     assert not growing.exists()
+
+
+# The optimizer's fsync hangs; then SIGTERM comes, between two steps.
+HANGING = """
+import os, signal, sys, threading, time
+from pathlib import Path
+from thriftune import files
+hanging = threading.Event()
+def observe(event):
+    if event.operation == "fsync" and event.path.name == "optimizer.safetensors":
+        hanging.set()
+        time.sleep(60)
+    if event.operation == "append" and hanging.is_set() and not Path("signalled").exists():
+        Path("signalled").write_text(str(time.time()))
+        os.kill(os.getpid(), signal.SIGTERM)
+files.observer = observe
+sys.argv = ["kedro", "run", "--pipeline", "hpo", "--params", sys.argv[1]]
+from kedro.framework.cli import main
+main()
+"""
+
+
+def test_a_signal_does_not_wait_for_a_write_that_hangs(
+    tmp_path: Path, uninterrupted: tuple[int, dict[str, Any]]
+) -> None:
+    """The write, which would take a minute, is abandoned: exit code 130; the same command ends the same."""
+    project = copy_project(tmp_path)
+    done = python(project, HANGING, PARAMS)
+    took = time.time() - float((project / "signalled").read_text(encoding="utf-8"))
+    assert done.returncode == 130, done.stderr
+    assert took < 40
+    assert "is abandoned" in " ".join((done.stdout + done.stderr).split())
+    assert command(project, 0) == 0
+    found = outcome(project)
+    for key, value in uninterrupted[1].items():
+        assert found[key] == value, key

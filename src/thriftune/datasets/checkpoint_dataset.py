@@ -50,10 +50,11 @@ class CheckpointDataset(AbstractDataset[Any, Any]):
         """The handle on the study's store."""
         if self._store is None:
             from thriftune.checkpoints.store import CheckpointStore
-            from thriftune.config import StorageConfig
+            from thriftune.config import parse_parameters
             from thriftune.search.identity import study_folder, study_id
 
-            policy = StorageConfig.model_validate({"root": str(self._filepath), **dict(self._policy)})
+            given = {"storage": {"root": str(self._filepath), **dict(self._policy)}}
+            policy = parse_parameters(given, where={"storage": "the catalog entry's policy"}).storage
             folder = study_folder(self._filepath, self._study)
             self._store = CheckpointStore(folder, study_id(self._study), policy, self._shared)
         return self._store

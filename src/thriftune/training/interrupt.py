@@ -17,7 +17,7 @@ from typing import Any
 
 from thriftune.errors import InterruptedRunError
 
-GRACE_SECONDS = 8
+GRACE_SECONDS, CLOSING_SECONDS = 8, 2
 EXIT_CODE = InterruptedRunError.exit_code
 
 
@@ -29,8 +29,10 @@ class StopFlag:
         self._deadline = 0.0
 
     def seconds_left(self) -> float | None:
-        """What is left of the grace after a signal; None without one."""
-        return None if self.signal_name is None else max(0.0, self._deadline - time.monotonic())
+        """What is left of the grace after a signal, less what closing takes; None without a signal."""
+        if self.signal_name is None:
+            return None
+        return max(0.0, self._deadline - CLOSING_SECONDS - time.monotonic())
 
     def check(self) -> None:
         """Raise where a signal asked for the end."""
