@@ -268,7 +268,7 @@ def test_the_dataset_behaves_in_a_plain_catalog(finished: Path) -> None:
     }
     assert DataCatalog.from_config({"checkpoints": entry}).exists("checkpoints")
     with pytest.raises(DatasetError, match="its epochs are its versions"):
-        DataCatalog.from_config({"checkpoints": {**entry, "versioned": True}})
+        DataCatalog.from_config({"checkpoints": {**entry, "versioned": True}})["checkpoints"]
     table: dict[str, Any] = dict(catalog["checkpoints"].preview())
     assert table["columns"] == ["trial", "epoch", "value", "holds", "bytes", "why"]
     assert "the study's best" in table["data"][0][-1]
