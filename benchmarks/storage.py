@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from benchmarks.rows import Row, at_least, at_most, write
 from thriftune.checkpoints.checkpoint import Checkpoint, Receipt
 from thriftune.checkpoints.forecast import Workload, forecast
-from thriftune.checkpoints.retention import Policy
+from thriftune.checkpoints.retention import Held, Policy, Pressure, plan
 from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import StorageConfig
 from thriftune.training.snapshot import Snapshots
@@ -190,6 +190,17 @@ def bytes_kept() -> Row:
     return at_most("bytes_kept", float(work.model_bytes), "B", float(found.keep_all_bytes), 0.05)
 
 
+def planning() -> Row:
+    """The retention plan over 1,000 checkpoints, median of 100."""
+    held = [Held(n // 10, n % 10, (n * 7919 % 1000) / 1000, n % 10 == 9, 10, 30) for n in range(1000)]
+    took = []
+    for _ in range(100):
+        started = time.perf_counter()
+        plan(held, Policy(), Pressure(running_trial=99, room_bytes=50))
+        took.append(time.perf_counter() - started)
+    return at_most("plan/1000", statistics.median(took), "s", 0.010, 1.0)
+
+
 def main() -> None:
     """Measure, print, and write build/bench.json; exit code 1 where a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -206,7 +217,7 @@ def main() -> None:
             bench.pair(number)
         rows += bench.rows()
     shutil.rmtree(options.folder, ignore_errors=True)
-    rows.append(bytes_kept())
+    rows += [bytes_kept(), planning()]
     write(rows)
     raise SystemExit(0 if all(row.ok is not False for row in rows) else 1)
 
