@@ -17,8 +17,7 @@ from thriftune.search.overview import flush_all, handles
 from thriftune.search.ownership import StudyLock
 from thriftune.search.study import OPTUNA_DATABASE, StudyHandle
 from thriftune.search.trial import JOURNAL
-from thriftune.tracking.cursor import CURSOR
-from thriftune.tracking.journal import read_records
+from thriftune.tracking.journal import CURSOR, read_records
 from thriftune.tracking.location import MLFLOW_DATABASE
 from thriftune.tracking.sqlite import set_aside
 

@@ -6,9 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from thriftune import files
-from thriftune.tracking.journal import MetricRow, metric_row, read_records
-
-CURSOR = "tracking.json"
+from thriftune.tracking.journal import CURSOR, MetricRow, metric_row, read_records
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,8 @@ from thriftune.errors import DamageError, OutOfStorageError
 
 log = logging.getLogger(__name__)
 
+CURSOR = "tracking.json"
+"""Beside a journal: how far it was sent (see cursor.py)."""
 KILLED = "KILLED"
 """MLflow's status of a run that goes on when the same command is given again."""
 MACHINE_PREFIX = "system/"
@@ -49,6 +51,9 @@ class Journal:
         self._values: dict[tuple[str, int], float | None] = {}
         self._kinds: set[str] = set()
         self._warned: set[int] = set()
+        if not self.path.exists():
+            # A journal that begins anew has nothing to do with how far another one was sent.
+            files.remove_file(self.path.with_name(CURSOR))
         self._load()
         self._descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         files.fsync_directory(self.path.parent)

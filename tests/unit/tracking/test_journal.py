@@ -106,3 +106,16 @@ def test_the_cursor_belongs_to_one_store(tmp_path: Path) -> None:
 def test_waits_between_tries() -> None:
     """1, 2, 4, 8, 16 s, then every 60 s."""
     assert [wait_seconds(n) for n in range(8)] == [0, 1, 2, 4, 8, 16, 60, 60]
+
+
+def test_a_journal_that_begins_anew_was_sent_nowhere(tmp_path: Path) -> None:
+    """The cursor of one that was moved aside would point into the middle of a line."""
+    path = tmp_path / "metrics.jsonl"
+    with_cursor = path.with_name("tracking.json")
+    Journal(path).close()
+    with_cursor.write_text("{}", encoding="utf-8")
+    Journal(path).close()
+    assert with_cursor.exists()
+    path.rename(tmp_path / "moved")
+    Journal(path).close()
+    assert not with_cursor.exists()
