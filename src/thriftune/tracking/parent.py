@@ -31,8 +31,9 @@ class ParentRun:
 
     def open(self) -> str:
         """The run's id; the run is found by its identity or made."""
-        self._sink = connect(self._parameters, self._root)
-        self._run_id = self._sink.parent_run(self._study_id, self._name)
+        sink = connect(self._parameters, self._root)
+        self._run_id = sink.parent_run(self._study_id, self._name)
+        self._sink = sink
         return self._run_id
 
     def close(self, status: str) -> None:

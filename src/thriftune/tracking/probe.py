@@ -35,6 +35,7 @@ def _sqlite_trouble(path: Path) -> str | None:
         with closing(sqlite3.connect(path, timeout=PATIENCE_SECONDS, isolation_level=None)) as connection:
             connection.execute("begin immediate")
             connection.execute("select count(*) from sqlite_master").fetchone()
+            connection.execute("pragma user_version = 0")  # a file that cannot be written is noticed here
             connection.execute("rollback")
     except sqlite3.DatabaseError as error:
         if is_damaged(error):
