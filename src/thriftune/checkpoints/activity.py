@@ -54,6 +54,8 @@ class Activity:
     resumed_from: Key | None = None
     disposable: Callable[[], Iterable[Path]] = _nothing
     """Folders outside the store that can be made again: the first to go under pressure."""
+    promised: Callable[[], int] = lambda: 0
+    """Bytes that count against the budget and that others are still going to write."""
     writing: Path | None = None
     """The temporary folder of the write in flight."""
     told: dict[str, set[Key]] = field(default_factory=lambda: {"strip": set(), "delete": set()})

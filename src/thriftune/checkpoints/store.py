@@ -227,6 +227,10 @@ class CheckpointStore:
         """Where to look for folders that can be made again; they go first under pressure."""
         self._activity.disposable = find
 
+    def leave_room_for(self, promised: Callable[[], int]) -> None:
+        """How many bytes others are still going to write under the budget, asked before each write here."""
+        self._activity.promised = promised
+
     def relieve(self) -> None:
         """Prune what is unprotected where free disk is under the watermark. Only while a trial is running:
         before that it is not known what it resumes from, after that its end has pruned already."""
@@ -352,7 +356,7 @@ class CheckpointStore:
 
     def _room_in_budget(self) -> int:
         budget = self.policy.max_total_size
-        return budget - disk.reserve_bytes(budget) - self.held_bytes()
+        return budget - disk.reserve_bytes(budget) - self.held_bytes() - self._activity.promised()
 
     def _narrowest(self, needed: int) -> str:
         return "the budget" if needed > self._room_in_budget() else "the disk"

@@ -130,6 +130,7 @@ class _Run:
             lambda sink: undelivered(self.study, self.record, uri, sink, running=False),
         )
         stack.callback(self._close_sender)
+        self.store.leave_room_for(self._sender.promised_bytes)
 
     def trials(self, stack: ExitStack) -> Iterator[Checkpoint]:
         """Every trial that is left."""

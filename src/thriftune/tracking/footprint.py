@@ -7,10 +7,11 @@ included, was measured on MLflow 3.17 and Optuna 5.0; another database server is
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from thriftune.tracking.journal import encode
-from thriftune.tracking.sqlite import LOG_BYTES
+from thriftune.tracking.sqlite import LOG_BYTES, new_name
 
 TYPICAL_VALUE, TYPICAL_TIME = 0.8823529411764706, 1_795_557_709_303
 EMPTY_MLFLOW_BYTES, EMPTY_OPTUNA_BYTES = 893_000, 115_000
@@ -20,6 +21,8 @@ OPTUNA_LOG_BYTES, MLFLOW_LOG_BYTES = LOG_BYTES + LOG_INDEX_BYTES, LOG_INDEX_BYTE
 """Their write-ahead logs with an index each; MLflow's is emptied after each sending."""
 METRIC_BYTES, LATEST_BYTES, PARAM_BYTES, RUN_BYTES = 235, 254, 190, 1_900
 """A row of metrics beside three copies of its key; of latest metrics; of parameters; a run with tags."""
+ROW_FACTOR = 2.5
+"""A row in MLflow's file against its line in the journal."""
 OPTUNA_TRIAL_BYTES, OPTUNA_VALUE_BYTES = 500, 115
 """A trial with its parameters; an intermediate value of it."""
 
@@ -38,6 +41,19 @@ def mlflow_bytes(rows: Mapping[str, int], params: Mapping[str, Any]) -> int:
 def optuna_bytes(intermediate_values: int) -> int:
     """Bytes by which one trial makes Optuna's database grow."""
     return OPTUNA_TRIAL_BYTES + OPTUNA_VALUE_BYTES * intermediate_values
+
+
+def growth_bytes(database: Path, waiting_bytes: int) -> int:
+    """Bytes by which MLflow's SQLite file will grow: by journal lines that wait, and by its tables where they
+    are still to be made."""
+    rows = round(ROW_FACTOR * max(0, waiting_bytes))
+    if database.exists():
+        return rows
+    try:
+        made = new_name(database).stat().st_size
+    except FileNotFoundError:  # not begun, or renamed into its place just now
+        made = EMPTY_MLFLOW_BYTES if database.exists() else 0
+    return rows + max(0, EMPTY_MLFLOW_BYTES - made)
 
 
 def _line_bytes(key: str, step: int) -> int:

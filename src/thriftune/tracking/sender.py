@@ -11,8 +11,10 @@ from pathlib import Path
 
 from thriftune.tracking.backoff import wait_seconds
 from thriftune.tracking.cursor import Cursor, read_cursor, unsent, write_cursor
+from thriftune.tracking.footprint import growth_bytes
 from thriftune.tracking.journal import KILLED, run_status
 from thriftune.tracking.mlflow_sink import MlflowSink, StoreGoneError
+from thriftune.tracking.sqlite import SQLITE
 
 log = logging.getLogger(__name__)
 
@@ -111,6 +113,20 @@ class Sender:
             if journal in self._parcels:
                 self._parcels[journal].status = status
         self._wake.set()
+
+    def promised_bytes(self) -> int:
+        """Bytes by which a SQLite store will still grow: its tables where it is not made yet, and rows on
+        their way; 0 for a server, whose bytes are elsewhere."""
+        if not self._uri.startswith(SQLITE):
+            return 0
+        with self._lock:
+            parcels = list(self._parcels.values())
+        waiting = sum(
+            parcel.delivery.journal.stat().st_size - parcel.cursor.sent_bytes
+            for parcel in parcels
+            if parcel.delivery.journal.exists()
+        )
+        return growth_bytes(Path(self._uri.removeprefix(SQLITE)), waiting)
 
     def close(self, timeout_seconds: float) -> int:
         """Send what is left while the store answers, at most for so long; rows still unsent."""

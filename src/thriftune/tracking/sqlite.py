@@ -43,12 +43,17 @@ def make_whole(database: Path, make: Callable[[str], object]) -> None:
     with FileLock(database.with_name(f".{database.name}.lock")):
         if database.exists():
             return
-        temporary = database.with_name(f".new-{database.name}")
+        temporary = new_name(database)
         for left in database.parent.glob(f"{temporary.name}*"):
             left.unlink()
         make(f"{SQLITE}{temporary}")
         fold_log(temporary)
         files.rename(temporary, database)
+
+
+def new_name(database: Path) -> Path:
+    """Where a database is until its tables are made."""
+    return database.with_name(f".new-{database.name}")
 
 
 def set_aside(database: Path) -> Path | None:

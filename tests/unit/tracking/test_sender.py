@@ -122,6 +122,35 @@ def test_a_store_that_stays_away_costs_nothing_but_a_count(
     assert history(store, "a") == [(1, 1.0), (2, 2.0)]
 
 
+def test_what_a_sqlite_store_will_still_take_is_promised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before its tables are made, theirs and what waits; once all is sent, and for a server, nothing."""
+    monkeypatch.setattr(module, "IDLE_SECONDS", 0.05)
+    journal = Journal(tmp_path / "t" / "metrics.jsonl")
+    for step in range(2000):
+        journal.log({"validation/criteria/macro_f1": 1.0}, step)
+    go = threading.Event()
+
+    def connect_late() -> MlflowSink:
+        go.wait(30)
+        return connect(parse_parameters({"tracking": {"root": "tracking"}}), tmp_path)
+
+    sender = Sender(connect_late, uri(tmp_path))
+    sender.watch(delivery(journal))
+    promised = sender.promised_bytes()
+    sender.finish(journal.path, "FINISHED")
+    go.set()
+    assert sender.close(60) == 0
+    assert sender.promised_bytes() == 0
+    took = (tmp_path / "tracking" / "mlflow.db").stat().st_size
+    assert 0.85 * took < promised < 1.15 * took
+    remote = Sender(connect_late, "http://127.0.0.1:9")
+    remote.watch(delivery(journal))
+    assert remote.promised_bytes() == 0
+    remote.close(0)
+
+
 def test_the_parent_run_is_found_again_and_text_is_masked(tmp_path: Path) -> None:
     """Opened twice it is one run; secrets and what is too long do not reach the store."""
     parameters = parse_parameters({"tracking": {"root": "tracking"}, "observe": {"redact": ["swordfish"]}})
