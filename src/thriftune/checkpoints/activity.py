@@ -42,6 +42,10 @@ class Writer:
         return True
 
 
+def do_nothing() -> None:
+    """What is done before a commit that needs no owner."""
+
+
 def _nothing() -> Iterable[Path]:
     return ()
 
@@ -56,6 +60,8 @@ class Activity:
     """Folders outside the store that can be made again: the first to go under pressure."""
     promised: Callable[[], int] = lambda: 0
     """Bytes that count against the budget and that others are still going to write."""
+    before_commit: Callable[[], None] = do_nothing
+    """Raises where this process no longer owns the study."""
     writing: Path | None = None
     """The temporary folder of the write in flight."""
     told: dict[str, set[Key]] = field(default_factory=lambda: {"strip": set(), "delete": set()})

@@ -14,6 +14,7 @@ import reprlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +24,7 @@ import torch
 
 from thriftune import __version__, files
 from thriftune.checkpoints import disk, retention
-from thriftune.checkpoints.activity import activity_in
+from thriftune.checkpoints.activity import activity_in, do_nothing
 from thriftune.checkpoints.checkpoint import Checkpoint
 from thriftune.checkpoints.manifest import (
     FORMAT_VERSION,
@@ -231,6 +232,15 @@ class CheckpointStore:
         """How many bytes others are still going to write under the budget, asked before each write here."""
         self._activity.promised = promised
 
+    @contextmanager
+    def owned(self, check: Callable[[], None]) -> Iterator[None]:
+        """For the block, ask before each commit; what `check` raises leaves nothing committed."""
+        self._activity.before_commit = check
+        try:
+            yield
+        finally:
+            self._activity.before_commit = do_nothing
+
     def relieve(self) -> None:
         """Prune what is unprotected where free disk is under the watermark. Only while a trial is running:
         before that it is not known what it resumes from, after that its end has pruned already."""
@@ -320,6 +330,7 @@ class CheckpointStore:
             manifest = _manifest(checkpoint, facts)
             files.write_bytes(temporary / MANIFEST, manifest.to_bytes())
             with self._activity.lock:
+                self._activity.before_commit()
                 self._commit(temporary, target)
         except BaseException:
             files.remove_tree(temporary)

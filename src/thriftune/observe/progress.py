@@ -37,15 +37,11 @@ class StudyProgress:
             self._live.start()
             self._task = self._live.add_task("starting", total=1)
 
-    def trial(self, number: int, epochs: int, resumed_epoch: int | None) -> None:
-        """A trial starts, or goes on after an epoch."""
+    def trial(self, number: int, epochs: int, start: str) -> None:
+        """A trial starts or goes on; start: where, and why there."""
         self._name = f"trial {number} ({number + 1} of {self.trials})"
         self._epochs = epochs
-        log.info(
-            "%s: %s",
-            self._name,
-            "starts" if resumed_epoch is None else f"goes on after epoch {resumed_epoch}",
-        )
+        log.info("%s: %s", self._name, start)
 
     def step(self, step: int, steps: int) -> None:
         """An optimizer step was taken."""

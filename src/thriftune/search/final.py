@@ -81,7 +81,7 @@ def evaluate_study(
         )
     parameters = parse_parameters(record["config"])
     optuna_study = study.optuna(parameters)
-    with StudyLock(study.folder), stop_on_signal() as flag:
+    with StudyLock(study.folder) as lock, store.owned(lock.check), stop_on_signal() as flag:
         before = read_evaluation(study.folder)
         force = settings.evaluation.force
         if before is not None and not force:

@@ -75,7 +75,8 @@ def run_search(
         store.require_budget(row["least_budget_bytes"])
         log.info("%s", forecast_line(row))
     with ExitStack() as stack:
-        stack.enter_context(StudyLock(study.folder))
+        lock = stack.enter_context(StudyLock(study.folder))
+        stack.enter_context(store.owned(lock.check))
         set_marker(study.models_root, study.id)
         flag = stack.enter_context(stop_on_signal())
         stack.enter_context(log_context(study=study.id))
@@ -188,8 +189,8 @@ class _Run:
                     setting,
                     journal,
                     folder,
-                    on_resume=lambda epoch: self._progress.trial(
-                        handle.number, handle.parameters.training.epochs, epoch
+                    on_start=lambda start: self._progress.trial(
+                        handle.number, handle.parameters.training.epochs, str(start)
                     ),
                     on_saved=self._saved,
                 )

@@ -58,6 +58,30 @@ class Outcome:
     pruned: str | None
 
 
+@dataclass(frozen=True)
+class Start:
+    """Where a trial begins or goes on."""
+
+    attempt: int
+    epoch: int
+    """The epoch of the checkpoint that it goes on from; 0: from its beginning."""
+    step: int
+    logged_step: int
+    """The last optimizer step that the journal has of an earlier attempt; 0 where there is none."""
+    checkpointing: bool
+
+    def __str__(self) -> str:
+        if self.attempt == 1:
+            return "starts"
+        again = ""
+        if self.logged_step > self.step:
+            again = f"; steps {self.step + 1} to {self.logged_step} are made again"
+        if self.epoch:
+            return f"goes on after epoch {self.epoch} (step {self.step}), its newest whole checkpoint{again}"
+        reason = "it has no whole checkpoint" if self.checkpointing else "checkpoints are switched off"
+        return f"starts again from its beginning, since {reason}{again}"
+
+
 def trial_folder(study_folder: Path, number: int, identity: str) -> Path:
     """The folder of a trial."""
     return study_folder / "trials" / f"trial_{number:04d}_{identity}"
@@ -105,7 +129,7 @@ def run_trial(
     setting: Setting,
     journal: Journal,
     folder: Path,
-    on_resume: Callable[[int | None], None],
+    on_start: Callable[[Start], None],
     on_saved: Callable[[Checkpoint], None],
 ) -> Generator[Checkpoint, None, Outcome]:
     """Train a trial to its end; the generator's return value is its Outcome.
@@ -129,7 +153,7 @@ def run_trial(
         store.set_aside_trial(handle.number)
         loaded = None
     store.begin_trial(handle.number, None if loaded is None else loaded.entry)
-    on_resume(None if loaded is None else loaded.entry.manifest.epoch)
+    on_start(_start(handle.attempt, journal, loaded, checkpointing=saved))
     pruned = _catch_up(handle, journal, metric, interval, loaded)
     report = _Report(handle, setting, folder / REPORT)
     trainer = _trainer(handle, setting, agent, encoder, journal, report)
@@ -177,6 +201,18 @@ def retrain(trial: Finished, setting: Setting, journal: Journal, folder: Path, e
         checkpoint.receipt.wait()
         break
     setting.store.end_trial()
+
+
+def _start(attempt: int, journal: Journal, loaded: Loaded | None, *, checkpointing: bool) -> Start:
+    steps = journal.steps("train/loss")
+    manifest = None if loaded is None else loaded.entry.manifest
+    return Start(
+        attempt,
+        manifest.epoch if manifest else 0,
+        manifest.step if manifest else 0,
+        steps[-1] if steps else 0,
+        checkpointing,
+    )
 
 
 def _catch_up(

@@ -2,34 +2,108 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import socket
 from pathlib import Path
 
 import pytest
+from tests.conftest import make_checkpoint
 
+from thriftune.checkpoints.store import CheckpointStore
+from thriftune.config import StorageConfig
 from thriftune.errors import StudyError
-from thriftune.search.ownership import StudyLock
+from thriftune.search.ownership import LOCK, StudyLock
 
 pytestmark = pytest.mark.unit
 
 
-def test_another_process_is_named_and_a_dead_one_is_no_owner(tmp_path: Path) -> None:
-    """Also while it is stopped (SIGSTOP)."""
-    assert not StudyLock(tmp_path).is_held()
+def a_process_with_the_lock(folder: Path) -> int:
+    """A child that owns the study until it is ended."""
     reading, writing = os.pipe()
     if (pid := os.fork()) == 0:
-        with StudyLock(tmp_path):
+        with StudyLock(folder):
             os.write(writing, b"x")
             signal.pause()
+        os._exit(0)
     os.read(reading, 1)
-    for number in (signal.SIGCONT, signal.SIGSTOP):
-        os.kill(pid, number)
-        assert StudyLock(tmp_path).is_held()
-        with pytest.raises(StudyError, match=f'"pid": {pid}'), StudyLock(tmp_path):
-            pass
+    os.close(reading)
+    os.close(writing)
+    return pid
+
+
+def refusal(folder: Path) -> str:
+    """What who comes second is told."""
+    with pytest.raises(StudyError) as caught, StudyLock(folder):
+        pass
+    return str(caught.value)
+
+
+def test_another_process_is_named_with_how_to_end_it(tmp_path: Path) -> None:
+    """Pid, host, instant and command; a stopped one (SIGSTOP) still owns, a dead one is adopted at once."""
+    assert not StudyLock(tmp_path).is_held()
+    pid = a_process_with_the_lock(tmp_path)
+    told = refusal(tmp_path)
+    assert f"pid {pid} on {socket.gethostname()} since 20" in told
+    assert f"end it with `kill {pid}`" in told
+    os.kill(pid, signal.SIGSTOP)
+    os.waitpid(pid, os.WUNTRACED)
+    assert StudyLock(tmp_path).is_held()
+    told = refusal(tmp_path)
+    assert "is stopped and still owns" in told
+    assert f"`kill -CONT {pid}`" in told
+    assert f"`kill -KILL {pid}`" in told
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     assert not StudyLock(tmp_path).is_held()
     with StudyLock(tmp_path):
         assert StudyLock(tmp_path).is_held()
+
+
+def test_an_owner_elsewhere_is_not_to_be_killed_here(tmp_path: Path) -> None:
+    """A pid of another machine, or of a container, says nothing about processes here."""
+    pid = a_process_with_the_lock(tmp_path)
+    note = tmp_path / LOCK
+    owner = {**json.loads(note.read_text(encoding="utf-8")), "host": "elsewhere"}
+    note.write_text(json.dumps(owner), encoding="utf-8")
+    told = refusal(tmp_path)
+    assert f"pid {pid} on elsewhere" in told
+    assert "kill" not in told
+    note.write_text("{", encoding="utf-8")
+    assert "it does not say which" in refusal(tmp_path)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+@pytest.mark.parametrize(
+    ("boot", "said"), [(None, "was killed"), ("before", "ended with an earlier start of this machine")]
+)
+def test_a_dead_owner_is_adopted_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, boot: str | None, said: str
+) -> None:
+    """Killed, or from another boot; a lock that was released in order is nobody's."""
+    caplog.set_level("INFO")
+    pid = a_process_with_the_lock(tmp_path)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    note = tmp_path / LOCK
+    owner = json.loads(note.read_text(encoding="utf-8"))
+    note.write_text(json.dumps({**owner, "boot": boot or owner["boot"]}), encoding="utf-8")
+    with StudyLock(tmp_path):
+        assert f"{said}: pid {pid}" in caplog.text
+    caplog.clear()
+    with StudyLock(tmp_path):
+        assert caplog.text == ""
+
+
+def test_who_lost_the_lock_commits_nothing_more(tmp_path: Path) -> None:
+    """The lock's file was deleted by hand and another process owns the study: a save leaves nothing."""
+    store = CheckpointStore(tmp_path, "study-00000000", StorageConfig())
+    with StudyLock(tmp_path) as lock, store.owned(lock.check):
+        store.save(make_checkpoint(epoch=1))
+        (tmp_path / LOCK).unlink()
+        with StudyLock(tmp_path), pytest.raises(StudyError, match="another one may own the study"):
+            store.save(make_checkpoint(epoch=2))
+    assert [entry.manifest.epoch for entry in store.entries()] == [1]
+    assert [path.name for path in tmp_path.rglob("checkpoints/*")] == ["epoch_0001"]
