@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.thriftune-stamp
 JOBS ?= 2
+KILLS ?= 200
 export DO_NOT_TRACK := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export KEDRO_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup hpo train evaluate ingest encoder sample viz mlflow lint format test test-unit test-all lock lock-check bench bench-memory clean
+.PHONY: help setup hpo train evaluate ingest encoder sample viz mlflow lint format test test-unit test-all torture lock lock-check bench bench-memory clean
 
 help:  ## list every target
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -75,6 +76,9 @@ test-all: lint  ## everything, slow tests included
 
 test-unit: setup  ## unit tests alone, no coverage
 	$(BIN)/pytest -m unit -n $(JOBS) -q
+
+torture: setup  ## kill a study KILLS times; the same command must end the same (10 minutes for 200)
+	$(BIN)/python -m tests.torture --kills $(KILLS) $(ARGS)
 
 bench: setup  ## measure saving and loading against plain writing; build/bench.json (ARGS='--sizes 1')
 	$(BIN)/python -m benchmarks.storage $(ARGS)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -13,6 +11,7 @@ from typing import Any
 
 import pytest
 from tests.integration.conftest import SMALL, copy_project, python
+from tests.integration.outcome import outcome
 
 pytestmark = pytest.mark.integration
 
@@ -46,46 +45,6 @@ def command(project: Path, kill_at: int) -> int:
     done = python(project, PROGRAM, str(kill_at), PARAMS)
     assert done.returncode in (0, -9), done.stderr
     return done.returncode
-
-
-def outcome(project: Path) -> dict[str, Any]:
-    """All that must be the same; times, paths and what measures the machine left out."""
-    (study,) = (project / "data/06_models").glob("study_*")
-    evaluation = json.loads((study / "evaluation.json").read_text(encoding="utf-8"))
-    for key in ("timings", "evaluations"):
-        evaluation.pop(key)
-    for checkpoint in evaluation["checkpoints"]:
-        checkpoint.pop("path")
-    journals = {
-        path.parent.name: [
-            [row[name] for name in ("key", "step", "value")]
-            for row in map(json.loads, path.read_text(encoding="utf-8").splitlines())
-            if "key" in row and not row["key"].startswith("system/")
-        ]
-        for path in sorted(study.glob("trials/*/metrics.jsonl"))
-    }
-    with sqlite3.connect(project / "data/tracking/mlflow.db") as database:
-        tags = "select run_uuid, value from tags where key = 'thriftune.trial'"
-        runs = dict(database.execute(tags).fetchall())
-        assert len(runs) == database.execute("select count(*) from runs").fetchone()[0]
-        rows = database.execute(
-            "select run_uuid, key, step, value, is_nan, timestamp from metrics"
-        ).fetchall()
-        params = database.execute("select run_uuid, key, value from params").fetchall()
-        statuses = database.execute("select distinct status from runs").fetchall()
-    metrics = sorted(
-        (runs[r], key, step, value) for r, key, step, value, _, _ in rows if "system/" not in key
-    )
-    assert len(set(metrics)) == len(metrics), "a row stands there twice"
-    return {
-        "evaluation": evaluation,
-        "predictions": (study / "predictions.jsonl").read_text(encoding="utf-8"),
-        "journals": journals,
-        "metrics": metrics,
-        "params": sorted((runs[r], key, value) for r, key, value in params if "root" not in key),
-        "statuses": statuses,
-        "page": (study / "report.html").exists(),
-    }
 
 
 @pytest.fixture(scope="module")

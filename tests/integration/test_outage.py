@@ -23,7 +23,7 @@ import optuna
 import pytest
 from mlflow import MlflowClient
 from tests.integration.conftest import SMALL, copy_project, python, thriftune
-from tests.integration.test_kill import outcome
+from tests.integration.outcome import outcome
 
 # A client keeps its connections by URI: here databases are deleted and made anew under one URI.
 os.environ["MLFLOW_SQLALCHEMYSTORE_POOLCLASS"] = "NullPool"

@@ -135,7 +135,7 @@ class Journal:
             self._descriptor = -1
 
     def _append(self, lines: bytes) -> None:
-        files.announce("append", self.path)
+        files.announce("append", self.path, data=lines)
         try:
             written = os.write(self._descriptor, lines)
             if written < len(lines):

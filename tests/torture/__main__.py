@@ -1,0 +1,234 @@
+"""Kill a study again and again; the same command must end the same (SPEC 7.1).
+
+    python -m tests.torture --kills 200 [--lanes 2] [--seed 0] [--folder build/torture]
+
+A study of five trials is run once undisturbed. Then others like it are ended, in every kind of write, between
+any two of Optuna's and MLflow's, at instants, and in the very start that resumes, and begun again until
+they are over. Each must equal the first. The last line says `n kills, m different`; what differs is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.integration.conftest import copy_project
+from tests.integration.outcome import outcome
+from tests.torture.life import COUNTS, OUTPUT, forked, preload, whole
+from tests.torture.moment import ANY, END, Moment
+
+LIVES = 12
+"""Ends of one study, after which it is left to finish."""
+WHOLE_SHARE = 0.2
+"""Of the kills that go through the whole command, at least."""
+EARLY = 40
+"""Operations within which a start that resumes is ended."""
+SIGNALLED = {130, -signal.SIGTERM, -signal.SIGINT}
+"""Ends by SIGTERM or SIGINT: in order, or before the handlers are there."""
+
+
+@dataclass
+class Tally:
+    """What a lane did."""
+
+    kills: int = 0
+    whole: int = 0
+    signals: int = 0
+    torn: int = 0
+    timed: int = 0
+    early: int = 0
+    studies: int = 0
+    tried: Counter[str] = field(default_factory=Counter)
+    met: Counter[str] = field(default_factory=Counter)
+    """Kinds at which it was ended."""
+    different: list[str] = field(default_factory=list)
+
+    def add(self, other: dict[str, Any]) -> None:
+        """Add another lane's."""
+        for name in ("kills", "whole", "signals", "torn", "timed", "early", "studies"):
+            setattr(self, name, getattr(self, name) + other[name])
+        self.met.update(other["met"])
+        self.different += other["different"]
+
+
+def differences(expected: Any, found: Any, where: str = "") -> list[str]:
+    """The places in which two outcomes are not the same."""
+    if isinstance(expected, dict) and isinstance(found, dict):
+        keys = sorted(expected.keys() | found.keys())
+        return [
+            line for key in keys for line in differences(expected.get(key), found.get(key), f"{where}/{key}")
+        ]
+    if isinstance(expected, list) and isinstance(found, list) and len(expected) == len(found):
+        pairs = enumerate(zip(expected, found, strict=True))
+        return [line for n, (a, b) in pairs for line in differences(a, b, f"{where}/{n}")]
+    return [] if expected == found else [f"{where}: {str(expected)[:80]} became {str(found)[:80]}"]
+
+
+def plain(project: Path) -> Any:
+    """The outcome as JSON has it."""
+    return json.loads(json.dumps(outcome(project)))
+
+
+@dataclass
+class Lane:
+    """One study after the other, each ended until enough ends were made."""
+
+    folder: Path
+    reference: dict[str, Any]
+    kills: int
+    random: random.Random
+    tally: Tally = field(default_factory=Tally)
+
+    def run(self) -> None:
+        """Until all kills are made and the last study is over."""
+        while self.tally.kills < self.kills:
+            self.tally.studies += 1
+            parent = self.folder / f"study_{self.tally.studies:03d}"
+            parent.mkdir(parents=True)
+            project = copy_project(parent)
+            wrong = self._to_its_end(project)
+            if wrong:
+                self.tally.different.append(f"{project}: {'; '.join(wrong[:5])}")
+            else:
+                shutil.rmtree(parent)
+            print(f"{self.tally.kills} of {self.kills} kills, {self.tally.studies} studies", flush=True)
+
+    def _to_its_end(self, project: Path) -> list[str]:
+        killed, history = False, []
+        for life in range(LIVES + 1):
+            last = life == LIVES or self.tally.kills >= self.kills
+            moment, seconds = (Moment(), None) if last else self._draw(after_kill=killed)
+            # The whole command where its share of the kills is due.
+            due = self.tally.whole < WHOLE_SHARE * (self.tally.kills + 1)
+            code = (whole if due and not last else forked)(project, moment, seconds)
+            history.append(f"{moment} {seconds} {code}")
+            if code == 0:
+                break
+            killed = code == -signal.SIGKILL
+            if killed:
+                self._count(project, moment, seconds, through_all=due)
+            elif code in SIGNALLED and moment.signals[0] != signal.SIGKILL:
+                self.tally.signals += 1
+                self._met(project)
+            else:
+                return [f"ended with {code}, see {project / OUTPUT}", *history]
+        else:
+            return ["did not end", *history]
+        found = differences(self.reference["outcome"], plain(project))
+        return [*found, *history] if found else []
+
+    def _draw(self, *, after_kill: bool) -> tuple[Moment, float | None]:
+        """(moment, or seconds after which it is killed from outside)."""
+        kinds = self.reference["counts"]
+        chance = self.random.random()
+        if chance < 0.1:
+            return Moment(), self.random.uniform(0.2, self.reference["seconds"] / 4)
+        if chance < 0.3 and after_kill:
+            return Moment(ANY, self.random.randint(1, EARLY)), None
+        # Seldom kinds first: each is met, often ones are met anyway.
+        kind = min((k for k in kinds if k != ANY), key=lambda k: (self.tally.tried[k], self.random.random()))
+        self.tally.tried[kind] += 1
+        at = self.random.randint(1, max(1, round(kinds[kind] / 4)))
+        latest = self.random.randint(EARLY, kinds[ANY])
+        if chance > 0.92:
+            ends = (signal.SIGTERM,) if chance > 0.96 else (signal.SIGINT, signal.SIGINT)
+            return Moment(kind, at, latest, signals=ends), None
+        return Moment(kind, at, latest, torn=self.random.random() < 0.5), None
+
+    def _met(self, project: Path) -> bool:
+        """Count the kind at which the process ended; whether that was in its middle."""
+        kind, torn = json.loads((project / END).read_text(encoding="utf-8"))
+        self.tally.met[kind] += 1
+        return bool(torn)
+
+    def _count(self, project: Path, moment: Moment, seconds: float | None, *, through_all: bool) -> None:
+        self.tally.kills += 1
+        self.tally.whole += through_all
+        if seconds is not None:
+            self.tally.timed += 1
+            return
+        self.tally.torn += self._met(project)
+        self.tally.early += moment.kind == ANY
+
+
+def undisturbed(folder: Path) -> dict[str, Any]:
+    """Outcome, counts by kind and seconds of a study that is left alone."""
+    folder.mkdir(parents=True)
+    project = copy_project(folder)
+    started = time.monotonic()
+    code = forked(project, Moment())
+    assert code == 0, (project / OUTPUT).read_text(encoding="utf-8")
+    found = plain(project)
+    states = {trial[1] for trial in found["trials"]}
+    epochs = [len(trial[3]) for trial in found["trials"]]
+    assert "PRUNED" in states, f"no trial is pruned: {states}"
+    assert any(n < 4 and trial[1] == "COMPLETE" for n, trial in zip(epochs, found["trials"], strict=True)), (
+        "no trial stops early"
+    )
+    counts = json.loads((project / COUNTS).read_text(encoding="utf-8"))
+    return {"outcome": found, "counts": counts, "seconds": time.monotonic() - started}
+
+
+def main() -> None:
+    """See the module; exit code 1 where a study ended differently."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--lanes", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path, default=Path("build/torture"))
+    parser.add_argument("--lane", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    folder = options.folder.absolute()
+    os.environ["DO_NOT_TRACK"] = "1"
+    if options.lane is not None:
+        _lane(folder, options.lane, options.kills, options.seed)
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    preload()
+    started = time.monotonic()
+    reference = undisturbed(folder / "undisturbed")
+    (folder / "reference.json").write_text(json.dumps(reference), encoding="utf-8")
+    shares = [len(range(lane, options.kills, options.lanes)) for lane in range(options.lanes)]
+    words = [sys.executable, "-m", "tests.torture", "--seed", str(options.seed), "--folder", str(folder)]
+    lanes = [
+        subprocess.Popen([*words, "--lane", str(lane), "--kills", str(kills)])
+        for lane, kills in enumerate(shares)
+    ]
+    codes = [lane.wait() for lane in lanes]
+    tally = Tally()
+    for lane in range(options.lanes):
+        tally.add(json.loads((folder / f"lane_{lane}.json").read_text(encoding="utf-8")))
+    print(
+        f"seed {options.seed}, {time.monotonic() - started:.0f} s, {tally.studies} studies of "
+        f"{reference['seconds']:.0f} s; ended at {len(tally.met)} of {len(reference['counts']) - 1} kinds of "
+        f"writes; of the kills {tally.whole} through the whole command, {tally.torn} in the middle of a "
+        f"write, {tally.timed} at an instant, {tally.early} within a start; beside them {tally.signals} ends "
+        "by SIGTERM or SIGINT"
+    )
+    for line in tally.different:
+        print(line)
+    print(f"{tally.kills} kills, {len(tally.different)} different")
+    raise SystemExit(0 if not tally.different and not any(codes) else 1)
+
+
+def _lane(folder: Path, number: int, kills: int, seed: int) -> None:
+    preload()
+    reference = json.loads((folder / "reference.json").read_text(encoding="utf-8"))
+    lane = Lane(folder / f"lane_{number}", reference, kills, random.Random(f"{seed}:{number}"))
+    lane.run()
+    (folder / f"lane_{number}.json").write_text(json.dumps(vars(lane.tally)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
