@@ -160,4 +160,8 @@ class ThriftuneHooks:
                 parent.close(status)
         except Exception as error:
             # MLflow's state must not turn a finished run into a failed command.
-            log.warning("the study's MLflow run was not closed: %s", str(error).partition("\n")[0])
+            log.warning(
+                "the study's run in MLflow still stands as running (%s); the next run or `thriftune tracking "
+                "flush` closes it",
+                str(error).partition("\n")[0],
+            )

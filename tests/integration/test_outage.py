@@ -6,16 +6,10 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
-import sys
-import threading
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -24,40 +18,46 @@ import pytest
 from mlflow import MlflowClient
 from tests.integration.conftest import SMALL, copy_project, python, thriftune
 from tests.integration.outcome import outcome
+from tests.integration.servers import ANSWERS, FORWARD, LOST, free_port, in_front, mlflow_server
 
 # A client keeps its connections by URI: here databases are deleted and made anew under one URI.
 os.environ["MLFLOW_SQLALCHEMYSTORE_POOLCLASS"] = "NullPool"
 
+METRIC = "joint.f1_micro"
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
-# At the n-th metric row (0: never) something happens to the store: a signal to a process, or a file goes.
+# Before the n-th of an operation of the main thread something happens to the store.
 PROGRAM = """
-import os, sys, threading
+import json, os, sys, threading
+from collections import Counter
 from pathlib import Path
 from thriftune import files
-at, deed, what = int(sys.argv[1]), sys.argv[2], sys.argv[3]
-rows = 0
+deeds, counts = json.loads(sys.argv[1]), Counter()
 def observe(event):
-    global rows
-    if threading.current_thread() is threading.main_thread() and event.operation == "append":
-        rows += 1
-        if rows == at:
-            if deed == "unlink":
+    if threading.current_thread() is not threading.main_thread():
+        return
+    counts[event.operation] += 1
+    counts[event.operation + " " + event.path.name] += 1
+    for moment, at, deed, first, second in deeds:
+        if counts[moment] == at and moment in (event.operation, event.operation + " " + event.path.name):
+            if deed == "kill":
+                os.kill(first or os.getpid(), second)
+            elif deed == "write":
+                Path(first).write_text(second)
+            else:
                 for path in Path("data/tracking").glob("mlflow.db*"):
                     path.unlink()
-            else:
-                os.kill(int(what) or os.getpid(), int(deed))
 files.observer = observe
-sys.argv = ["kedro", "run", "--pipeline", "hpo", "--params", sys.argv[4]]
+sys.argv = ["kedro", "run", "--pipeline", "hpo", "--params", sys.argv[2]]
 from kedro.framework.cli import main
 main()
 """
+Deed = tuple[str, int, str, Any, Any]
+"""(operation, or that and a file name; its n-th; kill, write or unlink; pid and signal, or file and text)."""
 
 
-def run(
-    project: Path, extra: str = "", at: int = 0, deed: str = "", what: object = ""
-) -> subprocess.CompletedProcess[str]:
-    return python(project, PROGRAM, str(at), deed, str(what), SMALL + extra)
+def run(project: Path, extra: str = "", *deeds: Deed) -> subprocess.CompletedProcess[str]:
+    return python(project, PROGRAM, json.dumps(deeds), SMALL + extra)
 
 
 def flush(project: Path, extra: str = "") -> str:
@@ -73,17 +73,21 @@ def said(done: subprocess.CompletedProcess[str]) -> str:
     return " ".join((done.stdout + done.stderr).split())
 
 
-def check_complete(project: Path, uri: str | None = None) -> None:
-    """Every row of every journal is in MLflow once, in order; a run a trial, one for the study; all ended."""
+def check_complete(project: Path, uri: str | None = None, study: str = "small") -> None:
+    """Every row of every journal of the study is in MLflow once, in order; a run a trial, one for the study
+    with the test figures; all ended."""
     client = MlflowClient(tracking_uri=uri or f"sqlite:///{project}/data/tracking/mlflow.db")
     (experiment,) = client.search_experiments(filter_string="name = 'thriftune'")
-    runs = {
-        run.data.tags["thriftune.trial"]: run
-        for run in client.search_runs([experiment.experiment_id], max_results=100)
-    }
-    assert len(runs) == len(client.search_runs([experiment.experiment_id], max_results=100)) == 3
+    found = client.search_runs(
+        [experiment.experiment_id], f"tags.`thriftune.study_id` like '{study}-%'", max_results=100
+    )
+    runs = {run.data.tags["thriftune.trial"]: run for run in found}
+    assert len(runs) == len(found) == 3
+    assert f"test/{METRIC}" in runs["parent"].data.metrics
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
-    for number, journal in enumerate(sorted(project.glob("data/06_models/*/trials/*/metrics.jsonl"))):
+    for number, journal in enumerate(
+        sorted(project.glob(f"data/06_models/study_{study}-*/trials/*/metrics.jsonl"))
+    ):
         rows = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
         wanted: dict[str, list[tuple[int, int, float]]] = {}
         for row in rows:
@@ -93,46 +97,8 @@ def check_complete(project: Path, uri: str | None = None) -> None:
         assert run.data.params["training.epochs"] == "2"
         assert run.data.metrics.keys() == wanted.keys()
         for key, values in wanted.items():
-            found = client.get_metric_history(run.info.run_id, key)
-            assert [(m.step, m.timestamp, m.value) for m in found] == values, key
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def mlflow_server(folder: Path, port: int) -> Iterator[int]:
-    """A real MLflow server on loopback; its process group's leader. Killed whole at the end."""
-    folder.mkdir(exist_ok=True)
-    words = ["server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    with (folder / "log").open("a") as log:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", *words, "--backend-store-uri", f"sqlite:///{folder}/m.db"],
-            cwd=folder,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    try:
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1)
-                break
-            except OSError:
-                assert time.monotonic() < deadline, (folder / "log").read_text()
-                time.sleep(0.2)
-        yield server.pid
-    finally:
-        for number in (signal.SIGCONT, signal.SIGKILL):
-            try:
-                os.killpg(server.pid, number)
-            except ProcessLookupError:
-                break
-        server.wait()
+            sent = client.get_metric_history(run.info.run_id, key)
+            assert [(m.step, m.timestamp, m.value) for m in sent] == values, key
 
 
 def test_a_server_that_is_absent_at_the_start_gets_everything_later(tmp_path: Path) -> None:
@@ -152,65 +118,66 @@ def test_a_server_that_is_absent_at_the_start_gets_everything_later(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("number", "at"),
+    ("number", "moment", "at"),
     [
-        (signal.SIGKILL, 8),
-        pytest.param(signal.SIGSTOP, 8, marks=pytest.mark.slow),
-        pytest.param(signal.SIGKILL, 14, marks=pytest.mark.slow),
+        (signal.SIGKILL, "append", 8),
+        pytest.param(signal.SIGSTOP, "append", 8, marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, "append", 14, marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, "optuna_tell", 2, marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, "create evaluation.json.tmp", 1, marks=pytest.mark.slow),
     ],
 )
-def test_a_server_that_goes_or_hangs_in_the_middle_is_made_good(tmp_path: Path, number: int, at: int) -> None:
-    """Killed, or stopped without an answer, between two metric rows; the next run sends what is missing."""
+def test_a_server_that_goes_or_hangs_is_made_good(tmp_path: Path, number: int, moment: str, at: int) -> None:
+    """Killed, or stopped without an answer: between two metric rows, at the end of the last trial, after the
+    test evaluation. The run ends well; the next one sends what is missing."""
     project, port = copy_project(tmp_path), free_port()
     extra = f",tracking.mlflow_uri=http://127.0.0.1:{port}"
     with mlflow_server(tmp_path / "server", port) as group:
-        done = run(project, extra, at, str(int(number)), -group)
+        done = run(project, extra, (moment, at, "kill", -group, number))
         assert done.returncode == 0, done.stderr
         assert "Traceback" not in done.stderr
-        assert "rows wait in the journals" in said(done)
+        assert "tracking flush` sends" in said(done)
+        assert list(project.glob("data/06_models/*/report.html"))
     with mlflow_server(tmp_path / "server", port):
         again = run(project, extra)
         assert again.returncode == 0, again.stderr
         check_complete(project, f"http://127.0.0.1:{port}")
 
 
-@contextmanager
-def answering(status: int, body: bytes) -> Iterator[int]:
-    """A server that answers everything alike; its port."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        do_POST = do_GET  # noqa: N815
-
-        def log_message(self, *words: object) -> None:
-            return
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        server.server_close()
+@pytest.mark.parametrize(
+    "fault", [LOST, *(pytest.param(name, marks=pytest.mark.slow) for name in ("hang", *ANSWERS))]
+)
+def test_a_server_that_comes_back_has_every_row_once(tmp_path: Path, fault: str) -> None:
+    """In the middle of a trial it hangs, answers 500, a page, rubbish, or does what it is asked and says that
+    it failed; some rows later it is itself again. The very run delivers all, what was stored twice once."""
+    project, port, mode = copy_project(tmp_path), free_port(), tmp_path / "mode"
+    mode.write_text(FORWARD, encoding="utf-8")
+    with mlflow_server(tmp_path / "server", port), in_front(mode, port) as front:
+        done = run(
+            project,
+            f",study.trials=2,training.epochs=2,tracking.log_every_steps=1"
+            f",tracking.mlflow_uri=http://127.0.0.1:{front}",
+            ("append", 6, "write", str(mode), fault),
+            ("optuna_tell", 2, "write", str(mode), FORWARD),
+        )
+        assert done.returncode == 0, done.stderr
+        if fault != "hang":  # which MLflow's own second try may outlast
+            assert "MLflow does not take the metrics" in said(done)
+            assert "MLflow takes the metrics again" in said(done)
+        check_complete(project, f"http://127.0.0.1:{port}")
+        assert flush(project, f"uri=http://127.0.0.1:{front}") == "0 rows sent\n"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("status", "body"), [(500, b"{}"), (200, b"<html>welcome</html>"), (200, b"\xff" * 9)]
-)
-def test_a_server_that_answers_wrongly_is_told_from_mlflow(tmp_path: Path, status: int, body: bytes) -> None:
+@pytest.mark.parametrize("fault", ANSWERS)
+def test_a_server_that_answers_wrongly_is_told_from_mlflow(tmp_path: Path, fault: str) -> None:
     """500, a page of something else, rubbish: said with the status, and the run trains."""
-    project = copy_project(tmp_path)
-    with answering(status, body) as port:
+    project, mode = copy_project(tmp_path), tmp_path / "mode"
+    mode.write_text(fault, encoding="utf-8")
+    with in_front(mode) as port:
         done = run(project, f",tracking.mlflow_uri=http://user:hunter2@127.0.0.1:{port}")
     assert done.returncode == 0, done.stderr
-    assert f"answers {status}, not as an MLflow server does" in said(done)
+    assert f"answers {ANSWERS[fault][0]}, not as an MLflow server does" in said(done)
     assert "hunter2" not in done.stdout + done.stderr
     assert list(project.glob("data/06_models/*/evaluation.json"))
 
@@ -275,7 +242,31 @@ def test_a_database_that_cannot_be_used_stops_nothing(
         assert thriftune(project, "tracking", "rebuild", "--yes").returncode == 0
     else:
         assert "rows sent" in flush(project)
+    check_complete(project)
     assert flush(project) == "0 rows sent\n"
+
+
+def test_a_full_disk_under_mlflow_alone_stops_nothing(tmp_path: Path) -> None:
+    """MLflow's database on a file system of its own, which has room for its tables and few rows: the run
+    trains to its report; with room, `tracking flush` sends what waits."""
+    project, disk = copy_project(tmp_path), tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False).returncode != 0:
+        pytest.skip("needs root and mounts")
+    try:
+        uri = f",tracking.mlflow_uri=sqlite:///{disk}/mlflow.db"
+        assert run(project, f"{uri},study.name=before,study.trials=1").returncode == 0
+        (disk / "filler").write_bytes(bytes(os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize))
+        done = run(project, uri)
+        assert done.returncode == 0, done.stderr
+        assert "journals" in said(done)
+        assert list(project.glob("data/06_models/study_small-*/report.html"))
+        (disk / "filler").unlink()
+        assert "rows sent" in flush(project, f"uri=sqlite:///{disk}/mlflow.db")
+        check_complete(project, f"sqlite:///{disk}/mlflow.db")
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 def test_every_database_is_rebuilt_from_the_journals_alone(tmp_path: Path) -> None:
@@ -283,7 +274,7 @@ def test_every_database_is_rebuilt_from_the_journals_alone(tmp_path: Path) -> No
     tags and nesting, the same Optuna trials; and the same command ends as the run that was never stopped."""
     whole, broken = (copy_project(folder_in(tmp_path, name)) for name in ("whole", "broken"))
     assert run(whole).returncode == 0
-    assert run(broken, at=11, deed=str(int(signal.SIGKILL)), what=0).returncode == -signal.SIGKILL
+    assert run(broken, "", ("append", 11, "kill", 0, signal.SIGKILL)).returncode == -signal.SIGKILL
     assert "rows sent" in flush(broken)
     before = exported(broken), optuna_trials(broken)
     for path in (broken / "data/tracking").glob("*.db*"):
@@ -341,7 +332,7 @@ def optuna_trials(project: Path) -> list[tuple[Any, ...]]:
 def test_a_database_that_is_deleted_under_us_is_made_anew_by_the_next_run(tmp_path: Path) -> None:
     """Rows that went to the deleted file are sent again; those of the trials before too."""
     project = copy_project(tmp_path)
-    done = run(project, at=11, deed="unlink")
+    done = run(project, "", ("append", 11, "unlink", None, None))
     assert done.returncode == 0, done.stderr
     assert "was deleted while it was in use" in said(done)
     again = run(project)

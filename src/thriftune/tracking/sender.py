@@ -22,6 +22,8 @@ IDLE_SECONDS = 1.0
 """Rows are gathered for so long before they are sent together."""
 
 
+BACKLOG_BYTES = 100_000_000
+"""Of journals that a store does not take: said once (SPEC 8.3)."""
 LAST_TRIES = 3
 """Failures in a row after which a closing sender leaves the rest to the next run."""
 
@@ -96,7 +98,7 @@ class Sender:
         self._wake = threading.Event()
         self._closing = False
         self._failures = 0
-        self._gone = False
+        self._gone = self._warned = False
         self._thread = threading.Thread(target=self._work, name="metric-sender", daemon=True)
         self._thread.start()
 
@@ -119,14 +121,16 @@ class Sender:
         their way; 0 for a server, whose bytes are elsewhere."""
         if not self._uri.startswith(SQLITE):
             return 0
+        return growth_bytes(Path(self._uri.removeprefix(SQLITE)), self._waiting_bytes())
+
+    def _waiting_bytes(self) -> int:
         with self._lock:
             parcels = list(self._parcels.values())
-        waiting = sum(
+        return sum(
             parcel.delivery.journal.stat().st_size - parcel.cursor.sent_bytes
             for parcel in parcels
             if parcel.delivery.journal.exists()
         )
-        return growth_bytes(Path(self._uri.removeprefix(SQLITE)), waiting)
 
     def close(self, timeout_seconds: float) -> int:
         """Send what is left while the store answers, at most for so long; rows still unsent."""
@@ -197,3 +201,9 @@ class Sender:
         elif self._failures == 1:
             reason = str(error).partition("\n")[0] or type(error).__name__
             log.warning("MLflow does not take the metrics (%s); the journals keep them", reason)
+        if not self._warned and (waiting := self._waiting_bytes()) >= BACKLOG_BYTES:
+            self._warned = True
+            log.warning(
+                "%.0f MB of metrics wait for MLflow in the journals, which take as much of the disk",
+                waiting / 1e6,
+            )

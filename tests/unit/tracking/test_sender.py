@@ -101,7 +101,8 @@ def test_what_comes_in_the_middle_of_a_round_is_sent(tmp_path: Path, store: Mlfl
 def test_a_store_that_stays_away_costs_nothing_but_a_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One warning; the rows wait in the journal, and the next sender delivers them."""
+    """One warning, one more when much waits; the rows are in the journal, the next sender delivers them."""
+    monkeypatch.setattr(module, "BACKLOG_BYTES", 100)
     monkeypatch.setattr(module, "wait_seconds", lambda failures: 0.01)
     journal = Journal(tmp_path / "t" / "metrics.jsonl")
     journal.log({"a": 1.0}, 1)
@@ -114,6 +115,7 @@ def test_a_store_that_stays_away_costs_nothing_but_a_count(
     sender.watch(delivery(journal))
     assert sender.close(30) == 2
     assert caplog.text.count("no route") == 1
+    assert caplog.text.count("of metrics wait for MLflow in the journals") == 1
     store = connect(parse_parameters({"tracking": {"root": "tracking"}}), tmp_path)
     later = Sender(lambda: store, uri(tmp_path))
     later.watch(delivery(journal))

@@ -1,0 +1,114 @@
+"""A real MLflow server on loopback, and one in front of it that misbehaves when it is told to."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+FORWARD, LOST = "forward", "lost"
+ANSWERS = {
+    "error": (500, b"{}"),
+    "page": (200, b"<html>welcome</html>"),
+    "rubbish": (200, b"\xff" * 9),
+}
+HANG_SECONDS = 30
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def mlflow_server(folder: Path, port: int) -> Iterator[int]:
+    """A real MLflow server on loopback; its process group's leader. Killed whole at the end."""
+    folder.mkdir(exist_ok=True)
+    words = ["server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    with (folder / "log").open("a") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", *words, "--backend-store-uri", f"sqlite:///{folder}/m.db"],
+            cwd=folder,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1)
+                break
+            except OSError:
+                assert time.monotonic() < deadline, (folder / "log").read_text()
+                time.sleep(0.2)
+        yield server.pid
+    finally:
+        for number in (signal.SIGCONT, signal.SIGKILL):
+            try:
+                os.killpg(server.pid, number)
+            except ProcessLookupError:
+                break
+        server.wait()
+
+
+@contextmanager
+def in_front(mode: Path, upstream: int = 0) -> Iterator[int]:
+    """A server that does what the file `mode` says at each request; its port.
+
+    forward: as the server at `upstream` does. lost: that too, but the answer is another one. hang: nothing,
+    for HANG_SECONDS. error, page, rubbish: see ANSWERS.
+    """
+
+    class Handler(BaseHTTPRequestHandler):
+        def _handle(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            wanted = mode.read_text(encoding="utf-8")
+            if wanted == "hang":
+                time.sleep(HANG_SECONDS)
+                self.close_connection = True
+                return
+            status, answer = ANSWERS.get(wanted, ANSWERS["error"])
+            if wanted in (FORWARD, LOST):
+                found = _forward(self.command, self.path, dict(self.headers), body)
+                if wanted == FORWARD:
+                    status, answer = found
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _handle  # noqa: N815
+
+        def log_message(self, *words: object) -> None:
+            return
+
+    def _forward(method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
+        link = http.client.HTTPConnection("127.0.0.1", upstream, timeout=60)
+        try:
+            link.request(method, path, body, {**headers, "Host": f"127.0.0.1:{upstream}"})
+            reply = link.getresponse()
+            return reply.status, reply.read()
+        finally:
+            link.close()
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.socket.close()
