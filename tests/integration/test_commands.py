@@ -7,7 +7,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from tests.integration.conftest import ROOT, SMALL, Run
+from tests.integration.conftest import ROOT, SMALL, Run, python
 
 pytestmark = pytest.mark.integration
 
@@ -88,3 +88,23 @@ def test_kedro_s_own_tools_load_the_project(project: Path, run: Run) -> None:
     assert "checkpoint_store" in nodes
     listed = run("kedro", "catalog", "describe-datasets")
     assert "CheckpointDataset" in listed.stdout, listed.stderr
+
+
+FIRST_NODE = """
+import os, sys
+from kedro.pipeline.node import Node
+def run(node, *words, **more):
+    heavy = {"torch", "sklearn", "transformers", "datasets", "peft"}
+    print("loaded", *sorted(sys.modules.keys() & heavy), flush=True)
+    os._exit(0)
+Node.run = run
+sys.argv = ["kedro", "run", "--pipeline", "hpo"]
+from kedro.framework.cli import main
+main()
+"""
+
+
+def test_nothing_heavy_is_imported_before_the_first_node(project: Path) -> None:
+    """All checks of the parameters included: `kedro run` starts as quickly as an empty project."""
+    done = python(project, FIRST_NODE)
+    assert done.stdout.splitlines()[-1] == "loaded", done.stdout + done.stderr

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from tests.integration.conftest import SMALL, copy_project, python
+from tests.integration.deeds import run
 from tests.integration.outcome import outcome
 
 pytestmark = pytest.mark.integration
@@ -80,6 +81,28 @@ def test_killed_anywhere_the_same_command_ends_the_same(
     found = outcome(project)
     for key, value in expected.items():
         assert found[key] == value, key
+
+
+def test_it_says_where_it_goes_on_and_why(tmp_path: Path) -> None:
+    """Killed in the first epoch, then in the second, then done twice: the checkpoint, its step, and which
+    steps are made again; never more than lie between two saves."""
+    project = copy_project(tmp_path)
+    extra = ",training.batch_size=8,training.accumulation=2,tracking.log_every_steps=1,storage.overlap=false"
+    # The start record, four steps an epoch, then a row of validation and one of time.
+    assert run(project, extra, ("append", 4, "kill", 0, signal.SIGKILL)).returncode == -signal.SIGKILL
+    second = run(project, extra, ("append", 8, "kill", 0, signal.SIGKILL))
+    assert second.returncode == -signal.SIGKILL
+    said = " ".join(second.stderr.split())
+    assert "adopted the study from a process that was killed: pid" in said
+    assert (
+        "starts again from its beginning, since it has no whole checkpoint; steps 1 to 2 are made again"
+        in said
+    )
+    third = run(project, extra)
+    assert third.returncode == 0, third.stderr
+    said = " ".join(third.stderr.split())
+    assert "goes on after epoch 1 (step 4), its newest whole checkpoint; steps 5 to 7 are made again" in said
+    assert "trial 1 (2 of 2): starts " in said
 
 
 MAKE_DATABASE = """

@@ -16,7 +16,8 @@ from typing import Any
 import optuna
 import pytest
 from mlflow import MlflowClient
-from tests.integration.conftest import SMALL, copy_project, python, thriftune
+from tests.integration.conftest import copy_project, thriftune
+from tests.integration.deeds import run
 from tests.integration.outcome import outcome
 from tests.integration.servers import ANSWERS, FORWARD, LOST, free_port, in_front, mlflow_server
 
@@ -25,39 +26,6 @@ os.environ["MLFLOW_SQLALCHEMYSTORE_POOLCLASS"] = "NullPool"
 
 METRIC = "joint.f1_micro"
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
-
-# Before the n-th of an operation of the main thread something happens to the store.
-PROGRAM = """
-import json, os, sys, threading
-from collections import Counter
-from pathlib import Path
-from thriftune import files
-deeds, counts = json.loads(sys.argv[1]), Counter()
-def observe(event):
-    if threading.current_thread() is not threading.main_thread():
-        return
-    counts[event.operation] += 1
-    counts[event.operation + " " + event.path.name] += 1
-    for moment, at, deed, first, second in deeds:
-        if counts[moment] == at and moment in (event.operation, event.operation + " " + event.path.name):
-            if deed == "kill":
-                os.kill(first or os.getpid(), second)
-            elif deed == "write":
-                Path(first).write_text(second)
-            else:
-                for path in Path("data/tracking").glob("mlflow.db*"):
-                    path.unlink()
-files.observer = observe
-sys.argv = ["kedro", "run", "--pipeline", "hpo", "--params", sys.argv[2]]
-from kedro.framework.cli import main
-main()
-"""
-Deed = tuple[str, int, str, Any, Any]
-"""(operation, or that and a file name; its n-th; kill, write or unlink; pid and signal, or file and text)."""
-
-
-def run(project: Path, extra: str = "", *deeds: Deed) -> subprocess.CompletedProcess[str]:
-    return python(project, PROGRAM, json.dumps(deeds), SMALL + extra)
 
 
 def flush(project: Path, extra: str = "") -> str:

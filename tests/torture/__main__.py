@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,8 @@ LIVES = 12
 """Ends of one study, after which it is left to finish."""
 WHOLE_SHARE = 0.2
 """Of the kills that go through the whole command, at least."""
+TORN_SHARE = 0.8
+"""Of the kills at a write, in the middle of its bytes."""
 EARLY = 40
 """Operations within which a start that resumes is ended."""
 SIGNALLED = {130, -signal.SIGTERM, -signal.SIGINT}
@@ -88,6 +91,8 @@ class Lane:
     reference: dict[str, Any]
     kills: int
     random: random.Random
+    number: int = 0
+    lanes: int = 1
     tally: Tally = field(default_factory=Tally)
 
     def run(self) -> None:
@@ -108,7 +113,7 @@ class Lane:
         killed, history = False, []
         for life in range(LIVES + 1):
             last = life == LIVES or self.tally.kills >= self.kills
-            moment, seconds = (Moment(), None) if last else self._draw(after_kill=killed)
+            moment, seconds = (Moment(), None) if last else self._draw(fresh=life == 0, after_kill=killed)
             # The whole command where its share of the kills is due.
             due = self.tally.whole < WHOLE_SHARE * (self.tally.kills + 1)
             code = (whole if due and not last else forked)(project, moment, seconds)
@@ -128,7 +133,7 @@ class Lane:
         found = differences(self.reference["outcome"], plain(project))
         return [*found, *history] if found else []
 
-    def _draw(self, *, after_kill: bool) -> tuple[Moment, float | None]:
+    def _draw(self, *, fresh: bool, after_kill: bool) -> tuple[Moment, float | None]:
         """(moment, or seconds after which it is killed from outside)."""
         kinds = self.reference["counts"]
         chance = self.random.random()
@@ -136,15 +141,20 @@ class Lane:
             return Moment(), self.random.uniform(0.2, self.reference["seconds"] / 4)
         if chance < 0.3 and after_kill:
             return Moment(ANY, self.random.randint(1, EARLY)), None
-        # Seldom kinds first: each is met, often ones are met anyway.
-        kind = min((k for k in kinds if k != ANY), key=lambda k: (self.tally.tried[k], self.random.random()))
+        kind = min(sorted(kinds.keys() - {ANY}), key=self._urgency)
         self.tally.tried[kind] += 1
         at = self.random.randint(1, max(1, round(kinds[kind] / 4)))
-        latest = self.random.randint(EARLY, kinds[ANY])
+        # A study that begins meets every kind; one that goes on may be past it.
+        latest = 0 if fresh else self.random.randint(EARLY, kinds[ANY])
         if chance > 0.92:
             ends = (signal.SIGTERM,) if chance > 0.96 else (signal.SIGINT, signal.SIGINT)
             return Moment(kind, at, latest, signals=ends), None
-        return Moment(kind, at, latest, torn=self.random.random() < 0.5), None
+        return Moment(kind, at, latest, torn=self.random.random() < TORN_SHARE), None
+
+    def _urgency(self, kind: str) -> tuple[int, int, bool, float]:
+        """Kinds that were not met come first, those of this lane before the other's."""
+        ours = zlib.crc32(kind.encode("utf-8")) % self.lanes == self.number
+        return self.tally.met[kind], self.tally.tried[kind], not ours, self.random.random()
 
     def _met(self, project: Path) -> bool:
         """Count the kind at which the process ended; whether that was in its middle."""
@@ -192,7 +202,7 @@ def main() -> None:
     folder = options.folder.absolute()
     os.environ["DO_NOT_TRACK"] = "1"
     if options.lane is not None:
-        _lane(folder, options.lane, options.kills, options.seed)
+        _lane(folder, options)
         return
     shutil.rmtree(folder, ignore_errors=True)
     preload()
@@ -200,7 +210,8 @@ def main() -> None:
     reference = undisturbed(folder / "undisturbed")
     (folder / "reference.json").write_text(json.dumps(reference), encoding="utf-8")
     shares = [len(range(lane, options.kills, options.lanes)) for lane in range(options.lanes)]
-    words = [sys.executable, "-m", "tests.torture", "--seed", str(options.seed), "--folder", str(folder)]
+    words = [sys.executable, "-m", "tests.torture", "--folder", str(folder)]
+    words += ["--seed", str(options.seed), "--lanes", str(options.lanes)]
     lanes = [
         subprocess.Popen([*words, "--lane", str(lane), "--kills", str(kills)])
         for lane, kills in enumerate(shares)
@@ -222,10 +233,11 @@ def main() -> None:
     raise SystemExit(0 if not tally.different and not any(codes) else 1)
 
 
-def _lane(folder: Path, number: int, kills: int, seed: int) -> None:
+def _lane(folder: Path, options: argparse.Namespace) -> None:
     preload()
     reference = json.loads((folder / "reference.json").read_text(encoding="utf-8"))
-    lane = Lane(folder / f"lane_{number}", reference, kills, random.Random(f"{seed}:{number}"))
+    number, drawn = options.lane, random.Random(f"{options.seed}:{options.lane}")
+    lane = Lane(folder / f"lane_{number}", reference, options.kills, drawn, number, options.lanes)
     lane.run()
     (folder / f"lane_{number}.json").write_text(json.dumps(vars(lane.tally)), encoding="utf-8")
 

@@ -7,9 +7,10 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from thriftune.checkpoints.checkpoint import Checkpoint
-from thriftune.checkpoints.tensors import tensor_bytes
+if TYPE_CHECKING:  # torch takes seconds to import, and `kedro run` checks the budget before it starts
+    from thriftune.checkpoints.checkpoint import Checkpoint
 
 OVERHEAD_BYTES = 256 * 1024
 """Manifest, state.json and safetensors headers of one checkpoint, rounded up."""
@@ -41,7 +42,8 @@ def disk_of(path: Path) -> Disk:
 
 def estimate_bytes(checkpoint: Checkpoint) -> int:
     """Bytes that saving a checkpoint writes, rounded up."""
-    return tensor_bytes(checkpoint.model) + tensor_bytes(checkpoint.optimizer) + OVERHEAD_BYTES
+    tensors = (*checkpoint.model.values(), *checkpoint.optimizer.values())
+    return sum(tensor.nbytes for tensor in tensors) + OVERHEAD_BYTES
 
 
 def least_budget_bytes(model_bytes: int, resumable_bytes: int) -> int:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 from thriftune.evaluation.counts import count
 from thriftune.evaluation.predictions import Matrix
@@ -32,8 +31,8 @@ def criteria_metrics(
             "support": int(truth[:, i].sum()),
             "predicted": int(predicted[:, i].sum()),
             "accuracy": float((truth[:, i] == predicted[:, i]).mean()),
-            "average_precision": _ranked(average_precision_score, truth[:, i], probabilities[:, i]),
-            "roc_auc": _ranked(roc_auc_score, truth[:, i], probabilities[:, i]),
+            "average_precision": _ranked("average_precision_score", truth[:, i], probabilities[:, i]),
+            "roc_auc": _ranked("roc_auc_score", truth[:, i], probabilities[:, i]),
             "calibration_error": calibration_error(truth[:, i], probabilities[:, i]),
             "confusion": [
                 [int((~truth[:, i] & ~predicted[:, i]).sum()), int(counts.false_alarms[i])],
@@ -70,8 +69,13 @@ def calibration_error(truth: Matrix, probabilities: Matrix) -> float:
     return total
 
 
-def _ranked(score: Any, truth: Matrix, probabilities: Matrix) -> float | None:
-    return None if truth.all() or not truth.any() else float(score(truth, probabilities))
+def _ranked(score: str, truth: Matrix, probabilities: Matrix) -> float | None:
+    if truth.all() or not truth.any():
+        return None
+    # Late: the figures' names are asked for before `kedro run` starts, and this takes a second to import.
+    import sklearn.metrics
+
+    return float(getattr(sklearn.metrics, score)(truth, probabilities))
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -17,7 +17,8 @@ from thriftune.errors import DamageError, StudyError
 from thriftune.evaluation.bootstrap import intervals
 from thriftune.evaluation.metrics import baselines, compute, warnings
 from thriftune.evaluation.page import render_page
-from thriftune.evaluation.predictions import Decisions, Predictions, decide, predict
+from thriftune.evaluation.predict import predict
+from thriftune.evaluation.predictions import Decisions, Predictions, decide
 from thriftune.evaluation.report import (
     EVALUATION,
     PAGE,

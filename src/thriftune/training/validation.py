@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from thriftune.evaluation.metrics import compute, flatten, warnings
-from thriftune.evaluation.predictions import decide, predict
+from thriftune.evaluation.predict import predict
+from thriftune.evaluation.predictions import decide
 from thriftune.evaluation.thresholds import tune_all
 from thriftune.model.dual_agent import DualAgent
 

@@ -1,0 +1,72 @@
+"""What the dual agent says of a split, post by post."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from thriftune.evaluation.predictions import Matrix, Predictions
+from thriftune.model.batch import collate
+from thriftune.model.dual_agent import DualAgent
+
+
+def predict(
+    agent: DualAgent,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    pad_token_id: int,
+    batch_size: int,
+    on_batch: Callable[[], None] = lambda: None,
+) -> Predictions:
+    """Run the agent over tokenised posts, every window of each; order of rows is kept.
+
+    on_batch is called before each forward pass and may raise to stop.
+    """
+    agent.eval()
+    device = next(agent.parameters()).device
+    by_length = sorted(range(len(rows)), key=lambda i: (sum(map(len, rows[i]["input_ids"])), i))
+    posts: dict[int, Matrix] = {}
+    sentences: dict[int, Matrix] = {}
+    for start in range(0, len(by_length), batch_size):
+        on_batch()
+        chosen = by_length[start : start + batch_size]
+        batch = collate([rows[i] for i in chosen], len(agent.criteria), pad_token_id).to(device)
+        with torch.no_grad():
+            outputs = agent(batch)
+        owner = batch.sentence_post.cpu().numpy()
+        for at, index in enumerate(chosen):
+            if outputs.criteria_logits is not None:
+                posts[index] = torch.sigmoid(outputs.criteria_logits[at].float()).cpu().numpy()
+            if outputs.sentence_logits is not None:
+                logits = outputs.sentence_logits[torch.from_numpy(owner == at).to(device)]
+                sentences[index] = torch.sigmoid(logits.float()).cpu().numpy()
+    return _assemble(agent.criteria, rows, posts, sentences)
+
+
+def _assemble(
+    criteria: tuple[str, ...],
+    rows: Sequence[Mapping[str, Any]],
+    posts: Mapping[int, Matrix],
+    sentences: Mapping[int, Matrix],
+) -> Predictions:
+    width = len(criteria)
+    order = range(len(rows))
+    return Predictions(
+        criteria=criteria,
+        post_ids=tuple(row["post_id"] for row in rows),
+        criteria_true=np.array([row["criteria"] for row in rows], dtype=bool).reshape(-1, width),
+        criteria_prob=np.stack([posts[i] for i in order]) if posts else None,
+        sentence_post=np.array([i for i in order for _ in rows[i]["sentences"]], dtype=int),
+        sentence_spans=np.array([span for row in rows for span in row["sentences"]], dtype=int).reshape(
+            -1, 2
+        ),
+        sentence_true=np.array(
+            [marks for row in rows for marks in row["sentence_targets"]], dtype=bool
+        ).reshape(-1, width),
+        sentence_prob=np.concatenate([sentences[i] for i in order]) if sentences else None,
+        evidence_true=tuple(tuple((c, start, end) for c, start, end in row["evidence"]) for row in rows),
+        words=tuple(tuple((start, end) for start, end in row["words"]) for row in rows),
+    )

@@ -1,0 +1,48 @@
+"""`make torture` in short: killed again and again, the same command ends the same (SPEC 7.1)."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.integration.conftest import ROOT
+from tests.torture.__main__ import differences
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+
+
+def test_a_difference_is_found_wherever_it_is() -> None:
+    """A changed leaf, a row more, a key less: said with its place."""
+    expected = {"trials": [[0, "COMPLETE", [0.5]], [1, "PRUNED", []]], "page": True}
+    assert differences(expected, expected) == []
+    assert differences(expected, {**expected, "page": False}) == ["/page: True became False"]
+    assert differences(expected, {"trials": expected["trials"]}) == ["/page: True became None"]
+    other = [[0, "COMPLETE", [0.5000001]], [1, "PRUNED", []]]
+    assert differences(expected, {**expected, "trials": other}) == ["/trials/0/2/0: 0.5 became 0.5000001"]
+    assert len(differences(expected, {**expected, "trials": other[:1]})) == 1
+
+
+@pytest.mark.parametrize(("kills", "seed"), [(8, 1)])
+def test_no_kill_changes_the_result(tmp_path: Path, kills: int, seed: int) -> None:
+    """Two of them through the whole command, the others in forks of one that has imported everything."""
+    words = [
+        "--kills",
+        str(kills),
+        "--lanes",
+        "1",
+        "--seed",
+        str(seed),
+        "--folder",
+        str(tmp_path / "torture"),
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.torture", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == f"{kills} kills, 0 different"
