@@ -273,14 +273,16 @@ def exported(project: Path) -> list[object]:
     runs = client.search_runs([experiment.experiment_id], max_results=100)
     names = {run.info.run_id: run.data.tags["thriftune.trial"] for run in runs}
     rows: list[object] = []
-    for run in runs:
-        tags = {k: v for k, v in run.data.tags.items() if k.startswith(("thriftune.", "version."))}
-        tags["parent"] = names.get(run.data.tags.get("mlflow.parentRunId", ""), "")
+    for found in runs:
+        tags = {k: v for k, v in found.data.tags.items() if k.startswith(("thriftune.", "version."))}
+        tags["parent"] = names.get(found.data.tags.get("mlflow.parentRunId", ""), "")
         metrics = {
-            key: [(m.step, m.timestamp, m.value) for m in client.get_metric_history(run.info.run_id, key)]
-            for key in sorted(run.data.metrics)
+            key: [(m.step, m.timestamp, m.value) for m in client.get_metric_history(found.info.run_id, key)]
+            for key in sorted(found.data.metrics)
         }
-        rows.append((names[run.info.run_id], run.info.status, sorted(tags.items()), metrics, run.data.params))
+        rows.append(
+            (names[found.info.run_id], found.info.status, sorted(tags.items()), metrics, found.data.params)
+        )
     return sorted(rows, key=str)
 
 
