@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 from tests.integration.conftest import copy_project, python, thriftune
-from tests.integration.test_kill import PARAMS, command, outcome
+from tests.integration.outcome import outcome
+from tests.integration.test_kill import PARAMS, command
 
 pytestmark = [
     pytest.mark.integration,

@@ -10,11 +10,12 @@ from typing import Any
 
 from thriftune.evaluation.metrics import flatten
 from thriftune.evaluation.report import EVALUATION, PAGE, read_evaluation
+from thriftune.search.milestones import PROGRESS_TAG, milestone
 from thriftune.search.record import study_params, trial_params
 from thriftune.search.study import StudyHandle
 from thriftune.search.trial import CONFIG, JOURNAL, read_config
 from thriftune.tracking.cursor import Cursor, read_cursor, write_cursor
-from thriftune.tracking.journal import KILLED, MetricRow, read_records, run_status
+from thriftune.tracking.journal import KILLED, MetricRow, run_status
 from thriftune.tracking.mlflow_sink import MlflowSink
 from thriftune.tracking.sender import Delivery
 
@@ -27,7 +28,7 @@ def undelivered(
     """(delivery, status) of every trial that the store does not have to its end, in order of number;
     running: also of those that are not over."""
     parent = sink.parent_run(study.id, study.name)
-    for journal in sorted(study.folder.glob(f"trials/*/{JOURNAL}")):
+    for number, journal in _journals(study).items():
         cursor = read_cursor(journal, uri)
         if cursor.closed and cursor.parent == parent:
             continue
@@ -39,8 +40,13 @@ def undelivered(
         if config is None:
             log.warning("%s is missing or damaged: the trial's metrics wait", journal.parent / CONFIG)
             continue
-        number = int(journal.parent.name.split("_")[1])
         yield study_delivery(study, record, journal, number, trial_params(config)), status
+
+
+def _journals(study: StudyHandle) -> dict[int, Path]:
+    """Every trial's journal by the trial's number, in order."""
+    found = sorted(study.folder.glob(f"trials/*/{JOURNAL}"))
+    return {int(path.parent.name.split("_")[1]): path for path in found}
 
 
 def study_delivery(
@@ -70,9 +76,11 @@ def study_delivery(
         return parent, run
 
     def on_done(sink: MlflowSink) -> None:
-        rows = parent_rows(journal, number)
-        if rows:
-            sink.log_rows(sink.parent_run(study.id, study.name), rows)
+        reached = milestone(_journals(study), number, record["trials"])
+        if reached is not None:
+            parent = sink.parent_run(study.id, study.name)
+            sink.log_rows(parent, reached.rows)
+            sink.set_tags(parent, {PROGRESS_TAG: str(reached)})
 
     return Delivery(journal, open_run, on_done)
 
@@ -106,11 +114,3 @@ def deliver_evaluation(study: StudyHandle, sink: MlflowSink, uri: str) -> int:
 
 def _milliseconds(instant: str) -> int:
     return round(datetime.fromisoformat(instant).timestamp() * 1000)
-
-
-def parent_rows(journal: Path, number: int) -> list[MetricRow]:
-    """The parent run's metrics, functions of the trials' journals (step = trial number)."""
-    for record, _ in read_records(journal):
-        if record.get("kind") == "end" and record["value"] is not None:
-            return [MetricRow("study/value", number, record["timestamp"], record["value"])]
-    return []

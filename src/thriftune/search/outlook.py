@@ -22,6 +22,7 @@ from thriftune.errors import DataError
 from thriftune.evaluation.metrics import curves, produced_metrics
 from thriftune.model.encoder import Encoder
 from thriftune.search.identity import save_interval
+from thriftune.search.milestones import PARENT_KEYS
 from thriftune.search.record import trial_params
 from thriftune.search.study import OPTUNA_DATABASE
 from thriftune.search.trial import build_agent, encoder_for
@@ -33,6 +34,7 @@ from thriftune.tracking.footprint import (
     journal_bytes,
     mlflow_bytes,
     optuna_bytes,
+    parent_bytes,
 )
 from thriftune.tracking.location import MLFLOW_DATABASE
 from thriftune.training.batching import steps_per_epoch
@@ -128,7 +130,7 @@ def trial_bytes(settings: Parameters, around: Surroundings) -> int:
     report = REPORT_BYTES + FIGURE_BYTES * len(figures) + len(json.dumps(dumped, indent=2))
     databases = optuna_bytes(training.epochs // save_interval(settings))
     if settings.tracking.mlflow_uri is None:
-        databases += mlflow_bytes(rows, trial_params(settings))
+        databases += mlflow_bytes(rows, trial_params(settings)) + parent_bytes(PARENT_KEYS)
     return len(yaml.safe_dump(dumped)) + report + journal_bytes(rows) + databases
 
 

@@ -6,7 +6,7 @@ included, was measured on MLflow 3.17 and Optuna 5.0; another database server is
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,11 @@ def mlflow_bytes(rows: Mapping[str, int], params: Mapping[str, Any]) -> int:
     """Bytes by which one run with so many rows of each key makes MLflow's database grow."""
     metrics = sum(count * (METRIC_BYTES + 3 * len(key)) for key, count in rows.items())
     return metrics + LATEST_BYTES * len(rows) + PARAM_BYTES * len(params) + RUN_BYTES
+
+
+def parent_bytes(keys: Iterable[str]) -> int:
+    """Bytes that a row of each key takes in the study's own run."""
+    return sum(METRIC_BYTES + 3 * len(key) for key in keys)
 
 
 def optuna_bytes(intermediate_values: int) -> int:

@@ -27,6 +27,8 @@ CURSOR = "tracking.json"
 """Beside a journal: how far it was sent (see cursor.py)."""
 KILLED = "KILLED"
 """MLflow's status of a run that goes on when the same command is given again."""
+TAIL_BYTES = 1 << 16
+"""Of a journal's end, in which its last record lies."""
 MACHINE_PREFIX = "system/"
 """Keys of what measures the machine: left out of every comparison."""
 
@@ -210,9 +212,28 @@ def read_rows(path: Path) -> list[MetricRow]:
     return [row for row in rows if row is not None]
 
 
+def first_and_end(path: Path) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """A journal's first record and the record of its trial's end, None each where it is not there. The end is
+    the last record of a journal: the rest is not read."""
+    with path.open("rb") as handle:
+        first = handle.readline()
+        size = handle.seek(0, os.SEEK_END)
+        handle.seek(max(0, size - TAIL_BYTES))
+        lines = handle.read().splitlines(keepends=True)
+    end = _whole(lines[-1]) if lines else None
+    return _whole(first), end if end is not None and end.get("kind") == "end" else None
+
+
+def _whole(line: bytes) -> dict[str, Any] | None:
+    try:
+        return decode(line) if line.endswith(b"\n") else None
+    except ValueError:
+        return None
+
+
 def run_status(path: Path) -> str:
     """MLflow's status for a trial: FINISHED or FAILED once it is over, KILLED before."""
-    for record, _ in read_records(path):
-        if record.get("kind") == "end":
-            return "FAILED" if record["state"] == "failed" else "FINISHED"
-    return KILLED
+    _, end = first_and_end(path)
+    if end is None:
+        return KILLED
+    return "FAILED" if end["state"] == "failed" else "FINISHED"
