@@ -3,7 +3,6 @@ exactly once (SPEC 8.3)."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sqlite3
@@ -16,6 +15,7 @@ from typing import Any
 import optuna
 import pytest
 from mlflow import MlflowClient
+from tests.integration.complete import check_complete
 from tests.integration.conftest import copy_project, thriftune
 from tests.integration.deeds import run
 from tests.integration.outcome import outcome
@@ -24,7 +24,6 @@ from tests.integration.servers import ANSWERS, FORWARD, LOST, free_port, in_fron
 # A client keeps its connections by URI: here databases are deleted and made anew under one URI.
 os.environ["MLFLOW_SQLALCHEMYSTORE_POOLCLASS"] = "NullPool"
 
-METRIC = "joint.f1_micro"
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 
@@ -39,34 +38,6 @@ def flush(project: Path, extra: str = "") -> str:
 
 def said(done: subprocess.CompletedProcess[str]) -> str:
     return " ".join((done.stdout + done.stderr).split())
-
-
-def check_complete(project: Path, uri: str | None = None, study: str = "small") -> None:
-    """Every row of every journal of the study is in MLflow once, in order; a run a trial, one for the study
-    with the test figures; all ended."""
-    client = MlflowClient(tracking_uri=uri or f"sqlite:///{project}/data/tracking/mlflow.db")
-    (experiment,) = client.search_experiments(filter_string="name = 'thriftune'")
-    found = client.search_runs(
-        [experiment.experiment_id], f"tags.`thriftune.study_id` like '{study}-%'", max_results=100
-    )
-    runs = {run.data.tags["thriftune.trial"]: run for run in found}
-    assert len(runs) == len(found) == 3
-    assert f"test/{METRIC}" in runs["parent"].data.metrics
-    assert {run.info.status for run in runs.values()} == {"FINISHED"}
-    for number, journal in enumerate(
-        sorted(project.glob(f"data/06_models/study_{study}-*/trials/*/metrics.jsonl"))
-    ):
-        rows = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
-        wanted: dict[str, list[tuple[int, int, float]]] = {}
-        for row in rows:
-            if row.get("value") is not None and "key" in row:
-                wanted.setdefault(row["key"], []).append((row["step"], row["timestamp"], row["value"]))
-        run = runs[str(number)]
-        assert run.data.params["training.epochs"] == "2"
-        assert run.data.metrics.keys() == wanted.keys()
-        for key, values in wanted.items():
-            sent = client.get_metric_history(run.info.run_id, key)
-            assert [(m.step, m.timestamp, m.value) for m in sent] == values, key
 
 
 def test_a_server_that_is_absent_at_the_start_gets_everything_later(tmp_path: Path) -> None:

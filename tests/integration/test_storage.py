@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -13,11 +14,14 @@ from typing import Any
 
 import pytest
 from kedro.io import DataCatalog, DatasetError
+from mlflow import MlflowClient
+from tests.integration.complete import METRIC, check_complete
 from tests.integration.conftest import copy_project, python, thriftune
 
 from thriftune import files
 from thriftune.checkpoints.manifest import MODEL
 from thriftune.datasets.checkpoint_dataset import CheckpointDataset
+from thriftune.tracking.journal import read_rows
 
 pytestmark = pytest.mark.integration
 
@@ -143,8 +147,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_best_without_a_valid_copy_is_trained_again(finished: Path, tmp_path: Path) -> None:
     """Same weights, same evaluation; the log says so and the damaged copy is set aside."""
-    import shutil
-
     project = tmp_path / "project"
     shutil.copytree(finished, project, symlinks=True)
     evaluation = next(project.glob("data/06_models/*/evaluation.json"))
@@ -167,6 +169,23 @@ def test_a_best_without_a_valid_copy_is_trained_again(finished: Path, tmp_path: 
     cleaned = thriftune(project, "storage", "clean", "--yes", "--json")
     assert [row["kind"] for row in json.loads(cleaned.stdout)] == ["quarantined"]
     assert thriftune(project, "storage", "verify").returncode == 0
+
+
+def test_the_curves_outlive_every_checkpoint(finished: Path, tmp_path: Path) -> None:
+    """All checkpoints removed: every point of every trial's curves is in MLflow and in the journals, the same."""
+    project = tmp_path / "project"
+    shutil.copytree(finished, project, symlinks=True)
+    for folder in project.glob("data/06_models/*/trials/*/checkpoints"):
+        shutil.rmtree(folder)
+    check_complete(project, study="sample")
+    client = MlflowClient(tracking_uri=f"sqlite:///{project}/data/tracking/mlflow.db")
+    for journal in project.glob("data/06_models/*/trials/*/metrics.jsonl"):
+        drawn = [(row.step, row.value) for row in read_rows(journal) if row.key == f"validation/{METRIC}"]
+        assert [step for step, _ in drawn] == [1, 2]
+        number = int(journal.parent.name.split("_")[1])
+        (run,) = client.search_runs(["1"], f"tags.`thriftune.trial` = '{number}'")
+        history = client.get_metric_history(run.info.run_id, f"validation/{METRIC}")
+        assert [(point.step, point.value) for point in history] == drawn
 
 
 def test_a_root_that_is_not_mounted_is_noticed(finished: Path, tmp_path: Path) -> None:

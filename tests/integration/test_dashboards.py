@@ -1,0 +1,125 @@
+"""MLflow's UI, Optuna's dashboard and Kedro-Viz, opened in the middle of a search, stop nothing and lose nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+from tests.integration.complete import check_complete
+from tests.integration.conftest import SMALL, copy_project
+from tests.integration.servers import free_port
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(1200)]
+
+WATCHED_SECONDS, PAUSE_SECONDS = 120.0, 0.1
+TRIALS, EPOCHS = 24, 24
+BIN = Path(sys.executable).parent
+
+
+@contextmanager
+def process(project: Path, name: str, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A program of this environment, its output in NAME.log; its group is killed at the end."""
+    environment = {**os.environ, "DO_NOT_TRACK": "1", "PYTHONPATH": str(project / "src")}
+    with (project / f"{name}.log").open("ab") as log:
+        started = subprocess.Popen(
+            [str(BIN / words[0]), *words[1:]],
+            cwd=project,
+            env=environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        yield started
+    finally:
+        if started.poll() is None:
+            os.killpg(started.pid, signal.SIGKILL)
+        started.wait()
+
+
+def ask(url: str, body: object = None) -> int:
+    """The status of an answer, 0 where there is none."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            answer.read()
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return 0
+
+
+def wait_for(url: str) -> None:
+    """Until a server answers."""
+    deadline = time.monotonic() + 120
+    while ask(url) != 200:
+        assert time.monotonic() < deadline, url
+        time.sleep(0.2)
+
+
+def test_dashboards_on_a_running_search_stop_nothing(tmp_path: Path) -> None:
+    """Each is asked every 100 ms for two minutes while trials train, and always answers; the study ends with
+    every row and every trial, and says nothing of a store that does not answer."""
+    project = copy_project(tmp_path)
+    study = f"{SMALL},study.trials={TRIALS},training.epochs={EPOCHS},tracking.log_every_steps=1"
+    ports = [free_port() for _ in range(3)]
+    mlflow, optuna, viz = (f"http://127.0.0.1:{port}" for port in ports)
+    tracking = project / "data" / "tracking"
+    asked = [
+        (f"{mlflow}/api/2.0/mlflow/runs/search", {"experiment_ids": ["1"], "max_results": 100}),
+        (f"{optuna}/api/studies", None),
+        (f"{optuna}/api/studies/1?after=0", None),
+        (f"{viz}/api/main", None),
+    ]
+    answers: Counter[tuple[str, int]] = Counter()
+    over = threading.Event()
+
+    def keep_asking(url: str, body: object) -> None:
+        while not over.is_set():
+            answers[url, ask(url, body)] += 1
+            time.sleep(PAUSE_SECONDS)
+
+    with ExitStack() as stack:
+        run = stack.enter_context(
+            process(project, "run", "kedro", "run", "--pipeline", "hpo", "--params", study)
+        )
+        while not list(project.glob("data/06_models/*/trials/*/checkpoints/epoch_*")):
+            assert run.poll() is None, (project / "run.log").read_text(encoding="utf-8")
+            time.sleep(0.1)
+        store = f"sqlite:///{tracking}/mlflow.db"
+        for name, words in {
+            "mlflow": ("mlflow", "ui", "--backend-store-uri", store, "--port", str(ports[0])),
+            "optuna": ("optuna-dashboard", f"sqlite:///{tracking}/optuna.db", "--port", str(ports[1])),
+            "viz": ("kedro", "viz", "run", "--no-browser", "--port", str(ports[2])),
+        }.items():
+            stack.enter_context(process(project, name, *words))
+        for url in (f"{mlflow}/health", f"{optuna}/api/studies", f"{viz}/api/main"):
+            wait_for(url)
+        threads = [threading.Thread(target=keep_asking, args=item, daemon=True) for item in asked]
+        for thread in threads:
+            thread.start()
+        time.sleep(WATCHED_SECONDS)
+        still_running = run.poll() is None
+        over.set()
+        for thread in threads:
+            thread.join()
+        assert run.wait(timeout=600) == 0, (project / "run.log").read_text(encoding="utf-8")
+    said = (project / "run.log").read_text(encoding="utf-8")
+    assert still_running, "the study was over before it was watched for two minutes"
+    assert {status for _, status in answers} == {200}, answers
+    assert "does not take" not in said
+    assert "locked" not in said
+    check_complete(project, trials=TRIALS)
