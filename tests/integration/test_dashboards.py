@@ -1,4 +1,4 @@
-"""MLflow's UI, Optuna's dashboard and Kedro-Viz, opened in the middle of a search, stop nothing and lose nothing."""
+"""MLflow's UI, Optuna's dashboard and Kedro-Viz, opened on a running search, stop nothing and lose nothing."""
 
 from __future__ import annotations
 

@@ -172,7 +172,7 @@ def test_a_best_without_a_valid_copy_is_trained_again(finished: Path, tmp_path: 
 
 
 def test_the_curves_outlive_every_checkpoint(finished: Path, tmp_path: Path) -> None:
-    """All checkpoints removed: every point of every trial's curves is in MLflow and in the journals, the same."""
+    """All checkpoints removed: every point of every curve is in MLflow and in the journals, the same."""
     project = tmp_path / "project"
     shutil.copytree(finished, project, symlinks=True)
     for folder in project.glob("data/06_models/*/trials/*/checkpoints"):
