@@ -1,4 +1,5 @@
-"""A real MLflow server on loopback, and one in front of it that misbehaves when it is told to."""
+"""Processes beside a test: programs of this environment, a real MLflow server on loopback, and one in front
+of it that misbehaves when it is told to."""
 
 from __future__ import annotations
 
@@ -23,6 +24,7 @@ ANSWERS = {
     "rubbish": (200, b"\xff" * 9),
 }
 HANG_SECONDS = 30
+BIN = Path(sys.executable).parent
 
 
 def free_port() -> int:
@@ -30,6 +32,27 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@contextmanager
+def process(project: Path, name: str, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A program of this environment, its output in NAME.log; its group is killed at the end."""
+    environment = {**os.environ, "DO_NOT_TRACK": "1", "PYTHONPATH": str(project / "src")}
+    with (project / f"{name}.log").open("ab") as log:
+        started = subprocess.Popen(
+            [str(BIN / words[0]), *words[1:]],
+            cwd=project,
+            env=environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        yield started
+    finally:
+        if started.poll() is None:
+            os.killpg(started.pid, signal.SIGKILL)
+        started.wait()
 
 
 @contextmanager

@@ -1,51 +1,24 @@
-"""MLflow's UI, Optuna's dashboard and Kedro-Viz, opened on a running search, stop nothing and lose nothing."""
+"""MLflow's UI, Optuna's dashboard and Kedro-Viz on a running search stop nothing and lose nothing."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from tests.integration.complete import check_complete
 from tests.integration.conftest import SMALL, copy_project
-from tests.integration.servers import free_port
+from tests.integration.servers import free_port, process
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 WATCHED_SECONDS, PAUSE_SECONDS = 120.0, 0.1
 TRIALS, EPOCHS = 24, 24
-BIN = Path(sys.executable).parent
-
-
-@contextmanager
-def process(project: Path, name: str, *words: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A program of this environment, its output in NAME.log; its group is killed at the end."""
-    environment = {**os.environ, "DO_NOT_TRACK": "1", "PYTHONPATH": str(project / "src")}
-    with (project / f"{name}.log").open("ab") as log:
-        started = subprocess.Popen(
-            [str(BIN / words[0]), *words[1:]],
-            cwd=project,
-            env=environment,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    try:
-        yield started
-    finally:
-        if started.poll() is None:
-            os.killpg(started.pid, signal.SIGKILL)
-        started.wait()
 
 
 def ask(url: str, body: object = None) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +15,7 @@ import pytest
 from tests.integration.conftest import SMALL, copy_project, python
 from tests.integration.deeds import run
 from tests.integration.outcome import outcome
+from tests.integration.servers import process
 
 pytestmark = pytest.mark.integration
 
@@ -103,6 +106,32 @@ def test_it_says_where_it_goes_on_and_why(tmp_path: Path) -> None:
     said = " ".join(third.stderr.split())
     assert "goes on after epoch 1 (step 4), its newest whole checkpoint; steps 5 to 7 are made again" in said
     assert "trial 1 (2 of 2): starts " in said
+
+
+def test_a_second_process_is_told_whose_the_study_is(tmp_path: Path) -> None:
+    """Refused with pid, host and instant while the first runs, and while it is stopped, with how to end it;
+    once that is dead the same command adopts the study and ends it."""
+    project, more = copy_project(tmp_path), ",training.epochs=12"
+    words = ("kedro", "run", "--pipeline", "hpo", "--params", SMALL + more)
+    with process(project, "first", *words) as first:
+        while not list(project.glob("data/06_models/*/trials/*/checkpoints/epoch_*")):
+            assert first.poll() is None, (project / "first.log").read_text(encoding="utf-8")
+            time.sleep(0.05)
+        owner = f"pid {first.pid} on {socket.gethostname()} since"
+        os.kill(first.pid, signal.SIGSTOP)
+        for number, advice in ((signal.SIGSTOP, "`kill -KILL "), (signal.SIGCONT, "end it with `kill ")):
+            os.kill(first.pid, number)
+            refused = run(project, more)
+            said = " ".join(refused.stderr.split())
+            assert refused.returncode == 2
+            assert f"another process works on this study: {owner}" in said
+            assert f"{advice}{first.pid}`" in said
+        os.kill(first.pid, signal.SIGKILL)
+        assert first.wait() == -signal.SIGKILL
+    done = run(project, more)
+    assert done.returncode == 0, done.stderr
+    said = " ".join(done.stderr.split())
+    assert f"adopted the study from a process that was killed: pid {first.pid}" in said
 
 
 MAKE_DATABASE = """

@@ -21,6 +21,8 @@ from thriftune.tracking.sender import Delivery
 
 log = logging.getLogger(__name__)
 
+FOLDER_TAG = "thriftune.folder"
+
 
 def undelivered(
     study: StudyHandle, record: dict[str, Any], uri: str, sink: MlflowSink, *, running: bool
@@ -72,6 +74,8 @@ def study_delivery(
         )
         sink.log_json(parent, "study.json", record)
         run = sink.trial_run(parent, study.id, number, identity)
+        # Checkpoints and reports stay in the store: where they are, below storage.root.
+        sink.set_tags(run, {FOLDER_TAG: str(journal.parent.relative_to(study.models_root))})
         sink.log_params(run, config)
         return parent, run
 
