@@ -10,73 +10,34 @@ from __future__ import annotations
 
 import json
 import logging
-import reprlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from thriftune import __version__, files
+from thriftune import files
 from thriftune.checkpoints import disk, retention
 from thriftune.checkpoints.activity import activity_in, do_nothing
 from thriftune.checkpoints.checkpoint import Checkpoint
-from thriftune.checkpoints.manifest import (
-    FORMAT_VERSION,
-    MANIFEST,
-    MODEL,
-    OPTIMIZER,
-    STATE,
-    FileFact,
-    Manifest,
-    read_manifest,
+from thriftune.checkpoints.entries import (
+    QUARANTINE,
+    REPLACED,
+    SHOWN,
+    TEMPORARY,
+    Entry,
+    Loaded,
+    check_signature,
+    read_all,
+    read_entry,
 )
-from thriftune.checkpoints.tensors import describe, read_verified, serialise, tensors_in, write_hashed
+from thriftune.checkpoints.manifest import MANIFEST, MODEL, OPTIMIZER, STATE, Manifest
+from thriftune.checkpoints.tensors import tensors_in
+from thriftune.checkpoints.writing import write_checkpoint
 from thriftune.config import StorageConfig
 from thriftune.errors import DamageError, OutOfStorageError, StudyError
 
 log = logging.getLogger(__name__)
-
-PARALLEL_BYTES = 64 << 20
-SHOWN = 10
-"""Differences of a checkpoint's model that a message lists."""
-TEMPORARY, QUARANTINE, REPLACED = ".tmp-", "quarantine-", ".replaced-"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A committed checkpoint and its folder."""
-
-    path: Path
-    manifest: Manifest
-
-    @property
-    def held(self) -> retention.Held:
-        """As retention sees it."""
-        facts = self.manifest.files
-        return retention.Held(
-            trial=self.manifest.trial,
-            epoch=self.manifest.epoch,
-            value=self.manifest.value,
-            resumable=self.manifest.resumable,
-            model_bytes=facts[MODEL].size,
-            total_bytes=self.manifest.total_bytes,
-        )
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A verified checkpoint in memory; optimizer and state are empty once stripped."""
-
-    entry: Entry
-    model: Mapping[str, torch.Tensor]
-    optimizer: Mapping[str, torch.Tensor]
-    state: Mapping[str, Any]
 
 
 class CheckpointStore:
@@ -140,8 +101,8 @@ class CheckpointStore:
 
     def load(self, entry: Entry, signature: Mapping[str, Any]) -> Loaded:
         """Check the signature and every hash, reading each file once. DamageError, StudyError."""
-        _check_signature(entry, {"study": self.study_id, **signature})
-        content = _read_all(entry)
+        check_signature(entry, {"study": self.study_id, **signature})
+        content = read_all(entry)
         resumable = entry.manifest.resumable
         return Loaded(
             entry=entry,
@@ -324,11 +285,7 @@ class CheckpointStore:
         temporary = self._activity.writing = target.with_name(TEMPORARY + target.name)
         try:
             files.remove_tree(temporary)
-            files.make_directory(temporary)
-            facts = _write_tensors(temporary, checkpoint)
-            facts[STATE] = _write_file(temporary / STATE, _json_pieces(checkpoint.state))
-            manifest = _manifest(checkpoint, facts)
-            files.write_bytes(temporary / MANIFEST, manifest.to_bytes())
+            manifest = write_checkpoint(temporary, checkpoint)
             with self._activity.lock:
                 self._activity.before_commit()
                 self._commit(temporary, target)
@@ -457,100 +414,3 @@ class CheckpointStore:
             "status`, `thriftune study delete NAME`) or raise storage.max_total_size, then run "
             "the same command again.",
         )
-
-
-def read_entry(path: Path) -> Entry:
-    """The checkpoint in a folder; DamageError where its manifest is not valid or that of another one."""
-    if path.is_symlink():
-        raise DamageError("is a symbolic link, which may lead out of the store", where=str(path))
-    manifest = read_manifest(path)
-    trial = f"trial_{manifest.trial:04d}_{manifest.trial_id}"
-    if (path.name, path.parents[1].name) != (f"epoch_{manifest.epoch:04d}", trial):
-        raise DamageError(
-            f"is the manifest of {trial}, epoch {manifest.epoch}, which is not where it stands",
-            where=str(path / MANIFEST),
-        )
-    return Entry(path, manifest)
-
-
-def verify(entry: Entry) -> None:
-    """DamageError at the first file that is not what its manifest says."""
-    _read_all(entry)
-
-
-def _read_all(entry: Entry) -> dict[str, torch.Tensor]:
-    """The verified bytes of each file, large ones read and hashed beside each other."""
-    facts = entry.manifest.files
-    with ThreadPoolExecutor(2 if entry.manifest.total_bytes >= PARALLEL_BYTES else 1) as pool:
-        jobs = {name: pool.submit(read_verified, entry.path / name, fact) for name, fact in facts.items()}
-    return {name: job.result() for name, job in jobs.items()}
-
-
-def _check_signature(entry: Entry, expected: Mapping[str, Any]) -> None:
-    stored = {**entry.manifest.signature, "study": entry.manifest.study}
-    found = [
-        line
-        for key, value in expected.items()
-        if stored.get(key) != value
-        for line in _differences(key, stored.get(key), value)
-    ]
-    if found:
-        more = f"\n  and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-        raise StudyError(
-            "the checkpoint is whole, but of another model:\n  " + "\n  ".join(found[:SHOWN]) + more,
-            where=str(entry.path),
-            remedy="use the configuration it was made with, or another study.name.",
-        )
-
-
-def _differences(key: str, stored: Any, expected: Any) -> Iterator[str]:
-    """A line for each leaf that is not the same."""
-    if isinstance(stored, Mapping) and isinstance(expected, Mapping):
-        for name in sorted(stored.keys() | expected.keys()):
-            if stored.get(name) != expected.get(name):
-                yield from _differences(f"{key}.{name}", stored.get(name), expected.get(name))
-    else:
-        yield f"{key}: the checkpoint has {reprlib.repr(stored)}, the model {reprlib.repr(expected)}"
-
-
-def _write_tensors(folder: Path, checkpoint: Checkpoint) -> dict[str, FileFact]:
-    """Both tensor files; large ones beside each other, since one SHA-256 keeps only one core busy."""
-    tensors = {MODEL: checkpoint.model, OPTIMIZER: checkpoint.optimizer}
-    if disk.estimate_bytes(checkpoint) < PARALLEL_BYTES:
-        return {name: _write_file(folder / name, serialise(values)) for name, values in tensors.items()}
-    with ThreadPoolExecutor(len(tensors)) as pool:
-        jobs = {
-            name: pool.submit(_write_file, folder / name, serialise(values), direct=True)
-            for name, values in tensors.items()
-        }
-    return {name: job.result() for name, job in jobs.items()}
-
-
-def _write_file(path: Path, pieces: Iterator[memoryview | bytes], *, direct: bool = False) -> FileFact:
-    with files.NewFile(path, direct=direct) as handle:
-        fact = write_hashed(handle, pieces)
-        handle.sync()
-    return fact
-
-
-def _json_pieces(value: Mapping[str, Any]) -> Iterator[bytes]:
-    yield json.dumps(value, allow_nan=False).encode("utf-8")
-
-
-def _manifest(checkpoint: Checkpoint, facts: Mapping[str, FileFact]) -> Manifest:
-    return Manifest(
-        format_version=FORMAT_VERSION,
-        study=checkpoint.study,
-        trial=checkpoint.trial,
-        trial_id=checkpoint.trial_id,
-        epoch=checkpoint.epoch,
-        step=checkpoint.step,
-        attempt=checkpoint.attempt,
-        value=checkpoint.value,
-        metrics=dict(checkpoint.metrics),
-        files=dict(facts),
-        signature={**checkpoint.signature, "tensors": describe(checkpoint.model)},
-        code_version=__version__,
-        data_fingerprint=checkpoint.data_fingerprint,
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-    )

@@ -9,8 +9,9 @@ import transformers
 from safetensors.torch import save_file
 
 from thriftune import files
+from thriftune.checkpoints.entries import Entry
 from thriftune.checkpoints.retention import ranked
-from thriftune.checkpoints.store import CheckpointStore, Entry
+from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import Parameters, override, parse_parameters
 from thriftune.corpus.store import CorpusStore
 from thriftune.errors import ConfigError, StudyError

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from thriftune import files
-from thriftune.checkpoints.store import CheckpointStore, Entry, verify
+from thriftune.checkpoints.entries import Entry, verify
+from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import Parameters, override, parse_parameters
 from thriftune.corpus.store import Corpus, CorpusStore
 from thriftune.errors import DamageError, StudyError

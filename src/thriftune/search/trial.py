@@ -13,7 +13,8 @@ import yaml
 
 from thriftune import files
 from thriftune.checkpoints.checkpoint import Checkpoint
-from thriftune.checkpoints.store import CheckpointStore, Loaded
+from thriftune.checkpoints.entries import Loaded
+from thriftune.checkpoints.store import CheckpointStore
 from thriftune.checkpoints.tensors import describe
 from thriftune.config import Parameters, parse_parameters
 from thriftune.corpus.store import Corpus

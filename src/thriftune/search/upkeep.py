@@ -9,8 +9,9 @@ from typing import Any
 
 from thriftune import files
 from thriftune.checkpoints.disk import disk_of, human_bytes, largest_files
+from thriftune.checkpoints.entries import QUARANTINE, TEMPORARY, read_entry, verify
 from thriftune.checkpoints.manifest import MANIFEST
-from thriftune.checkpoints.store import QUARANTINE, TEMPORARY, CheckpointStore, read_entry, verify
+from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import Parameters, parse_parameters
 from thriftune.errors import DamageError, OutOfStorageError, StudyError
 from thriftune.search.ownership import StudyLock

@@ -16,8 +16,9 @@ from tests.unit.checkpoints.crash import ForgetfulDisk
 from tests.unit.checkpoints.test_store import SIGNATURE, store_at
 
 from thriftune import files
+from thriftune.checkpoints.entries import verify
 from thriftune.checkpoints.manifest import OPTIMIZER
-from thriftune.checkpoints.store import CheckpointStore, verify
+from thriftune.checkpoints.store import CheckpointStore
 
 pytestmark = pytest.mark.unit
 

@@ -13,8 +13,9 @@ from tests.conftest import make_checkpoint
 
 from thriftune import files
 from thriftune.checkpoints import disk
+from thriftune.checkpoints.entries import verify
 from thriftune.checkpoints.manifest import MANIFEST, MODEL, OPTIMIZER, STATE, read_manifest
-from thriftune.checkpoints.store import CheckpointStore, verify
+from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import StorageConfig
 from thriftune.errors import DamageError, OutOfStorageError, StudyError, ThriftuneError
 

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from thriftune import files
-from thriftune.checkpoints import store, tensors
+from thriftune.checkpoints import tensors, writing
 from thriftune.checkpoints.tensors import read_verified, serialise, tensors_in, write_hashed
 
 pytestmark = pytest.mark.unit
@@ -62,7 +62,7 @@ def test_large_tensors_are_what_safetensors_reads(tmp_path: Path, monkeypatch: p
     """Written direct, by two threads, and read back by ours and by the library."""
     values = {"a": torch.randn(300_001), "b": torch.arange(7), "c": torch.empty(0), "d": torch.tensor(2.0)}
     monkeypatch.setattr(tensors, "DIRECT_BYTES", BUFFER)
-    fact = store._write_file(tmp_path / "file", serialise(values), direct=True)
+    fact = writing.write_file(tmp_path / "file", serialise(values), direct=True)
     ours, theirs = tensors_in(read_verified(tmp_path / "file", fact)), load_file(tmp_path / "file")
     for name, tensor in values.items():
         assert torch.equal(ours[name], tensor)

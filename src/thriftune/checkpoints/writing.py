@@ -1,0 +1,78 @@
+"""Writes the files of one checkpoint into a folder: hashed on the way, each fsynced, the manifest last."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from thriftune import __version__, files
+from thriftune.checkpoints import disk
+from thriftune.checkpoints.checkpoint import Checkpoint
+from thriftune.checkpoints.manifest import (
+    FORMAT_VERSION,
+    MANIFEST,
+    MODEL,
+    OPTIMIZER,
+    STATE,
+    FileFact,
+    Manifest,
+)
+from thriftune.checkpoints.tensors import PARALLEL_BYTES, describe, serialise, write_hashed
+
+
+def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Manifest:
+    """Make the folder and all files of a checkpoint in it."""
+    files.make_directory(folder)
+    facts = _write_tensors(folder, checkpoint)
+    facts[STATE] = write_file(folder / STATE, _json_pieces(checkpoint.state))
+    manifest = _manifest(checkpoint, facts)
+    files.write_bytes(folder / MANIFEST, manifest.to_bytes())
+    return manifest
+
+
+def _write_tensors(folder: Path, checkpoint: Checkpoint) -> dict[str, FileFact]:
+    """Both tensor files; large ones beside each other, since one SHA-256 keeps only one core busy."""
+    tensors = {MODEL: checkpoint.model, OPTIMIZER: checkpoint.optimizer}
+    if disk.estimate_bytes(checkpoint) < PARALLEL_BYTES:
+        return {name: write_file(folder / name, serialise(values)) for name, values in tensors.items()}
+    with ThreadPoolExecutor(len(tensors)) as pool:
+        jobs = {
+            name: pool.submit(write_file, folder / name, serialise(values), direct=True)
+            for name, values in tensors.items()
+        }
+    return {name: job.result() for name, job in jobs.items()}
+
+
+def write_file(path: Path, pieces: Iterator[memoryview | bytes], *, direct: bool = False) -> FileFact:
+    """Write and fsync a file; its size and SHA-256."""
+    with files.NewFile(path, direct=direct) as handle:
+        fact = write_hashed(handle, pieces)
+        handle.sync()
+    return fact
+
+
+def _json_pieces(value: Mapping[str, Any]) -> Iterator[bytes]:
+    yield json.dumps(value, allow_nan=False).encode("utf-8")
+
+
+def _manifest(checkpoint: Checkpoint, facts: Mapping[str, FileFact]) -> Manifest:
+    return Manifest(
+        format_version=FORMAT_VERSION,
+        study=checkpoint.study,
+        trial=checkpoint.trial,
+        trial_id=checkpoint.trial_id,
+        epoch=checkpoint.epoch,
+        step=checkpoint.step,
+        attempt=checkpoint.attempt,
+        value=checkpoint.value,
+        metrics=dict(checkpoint.metrics),
+        files=dict(facts),
+        signature={**checkpoint.signature, "tensors": describe(checkpoint.model)},
+        code_version=__version__,
+        data_fingerprint=checkpoint.data_fingerprint,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
