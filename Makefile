@@ -77,7 +77,7 @@ test-all: lint  ## everything, slow tests included
 test-unit: setup  ## unit tests alone, no coverage
 	$(BIN)/pytest -m unit -n $(JOBS) -q
 
-torture: setup  ## kill a study KILLS times; the same command must end the same (10 minutes for 200)
+torture: setup  ## kill a study KILLS times; the same command must end the same (200: some 15 minutes)
 	$(BIN)/python -m tests.torture --kills $(KILLS) $(ARGS)
 
 bench: setup  ## measure metric calls, start, resume, saving, loading; build/bench.json (ARGS='--sizes 1')

@@ -27,6 +27,7 @@ CURSOR = "tracking.json"
 """Beside a journal: how far it was sent (see cursor.py)."""
 KILLED = "KILLED"
 """MLflow's status of a run that goes on when the same command is given again."""
+VALIDATION_PREFIX = "validation/"
 TAIL_BYTES = 1 << 16
 """Of a journal's end, in which its last record lies."""
 MACHINE_PREFIX = "system/"
@@ -52,7 +53,7 @@ class Journal:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._values: dict[tuple[str, int], float | None] = {}
         self._kinds: set[str] = set()
-        self._warned: set[int] = set()
+        self._warned = False
         if not self.path.exists():
             # A journal that begins anew has nothing to do with how far another one was sent.
             files.remove_file(self.path.with_name(CURSOR))
@@ -91,12 +92,14 @@ class Journal:
             lines += encode(row)
         if lines:
             self._append(lines)
+        if any(key.startswith(VALIDATION_PREFIX) for key in metrics):
+            self._warned = False  # validation ends an epoch, and one warning an epoch is enough
 
     def _recognise(self, key: str, step: int, value: float | None) -> None:
         if key.startswith(MACHINE_PREFIX) or self._values[key, step] == value:
             return
-        if step not in self._warned:
-            self._warned.add(step)
+        if not self._warned:
+            self._warned = True
             log.warning(
                 "%s at step %d was made again with another value (%s, on record %s); the record stands",
                 key,

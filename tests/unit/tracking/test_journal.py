@@ -49,7 +49,7 @@ def test_a_bad_line_in_the_middle_is_damage(tmp_path: Path) -> None:
 
 
 def test_the_row_first_written_stands(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A row made again is recognised; another value is warned about once a step, machine rows never."""
+    """A row made again is recognised; another value is warned about once an epoch, machine rows never."""
     journal = Journal(tmp_path / "metrics.jsonl")
     journal.log({"a": 1.0, "system/s": 1.0}, 1)
     with caplog.at_level(logging.WARNING):
@@ -57,7 +57,10 @@ def test_the_row_first_written_stands(tmp_path: Path, caplog: pytest.LogCaptureF
         assert not caplog.records
         journal.log({"a": 3.0}, 1)
         journal.log({"a": 4.0}, 1)
-    assert len(caplog.records) == 1
+        assert len(caplog.records) == 1
+        journal.log({"validation/a": 1.0}, 1)
+        journal.log({"a": 5.0}, 1)
+    assert len(caplog.records) == 2
     assert journal.value("a", 1) == 1.0
     assert journal.steps("a") == [1]
     journal.record_once("start", trial=0)
