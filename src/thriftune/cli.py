@@ -115,7 +115,12 @@ def check_run(options: Mapping[str, Any]) -> tuple[Path, Parameters]:
     root = project_root()
     runtime = options.get("params") or {}
     parameters = load_parameters(root, options.get("env"), runtime)
-    check_space(parameters, tuple(leaf_keys(runtime)))
+    searches = options.get("pipeline") not in ("ingest", "evaluate", "train")
+    check_space(parameters, tuple(leaf_keys(runtime)), searches=searches)
+    if searches:
+        from thriftune.search.samplers import check_grid
+
+        check_grid(parameters)
     if options.get("pipeline") not in ("ingest", "evaluate"):
         from thriftune.search.check import check_configuration
 

@@ -27,7 +27,17 @@ class StudyConfig(Section):
     """Trials in a row without a new best after which the search ends; null: never."""
 
 
-class FloatRange(Section):
+Scalar = str | bool | int | float | None
+
+
+class Searched(Section):
+    """What every entry of the search space has."""
+
+    when: dict[str, Scalar | tuple[Scalar, ...]] = Field(default_factory=dict)
+    """Searched only where every key has the value, or one of the values; elsewhere it is as configured."""
+
+
+class FloatRange(Searched):
     """A float parameter, both ends included."""
 
     type: Literal["float"]
@@ -42,7 +52,7 @@ class FloatRange(Section):
         return self
 
 
-class IntRange(Section):
+class IntRange(Searched):
     """An integer parameter, both ends included."""
 
     type: Literal["int"]
@@ -57,11 +67,11 @@ class IntRange(Section):
         return self
 
 
-class Choices(Section):
+class Choices(Searched):
     """A categorical parameter."""
 
     type: Literal["categorical"]
-    choices: tuple[str | bool | int | float | None, ...] = Field(min_length=1)
+    choices: tuple[Scalar, ...] = Field(min_length=1)
 
 
 Range = Annotated[FloatRange | IntRange | Choices, Field(discriminator="type")]
@@ -70,17 +80,33 @@ Range = Annotated[FloatRange | IntRange | Choices, Field(discriminator="type")]
 class SearchConfig(Section):
     """The search space and how it is walked. Keys of `space` are dotted configuration keys."""
 
-    sampler: Literal["tpe", "random"] = "tpe"
+    sampler: Literal["tpe", "random", "gp", "qmc", "grid"] = "tpe"
+    """tpe and gp learn from the history; qmc spreads points evenly (Sobol, scrambled); grid takes every cell
+    of choices, integers and floats with a step, in a random order."""
     startup_trials: int = Field(default=10, ge=1)
-    """Random trials before TPE models the history."""
-    pruner: Literal["none", "median"] = "none"
+    """Random trials before tpe and gp model the history."""
+    pruner: Literal["none", "median", "hyperband", "patient", "threshold"] = "none"
+    """median: worse than the median of the trials before at the same epoch. hyperband: successive halving in
+    brackets. patient: no gain for pruner_patience saved epochs. threshold: below pruner_threshold."""
     pruner_startup_trials: int = Field(default=5, ge=0)
     """Finished trials before the median pruner may stop one."""
     pruner_warmup_epochs: int = Field(default=1, ge=0)
-    """Epochs of a trial that are never pruned."""
+    """Epochs of a trial that median and threshold never prune; hyperband's least resource, where above 0."""
+    pruner_reduction_factor: int = Field(default=3, ge=2)
+    """hyperband: one of so many trials goes on to the next rung."""
+    pruner_patience: int = Field(default=2, ge=0)
+    """patient: saved epochs without a gain that are borne."""
+    pruner_threshold: float | None = None
+    """threshold: the least value of study.metric; it has no default."""
     space: dict[str, Range] = Field(default_factory=dict)
     baselines: tuple[dict[str, Any], ...] = ()
     """Configurations (dotted key: value) run first, in place of the one as written."""
+
+    @model_validator(mode="after")
+    def _threshold_given(self) -> SearchConfig:
+        if self.pruner == "threshold" and self.pruner_threshold is None:
+            raise ValueError("pruner=threshold needs pruner_threshold, the least value of study.metric")
+        return self
 
 
 def _check_range(low: float, high: float, log: bool, step: float | None) -> None:

@@ -7,7 +7,6 @@ value does. Then, and after every restart, it is re-attached.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +21,8 @@ from sqlalchemy import Engine, event
 from thriftune import files
 from thriftune.config import Parameters, override
 from thriftune.errors import UnavailableError
-from thriftune.search.space import as_written, distributions
+from thriftune.search.samplers import pruner_for, sampler_for
+from thriftune.search.space import as_written, distributions, sample
 from thriftune.tracking.probe import trouble
 from thriftune.tracking.sqlite import SQLITE, keep_logs_short, make_whole
 
@@ -86,7 +86,7 @@ class OptunaStudy:
             study_name=study_id,
             direction="maximize",
             load_if_exists=True,
-            pruner=_pruner(parameters),
+            pruner=pruner_for(parameters),
         )
 
     def trials(self) -> list[FrozenTrial]:
@@ -136,10 +136,16 @@ class OptunaStudy:
         fixed = self.fixed(number)
         system_attrs: dict[str, Any] = {}
         if fixed is None:
-            copy = optuna.create_study(direction="maximize", sampler=_sampler(self._parameters, number))
+            # The name and the pruner too: under Hyperband a sampler learns from trials of its own bracket.
+            copy = optuna.create_study(
+                study_name=self._study.study_name,
+                direction="maximize",
+                sampler=sampler_for(self._parameters, number),
+                pruner=pruner_for(self._parameters),
+            )
             copy.add_trials(history)
-            asked = copy.ask(space)
-            fixed, params = asked.params, asked.params
+            asked = copy.ask()
+            fixed = params = sample(asked, self._parameters)
             system_attrs = copy.get_trials(deepcopy=False)[-1].system_attrs
         else:
             params = _inside(space, fixed)
@@ -174,7 +180,7 @@ class OptunaStudy:
         """The overrides of a trial that is not sampled: a baseline, or trial 0 as written."""
         baselines = self._parameters.search.baselines
         if number < len(baselines):
-            return {**as_written(self._parameters), **baselines[number]}
+            return as_written(self._parameters, baselines[number])
         if number == 0 or not self._parameters.search.space:
             return as_written(self._parameters)
         return None
@@ -235,23 +241,6 @@ def _storage(database: Path) -> optuna.storages.RDBStorage:
 
 def _write_ahead(connection: Any, record: Any) -> None:
     connection.execute("PRAGMA journal_mode=WAL")
-
-
-def _sampler(parameters: Parameters, number: int) -> optuna.samplers.BaseSampler:
-    material = f"{parameters.study.seed}:{number}".encode()
-    seed = int.from_bytes(hashlib.sha256(material).digest()[:4], "big")
-    if parameters.search.sampler == "random":
-        return optuna.samplers.RandomSampler(seed=seed)
-    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=parameters.search.startup_trials)
-
-
-def _pruner(parameters: Parameters) -> optuna.pruners.BasePruner:
-    if parameters.search.pruner == "none":
-        return optuna.pruners.NopPruner()
-    return optuna.pruners.MedianPruner(
-        n_startup_trials=parameters.search.pruner_startup_trials,
-        n_warmup_steps=parameters.search.pruner_warmup_epochs,
-    )
 
 
 def _inside(space: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

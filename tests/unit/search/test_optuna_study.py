@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 
-from thriftune.config import Parameters, parse_parameters
+from thriftune.config import Parameters, override, parse_parameters
+from thriftune.errors import ConfigError
 from thriftune.search.optuna_study import OptunaStudy, delete_optuna_study, trial_row
+from thriftune.search.samplers import check_grid, sampler_for
+from thriftune.search.space import sample
 
 pytestmark = pytest.mark.unit
 SPACE = {
@@ -30,10 +34,33 @@ def value_of(handle: Any) -> float:
     )
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random"])
-def test_restarts_before_every_write_change_no_proposal(tmp_path: Path, sampler: str) -> None:
+CONDITIONAL = {
+    **SPACE,
+    "model.criteria_agent.focal_gamma": {
+        "type": "float",
+        "low": 1.0,
+        "high": 3.0,
+        "when": {"model.criteria_agent.loss": "focal"},
+    },
+}
+GRID = {
+    "training.batch_size": {"type": "int", "low": 4, "high": 16, "step": 4},
+    "model.head_dropout": {"type": "float", "low": 0.0, "high": 0.2, "step": 0.1},
+}
+
+
+@pytest.mark.parametrize(
+    ("sampler", "space"),
+    [
+        ("tpe", SPACE), ("tpe", CONDITIONAL), ("random", SPACE), ("random", CONDITIONAL), ("gp", SPACE),
+        ("gp", CONDITIONAL), ("qmc", SPACE), ("qmc", CONDITIONAL), ("grid", GRID),
+    ],
+)  # fmt: skip
+def test_restarts_before_every_write_change_no_proposal(
+    tmp_path: Path, sampler: str, space: dict[str, Any]
+) -> None:
     """One process for all trials, against a new one before and in the middle of each."""
-    settings = parameters(sampler=sampler)
+    settings = parameters(sampler=sampler, space=space)
     whole = OptunaStudy(tmp_path / "whole.db", "s", settings)
     for _ in range(8):
         handle = whole.next_trial(8)
@@ -54,6 +81,98 @@ def test_restarts_before_every_write_change_no_proposal(tmp_path: Path, sampler:
     assert [t.params for t in cut.trials()] == [t.params for t in whole.trials()]
     assert [t.value for t in cut.trials()] == [t.value for t in whole.trials()]
     assert len({tuple(t.params.values()) for t in whole.trials()}) > 5
+
+
+def test_a_grid_is_walked_to_its_end(tmp_path: Path) -> None:
+    """Every cell once, after the configuration as written; one trial more is refused beforehand."""
+    settings = parameters(sampler="grid", space=GRID)
+    study = OptunaStudy(tmp_path / "o.db", "s", settings)
+    while (handle := study.next_trial(13)) is not None:
+        study.tell(handle, 0.5, None)
+    cells = [tuple(trial.params.values()) for trial in study.trials()[1:]]
+    assert len(set(cells)) == len(cells) == 12
+    assert cells != sorted(cells)
+    check_grid(override(settings, {"study.trials": 13}))
+    with pytest.raises(ConfigError, match="has 12 cells"):
+        check_grid(override(settings, {"study.trials": 14}))
+    with pytest.raises(ConfigError, match="needs a step"):
+        check_grid(parameters(sampler="grid"))
+    conditional = {"model.criteria_agent.focal_gamma": CONDITIONAL["model.criteria_agent.focal_gamma"]}
+    with pytest.raises(ConfigError, match="no conditions"):
+        check_grid(parameters(sampler="grid", space={**GRID, **conditional}))
+
+
+def test_qmc_spreads_its_points(tmp_path: Path) -> None:
+    """Eight points of a Sobol sequence, one in each eighth of the range; a kill skips none."""
+    space = {"model.head_dropout": {"type": "float", "low": 0.0, "high": 0.8}}
+    for offset in (0, 8):
+        settings = parameters(sampler="qmc", space=space)
+        drawn = [sampler_for(settings, number) for number in range(offset, offset + 8)]
+        study = optuna.create_study()
+        values = []
+        for sampler in drawn:
+            study.sampler = sampler
+            trial = study.ask()
+            values.append(sample(trial, settings)["model.head_dropout"])
+        assert sorted(int(value * 10) for value in values) == list(range(8))
+
+
+@pytest.mark.parametrize(
+    ("pruner", "more", "values", "pruned_at"),
+    [
+        ("none", {}, [0.9, 0.1, 0.1, 0.1], None),
+        ("patient", {"pruner_patience": 1}, [0.5, 0.4, 0.3, 0.2], 3),
+        ("threshold", {"pruner_threshold": 0.3, "pruner_warmup_epochs": 2}, [0.1, 0.1, 0.1, 0.9], 3),
+        ("median", {"pruner_startup_trials": 2, "pruner_warmup_epochs": 1}, [0.1, 0.1, 0.9, 0.9], 2),
+        ("hyperband", {"pruner_warmup_epochs": 1}, [0.1, 0.1, 0.1, 0.1], None),
+    ],
+)
+def test_each_pruner_stops_a_trial_in_its_way(
+    tmp_path: Path, pruner: str, more: dict[str, Any], values: list[float], pruned_at: int | None
+) -> None:
+    """After two good trials; with a new process before every decision the decision is the same."""
+    settings = override(parameters(pruner=pruner, **more), {"training.epochs": 4})
+    study = OptunaStudy(tmp_path / "o.db", "s", settings)
+    for _ in range(2):
+        handle = study.next_trial(9)
+        assert handle is not None
+        for epoch in range(1, 5):
+            handle.report(epoch, 0.5 + epoch / 10)
+        study.tell(handle, 0.9, None)
+    decided = []
+    for epoch, value in enumerate(values, start=1):
+        handle = OptunaStudy(tmp_path / "o.db", "s", settings).next_trial(9)
+        assert handle is not None
+        handle.report(epoch, value)
+        decided.append(handle.should_prune())
+    assert (decided.index(True) + 1 if True in decided else None) == pruned_at
+
+
+def test_hyperband_halves_successively(tmp_path: Path) -> None:
+    """Of nine trials of nine epochs whose values are as different as their numbers, some are stopped early,
+    and the best is not."""
+    settings = override(parameters(pruner="hyperband", pruner_warmup_epochs=1), {"training.epochs": 9})
+    study = OptunaStudy(tmp_path / "o.db", "s", settings)
+    lengths = []
+    for number in range(9):
+        handle = study.next_trial(9)
+        assert handle is not None
+        for epoch in range(1, 10):
+            handle.report(epoch, 1.0 - number / 10)
+            if handle.should_prune():
+                study.tell_pruned(handle, f"pruned after epoch {epoch}")
+                break
+        else:
+            study.tell(handle, 1.0 - number / 10, None)
+        lengths.append(epoch)
+    assert lengths[0] == 9
+    assert min(lengths) < 9
+
+
+def test_a_threshold_must_be_given() -> None:
+    """Any default would be wrong for some metric."""
+    with pytest.raises(ConfigError, match="needs pruner_threshold"):
+        parameters(pruner="threshold")
 
 
 def test_baselines_come_first_then_the_sampler(tmp_path: Path) -> None:

@@ -4,19 +4,37 @@ from __future__ import annotations
 
 from typing import Any
 
+import optuna
 import pytest
 
-from thriftune.config import parse_parameters
+from thriftune.config import Parameters, parse_parameters
 from thriftune.errors import ConfigError
-from thriftune.search.space import as_written, check_space, distributions
+from thriftune.search.space import as_written, check_space, distributions, ordered, sample
 
 pytestmark = pytest.mark.unit
 
 
-def space(given: tuple[str, ...] = (), baselines: tuple[dict[str, Any], ...] = (), **entries: Any) -> None:
-    """Check a space, written with double underscores for dots."""
+def with_space(baselines: tuple[dict[str, Any], ...] = (), **entries: Any) -> Parameters:
+    """Parameters with a space, written with double underscores for dots."""
     named = {key.replace("__", "."): value for key, value in entries.items()}
-    check_space(parse_parameters({"search": {"space": named, "baselines": list(baselines)}}), given)
+    return parse_parameters({"search": {"space": named, "baselines": list(baselines)}})
+
+
+def space(given: tuple[str, ...] = (), baselines: tuple[dict[str, Any], ...] = (), **entries: Any) -> None:
+    """Check a space."""
+    check_space(with_space(baselines, **entries), given)
+
+
+def choices(*values: Any, when: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A categorical entry."""
+    return {"type": "categorical", "choices": list(values), "when": when or {}}
+
+
+def number(
+    low: float, high: float, kind: str = "float", when: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """A numeric entry."""
+    return {"type": kind, "low": low, "high": high, "when": when or {}}
 
 
 def test_every_kind_is_offered_as_optuna_s() -> None:
@@ -74,3 +92,112 @@ def test_a_key_that_is_given_too_and_a_wrong_baseline() -> None:
         space(baselines=({"training.batch_size": 0},))
     with pytest.raises(ConfigError, match=r"search\.baselines\.0"):
         space(baselines=({"training.batch_sze": 2},))
+
+
+NESTED = {
+    "model__criteria_agent__focal_gamma": number(1.0, 3.0, when={"model.criteria_agent.loss": "focal"}),
+    "model__criteria_agent__loss": choices("bce", "focal", when={"model.criteria_agent.head": ["mlp"]}),
+    "model__criteria_agent__head": choices("linear", "mlp"),
+}
+"""Two conditions deep, the deepest entry first."""
+
+
+def test_conditions_decide_what_is_drawn() -> None:
+    """An entry is searched where its conditions hold in the trial's configuration, and only there."""
+    parameters = with_space(**NESTED)
+    check_space(parameters, ())
+    assert [key.rpartition(".")[2] for key, _ in ordered(parameters.search.space)] == [
+        "head",
+        "loss",
+        "focal_gamma",
+    ]
+    seen = set()
+    for seed in range(60):
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+        drawn = sample(study.ask(), parameters)
+        short = {key.rpartition(".")[2]: value for key, value in drawn.items()}
+        assert ("loss" in short) == (short["head"] == "mlp")
+        assert ("focal_gamma" in short) == (short.get("loss") == "focal")
+        assert study.trials[0].params == drawn
+        seen.add(tuple(sorted(short)))
+    assert seen == {("head",), ("head", "loss"), ("focal_gamma", "head", "loss")}
+
+
+def test_the_configuration_as_written_has_no_inactive_key() -> None:
+    """Nor has a baseline, but what it names itself."""
+    assert as_written(with_space(**NESTED)) == {"model.criteria_agent.head": "linear"}
+    baseline = {"model.criteria_agent.head": "mlp", "model.criteria_agent.loss": "focal"}
+    assert as_written(with_space(**NESTED), baseline) == {**baseline, "model.criteria_agent.focal_gamma": 2.0}
+    odd = {"model.criteria_agent.focal_gamma": 9.0}
+    assert as_written(with_space(**NESTED), odd) == {"model.criteria_agent.head": "linear", **odd}
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"encoder": choices("tiny", when={"model.criteria_agent.los": "bce"})}, "did you mean"),
+        ({"encoder": choices("tiny", when={"model.criteria_agent": "bce"})}, "is no configuration key"),
+        ({"encoder": choices("tiny", when={"model.criteria_agent.loss": "focal"})}, "never is 'focal'"),
+        (
+            {
+                "encoder": choices("tiny", when={"model.criteria_agent.loss": "hinge"}),
+                "model__criteria_agent__loss": choices("bce", "focal"),
+            },
+            "never is 'hinge'",
+        ),
+        (
+            {
+                "model__head_dropout": number(0.0, 0.3, when={"training.batch_size": 64}),
+                "training__batch_size": number(4, 32, kind="int"),
+            },
+            "never is 64",
+        ),
+        (
+            {
+                "model__criteria_agent__head": choices("mlp", when={"model.criteria_agent.loss": "focal"}),
+                "model__criteria_agent__loss": choices("focal", when={"model.criteria_agent.head": "mlp"}),
+            },
+            "circle",
+        ),
+        (
+            {
+                "model__criteria_agent__head": choices("linear", "mlp"),
+                "model__criteria_agent__loss": choices(
+                    "bce", "focal", when={"model.criteria_agent.head": "mlp"}
+                ),
+                "model__head_dropout": number(
+                    0, 0.3, when={"model.criteria_agent.loss": "focal", "model.criteria_agent.head": "linear"}
+                ),
+            },
+            "can never all hold",
+        ),
+        (
+            {
+                "training__overlap": number(100, 120, kind="int"),
+                "training__max_length": number(40, 80, kind="int"),
+            },
+            "refuses",
+        ),
+        ({}, "is empty"),
+    ],
+)
+def test_a_space_that_cannot_be_searched_is_refused(entries: dict[str, Any], message: str) -> None:
+    """Unknown, impossible, circular or contradictory conditions; refused values; nothing to search."""
+    with pytest.raises(ConfigError) as caught:
+        space(**entries)
+    assert message in str(caught.value)
+
+
+def test_a_space_without_a_valid_configuration_is_refused() -> None:
+    """Each end alone would do beside the configuration as written; together they never do."""
+    raw = {
+        "training": {"max_length": 200, "overlap": 8},
+        "search": {
+            "space": {
+                "training.overlap": number(60, 100, kind="int"),
+                "training.max_length": number(40, 90, kind="int"),
+            }
+        },
+    }
+    with pytest.raises(ConfigError, match="contradicts itself"):
+        check_space(parse_parameters(raw), ())
