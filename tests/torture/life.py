@@ -17,7 +17,7 @@ from tests.torture.moment import Countdown, Moment
 PARAMS = (
     f"{SMALL},study.trials=5,training.epochs=4,training.accumulation=2,training.batch_size=8"
     ",training.early_stopping_patience=1,training.schedule=cosine,tracking.log_every_steps=1"
-    ",search.startup_trials=2,search.pruner=median,search.pruner_startup_trials=1"
+    ",search.startup_trials=2,search.pruner=median,search.pruner_startup_trials=1,search.pruner_warmup_epochs=0"
 )
 """Both agents, dropout, early stopping, a pruner, accumulation, a schedule, TPE from the third trial on."""
 COMMAND = ["kedro", "run", "--pipeline", "hpo", "--params", PARAMS]
