@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import tempfile
 import traceback
@@ -72,8 +73,12 @@ class GuardedCommand(click.Command):
         except (click.ClickException, click.exceptions.Exit, SystemExit):
             raise
         except BaseException as error:
+            self.before_failing(error)
             fail(error, ctx.obj)
             raise
+
+    def before_failing(self, error: BaseException) -> None:
+        """What is to be done before the error is printed."""
 
 
 class RunCommand(GuardedCommand):
@@ -87,7 +92,30 @@ class RunCommand(GuardedCommand):
         except ThriftuneError as error:
             fail(error)
         os.chdir(root)
+        # What is not yet, or no longer, in a search ends as Ctrl-C does; a search has handlers of its own.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         return super().invoke(ctx)
+
+    def before_failing(self, error: BaseException) -> None:
+        """Kedro tells no hook of a KeyboardInterrupt."""
+        if isinstance(error, KeyboardInterrupt):
+            _mark_killed()
+
+
+def _mark_killed() -> None:
+    """The study's run in MLflow, where one is open."""
+    if "mlflow" not in sys.modules:
+        return
+    import mlflow
+
+    from thriftune.tracking.probe import be_brief
+
+    be_brief()
+    try:
+        if mlflow.active_run() is not None:
+            mlflow.end_run("KILLED")
+    except Exception as error:
+        click.echo(f"MLflow's run still stands as running ({str(error).partition(chr(10))[0]})", err=True)
 
 
 def _set_up_log(root: Path, parameters: Parameters) -> None:

@@ -123,6 +123,16 @@ def fsync_file(handle: IO[Any], path: Path) -> None:
     os.fsync(handle.fileno())
 
 
+def fsync_path(path: Path) -> None:
+    """Make a file's bytes durable, whoever wrote them."""
+    announce("fsync", path)
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def fsync_directory(path: Path) -> None:
     """Make the names in a directory durable."""
     announce("fsync_directory", path)

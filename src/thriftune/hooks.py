@@ -152,7 +152,11 @@ class ThriftuneHooks:
             return
         import mlflow
 
+        from thriftune.tracking.probe import be_brief
+
         parent, self._parent = self._parent, None
+        if status == "KILLED":
+            be_brief()
         try:
             if mlflow.active_run() is not None:
                 mlflow.end_run(status)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 from contextlib import closing
@@ -14,15 +15,39 @@ def outcome(project: Path) -> dict[str, Any]:
     the machine left out. Runs no SQLAlchemy, so that a process may fork after it."""
     (study,) = (project / "data/06_models").glob("study_*")
     tracking = project / "data/tracking"
+    journals = {path.parent.name: path for path in sorted(study.glob("trials/*/metrics.jsonl"))}
+    reports = {path.parent.name: path for path in sorted(study.glob("trials/*/validation.json"))}
+    _check_copied(journals, tracking / "mlflow.db")
     return {
         "evaluation": _evaluation(study),
         "predictions": (study / "predictions.jsonl").read_text(encoding="utf-8"),
-        "journals": {path.parent.name: _rows(path) for path in sorted(study.glob("trials/*/metrics.jsonl"))},
+        "journals": {name: _rows(path) for name, path in journals.items()},
+        "records": {name: _records(path) for name, path in journals.items()},
+        "reports": {name: _report(path) for name, path in reports.items()},
+        "weights": _weights(study),
         **_mlflow(tracking / "mlflow.db"),
         "trials": _trials(tracking / "optuna.db"),
         "page": (study / "report.html").exists(),
         "debris": [path.name for path in study.rglob("*") if path.name.startswith((".tmp-", ".replaced-"))],
     }
+
+
+def _check_copied(journals: dict[str, Path], database: Path) -> None:
+    """Every row of a journal is in its run with its timestamp, and nothing else is."""
+    query = (
+        "select m.key, m.step, m.timestamp, m.value from metrics m join tags t on t.run_uuid = m.run_uuid "
+        "and t.key = 'thriftune.trial' and t.value = ?"
+    )
+    with closing(sqlite3.connect(database)) as connection:
+        for name, journal in journals.items():
+            rows = map(json.loads, journal.read_text(encoding="utf-8").splitlines())
+            wanted = [
+                (row["key"], row["step"], row["timestamp"], row["value"])
+                for row in rows
+                if "key" in row and row["value"] is not None
+            ]
+            sent = connection.execute(query, (str(int(name.split("_")[1])),)).fetchall()
+            assert sorted(sent) == sorted(wanted), f"MLflow has not the rows of {name}"
 
 
 def _evaluation(study: Path) -> dict[str, Any]:
@@ -45,11 +70,37 @@ def _rows(journal: Path) -> list[list[Any]]:
     ]
 
 
+def _weights(study: Path) -> dict[str, str]:
+    """SHA-256 of the weights that are kept, from the files themselves."""
+    found = sorted(study.glob("trials/*/checkpoints/epoch_*/model.safetensors"))
+    return {str(path.relative_to(study)): hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
+
+
+def _records(journal: Path) -> list[dict[str, Any]]:
+    """The start and the end of a trial."""
+    rows = map(json.loads, journal.read_text(encoding="utf-8").splitlines())
+    return [
+        {key: value for key, value in row.items() if key not in ("timestamp", "crc32")}
+        for row in rows
+        if "kind" in row
+    ]
+
+
+def _report(path: Path) -> dict[str, Any]:
+    """A trial's validation report without the folders of its configuration."""
+    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return {key: report[key] for key in ("epoch", "validation_score", "validation_metrics", "thresholds")}
+
+
 def _mlflow(path: Path) -> dict[str, Any]:
     with closing(sqlite3.connect(path)) as database:
         tags = "select run_uuid, value from tags where key = 'thriftune.trial'"
         runs = dict(database.execute(tags).fetchall())
+        assert len(runs) == len(set(runs.values())), "a trial has two runs, or the study has"
         assert len(runs) == database.execute("select count(*) from runs").fetchone()[0]
+        nested = "select run_uuid, value from tags where key = 'mlflow.parentRunId'"
+        parents = {runs[run]: runs[parent] for run, parent in database.execute(nested).fetchall()}
+        (progress,) = database.execute("select value from tags where key = 'thriftune.progress'").fetchone()
         rows = database.execute("select run_uuid, key, step, value from metrics").fetchall()
         params = database.execute("select run_uuid, key, value from params").fetchall()
         statuses = database.execute("select distinct status from runs").fetchall()
@@ -57,6 +108,8 @@ def _mlflow(path: Path) -> dict[str, Any]:
     assert len({tuple(row) for row in metrics}) == len(metrics), "a row stands there twice"
     return {
         "metrics": metrics,
+        "nesting": parents,
+        "progress": progress,
         "params": sorted([runs[run], key, value] for run, key, value in params if "root" not in key),
         "statuses": sorted(status for (status,) in statuses),
     }

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import pytest
 from tests.integration.conftest import SMALL, copy_project, python
 from tests.integration.deeds import run
 from tests.integration.outcome import outcome
-from tests.integration.servers import process
+from tests.integration.servers import free_port, mlflow_server, process
 
 pytestmark = pytest.mark.integration
 
@@ -99,21 +101,58 @@ def test_it_says_where_it_goes_on_and_why(tmp_path: Path) -> None:
     said = " ".join(second.stderr.split())
     assert "adopted the study from a process that was killed: pid" in said
     assert (
-        "starts again from its beginning, since it has no whole checkpoint; steps 1 to 2 are made again"
+        "starts again from its beginning, since it has no whole checkpoint; steps 1 to 2 at least are made"
         in said
     )
     third = run(project, extra)
     assert third.returncode == 0, third.stderr
     said = " ".join(third.stderr.split())
-    assert "goes on after epoch 1 (step 4), its newest whole checkpoint; steps 5 to 7 are made again" in said
+    where = "goes on after epoch 1 (step 4), its newest whole checkpoint"
+    assert f"{where}; steps 5 to 7 at least are made again" in said
     assert "trial 1 (2 of 2): starts " in said
 
 
-def wait_until(
-    project: Path, program: subprocess.Popen[bytes], log: str, found: Callable[[str], bool]
-) -> None:
+@pytest.mark.parametrize(
+    ("number", "moment"),
+    [(signal.SIGTERM, "create corpus.json.tmp"), (signal.SIGINT, "create train.jsonl.tmp")],
+)
+def test_a_signal_outside_the_search_ends_in_order_too(tmp_path: Path, number: int, moment: str) -> None:
+    """While the corpus is ingested: exit code 130, how to go on, and the study's run in MLflow is KILLED, not
+    FINISHED; the same command ends it."""
+    project = copy_project(tmp_path)
+    done = run(project, "", (moment, 1, "kill", 0, number))
+    assert done.returncode == 130, done.stderr
+    assert "the same command goes on" in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+    with closing(sqlite3.connect(project / "data/tracking/mlflow.db")) as database:
+        tagged = "select run_uuid from tags where key = 'thriftune.trial' and value = 'parent'"
+        statuses = database.execute(f"select status from runs where run_uuid in ({tagged})").fetchall()
+    assert statuses == [("KILLED",)]
+    assert run(project).returncode == 0
+    assert outcome(project)["statuses"] == ["FINISHED"]
+
+
+@pytest.mark.slow
+def test_a_signal_does_not_wait_for_a_server_that_hangs(tmp_path: Path) -> None:
+    """MLflow's server is stopped, then the run gets SIGTERM: exit code 130 within the ten seconds that it
+    has (twice that here, where two tests share the cores)."""
+    project, port = copy_project(tmp_path), free_port()
+    extra = f",training.epochs=200,tracking.mlflow_uri=http://127.0.0.1:{port}"
+    with mlflow_server(tmp_path / "server", port) as group:
+        words = ("kedro", "run", "--pipeline", "hpo", "--params", SMALL + extra)
+        with process(project, "run", *words) as running:
+            wait_until(project / "run.log", running, lambda text: "epoch 2 of 200" in text)
+            os.killpg(group, signal.SIGSTOP)
+            time.sleep(3)
+            running.terminate()
+            signalled = time.monotonic()
+            assert running.wait(60) == 130
+    assert time.monotonic() - signalled < 20
+
+
+def wait_until(log: Path, program: subprocess.Popen[bytes], found: Callable[[str], bool]) -> None:
     """Until the log of a program that must not end is as wanted."""
-    while not found(text := " ".join((project / log).read_text(encoding="utf-8").split())):
+    while not found(text := " ".join(log.read_text(encoding="utf-8").split())):
         assert program.poll() is None, text
         time.sleep(0.05)
 
@@ -137,9 +176,7 @@ def test_a_second_process_is_told_whose_the_study_is(tmp_path: Path) -> None:
         assert first.wait() == -signal.SIGKILL
     with process(project, "next", *words) as following:
         adopted = f"adopted the study from a process that was killed: pid {first.pid}"
-        wait_until(
-            project, following, "next.log", lambda text: adopted in text and "goes on after epoch" in text
-        )
+        wait_until(project / "next.log", following, lambda text: adopted in text and "goes on" in text)
 
 
 MAKE_DATABASE = """

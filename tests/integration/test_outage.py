@@ -16,10 +16,12 @@ import optuna
 import pytest
 from mlflow import MlflowClient
 from tests.integration.complete import check_complete
-from tests.integration.conftest import copy_project, thriftune
+from tests.integration.conftest import SMALL, copy_project, python, thriftune
 from tests.integration.deeds import run
 from tests.integration.outcome import outcome
 from tests.integration.servers import ANSWERS, FORWARD, LOST, free_port, in_front, mlflow_server
+
+from thriftune.search.ownership import StudyLock
 
 # A client keeps its connections by URI: here databases are deleted and made anew under one URI.
 os.environ["MLFLOW_SQLALCHEMYSTORE_POOLCLASS"] = "NullPool"
@@ -230,6 +232,59 @@ def test_every_database_is_rebuilt_from_the_journals_alone(tmp_path: Path) -> No
     assert again.returncode == 0, again.stderr
     assert "2 trials are restored" in said(again)
     assert [row[0] for row in optuna_trials(broken)] == [0, 1, 2]
+
+
+def test_a_restoration_is_whole_or_goes_on(tmp_path: Path) -> None:
+    """Optuna's database deleted and the process killed before the second trial is restored: the next run
+    restores the rest and trains nothing. Without the first trial's journal, or with a garbled one, nothing
+    is set aside and nothing restored under another number. While it works, a run is refused."""
+    project = copy_project(tmp_path)
+    assert run(project).returncode == 0
+    before = outcome(project)
+    (project / "data/tracking/optuna.db").unlink()
+    restoring = python(project, RESTORING, SMALL)
+    assert restoring.returncode == -signal.SIGKILL, restoring.stderr
+    assert len(optuna_trials(project)) == 1
+    done = run(project)
+    assert done.returncode == 0, done.stderr
+    assert "1 trials are restored" in said(done)
+    assert "starts" not in said(done)
+    assert outcome(project) == before
+    journal = next(project.glob("data/06_models/*/trials/trial_0000_*/metrics.jsonl"))
+    content = journal.read_bytes()
+    garbled = content.replace(b'"step": 1', b'"step": 9', 1)
+    for damage, told in ((garbled, "delete that line alone"), (None, "no journal")):
+        journal.unlink()
+        if damage is not None:
+            journal.write_bytes(damage)
+        refused = thriftune(project, "tracking", "rebuild", "--yes")
+        assert refused.returncode != 0
+        assert told in " ".join(refused.stderr.split())
+        assert not list(project.glob("data/tracking/*.old-*"))
+    journal.write_bytes(content)
+    with StudyLock(journal.parents[2]):
+        refused = thriftune(project, "tracking", "rebuild", "--yes")
+        assert refused.returncode == 2
+        assert "another process works on this study" in " ".join(refused.stderr.split())
+    assert outcome(project) == before
+
+
+# Killed before the second trial is added to Optuna.
+RESTORING = """
+import os, signal, sys
+from optuna import Study
+add, count = Study.add_trial, 0
+def add_trial(study, trial):
+    global count
+    count += 1
+    if count == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    add(study, trial)
+Study.add_trial = add_trial
+sys.argv = ["kedro", "run", "--pipeline", "hpo", "--params", sys.argv[1]]
+from kedro.framework.cli import main
+main()
+"""
 
 
 def folder_in(parent: Path, name: str) -> Path:

@@ -14,8 +14,8 @@ from thriftune.search.milestones import PROGRESS_TAG, milestone
 from thriftune.search.record import study_params, trial_params
 from thriftune.search.study import StudyHandle
 from thriftune.search.trial import CONFIG, JOURNAL, read_config
-from thriftune.tracking.cursor import Cursor, read_cursor, write_cursor
-from thriftune.tracking.journal import KILLED, MetricRow, run_status
+from thriftune.tracking.cursor import Cursor, line_checksum, read_cursor, write_cursor
+from thriftune.tracking.journal import KILLED, MetricRow, first_and_end, run_status
 from thriftune.tracking.mlflow_sink import MlflowSink
 from thriftune.tracking.sender import Delivery
 
@@ -30,7 +30,7 @@ def undelivered(
     """(delivery, status) of every trial that the store does not have to its end, in order of number;
     running: also of those that are not over."""
     parent = sink.parent_run(study.id, study.name)
-    for number, journal in _journals(study).items():
+    for number, journal in journals_of(study).items():
         cursor = read_cursor(journal, uri)
         if cursor.closed and cursor.parent == parent:
             continue
@@ -45,7 +45,7 @@ def undelivered(
         yield study_delivery(study, record, journal, number, trial_params(config)), status
 
 
-def _journals(study: StudyHandle) -> dict[int, Path]:
+def journals_of(study: StudyHandle) -> dict[int, Path]:
     """Every trial's journal by the trial's number, in order."""
     found = sorted(study.folder.glob(f"trials/*/{JOURNAL}"))
     return {int(path.parent.name.split("_")[1]): path for path in found}
@@ -73,18 +73,23 @@ def study_delivery(
             },
         )
         sink.log_json(parent, "study.json", record)
-        run = sink.trial_run(parent, study.id, number, identity)
+        first, _ = first_and_end(journal)
+        started = 0 if first is None else int(first["timestamp"])
+        run = sink.trial_run(parent, study.id, number, identity, started)
         # Checkpoints and reports stay in the store: where they are, below storage.root.
         sink.set_tags(run, {FOLDER_TAG: str(journal.parent.relative_to(study.models_root))})
         sink.log_params(run, config)
         return parent, run
 
     def on_done(sink: MlflowSink) -> None:
-        reached = milestone(_journals(study), number, record["trials"])
+        journals = journals_of(study)
+        reached = milestone(journals, number, record["trials"])
         if reached is not None:
             parent = sink.parent_run(study.id, study.name)
             sink.log_rows(parent, reached.rows)
-            sink.set_tags(parent, {PROGRESS_TAG: str(reached)})
+            # Trials come in any order after an outage; the tag tells of the last that is over.
+            last = (milestone(journals, other, record["trials"]) for other in reversed(journals))
+            sink.set_tags(parent, {PROGRESS_TAG: str(next(found for found in last if found is not None))})
 
     return Delivery(journal, open_run, on_done)
 
@@ -112,7 +117,8 @@ def deliver_evaluation(study: StudyHandle, sink: MlflowSink, uri: str) -> int:
     page = study.folder / PAGE
     if page.exists():
         sink.log_page(parent, PAGE, page.read_text(encoding="utf-8"))
-    write_cursor(place, Cursor(uri, parent, place.stat().st_size, closed=True))
+    size = place.stat().st_size
+    write_cursor(place, Cursor(uri, parent, size, line_checksum(place, size), closed=True))
     return len(rows)
 
 

@@ -26,8 +26,6 @@ from thriftune.search.space import as_written, distributions, sample
 from thriftune.tracking.probe import trouble
 from thriftune.tracking.sqlite import SQLITE, keep_logs_short, make_whole
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)
-
 OVERRIDES, ATTEMPT, REASON = "overrides", "attempt", "reason"
 BUSY_TIMEOUT_SECONDS = 60
 

@@ -10,7 +10,7 @@ from thriftune import files
 from thriftune.checkpoints.disk import disk_of, human_bytes
 from thriftune.checkpoints.marker import remove_marker
 from thriftune.config import EncoderFromPackage, EncoderSource, Parameters, parse_parameters, suggest
-from thriftune.errors import StudyError, UnavailableError
+from thriftune.errors import DamageError, StudyError, UnavailableError
 from thriftune.search.ownership import StudyLock
 from thriftune.search.record import STUDY, read_record, versions
 from thriftune.search.study import StudyHandle
@@ -134,10 +134,11 @@ def json_schema(name: str) -> Any:
     return load_schema(name)
 
 
-def flush_all(root: Path, settings: Parameters) -> int:
+def flush_all(root: Path, settings: Parameters, *, owned: bool = False) -> int:
     """Send what the journals of all studies hold and MLflow has not; rows sent.
 
-    A study that a process is working on is left to that process's own sender.
+    A study that a process is working on is left to that process's own sender. owned: the caller holds the
+    studies' locks. The first DamageError of a journal is raised once all others were sent.
     """
     from thriftune.search.delivery import deliver_evaluation, undelivered
     from thriftune.tracking.cursor import read_cursor
@@ -147,16 +148,30 @@ def flush_all(root: Path, settings: Parameters) -> int:
 
     uri = mlflow_uri(settings.tracking, root)
     sink = _open_store(settings, root, uri)
-    sent = 0
-    for handle in handles(root, settings):
-        record = handle.record()
-        if record is None or StudyLock(handle.folder).is_held():
-            continue
+    sent, damage = 0, list[DamageError]()
+
+    def flush(handle: StudyHandle) -> int:
+        count, record = 0, handle.record()
+        if record is None:
+            return 0
         for delivery, status in undelivered(handle, record, uri, sink, running=True):
-            sent += Parcel(delivery, read_cursor(delivery.journal, uri), status=status).send(sink)
-        sent += deliver_evaluation(handle, sink, uri)
+            try:
+                count += Parcel(delivery, read_cursor(delivery.journal, uri), status=status).send(sink)
+            except DamageError as error:
+                damage.append(error)
+        count += deliver_evaluation(handle, sink, uri)
         over = (handle.folder / "evaluation.json").exists()
         sink.finish(sink.parent_run(handle.id, handle.name), "FINISHED" if over else KILLED)
+        return count
+
+    for handle in handles(root, settings):
+        if owned:
+            sent += flush(handle)
+        elif not StudyLock(handle.folder).is_held():
+            with StudyLock(handle.folder):
+                sent += flush(handle)
+    if damage:
+        raise damage[0]
     return sent
 
 

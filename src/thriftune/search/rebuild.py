@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from optuna.trial import TrialState
 
 from thriftune.config import Parameters, parse_parameters
 from thriftune.errors import StudyError
+from thriftune.search.delivery import journals_of
 from thriftune.search.identity import save_interval
 from thriftune.search.optuna_study import OptunaStudy, TrialFacts
 from thriftune.search.overview import flush_all, handles
@@ -30,13 +32,13 @@ def rebuild(root: Path, settings: Parameters, *, really: bool) -> list[str]:
     StudyError while a process works on one of the studies.
     """
     found = handles(root, settings)
-    for handle in found:
-        if StudyLock(handle.folder).is_held():
-            raise StudyError(
-                f"a process works on the study {handle.name!r}",
-                where=str(handle.folder),
-                remedy="end it first; the same command goes on afterwards.",
-            )
+    with ExitStack() as stack:
+        for handle in found:  # for as long as it takes: a run that is started meanwhile is refused
+            stack.enter_context(StudyLock(handle.folder))
+        return _rebuild(root, settings, found, really=really)
+
+
+def _rebuild(root: Path, settings: Parameters, found: list[StudyHandle], *, really: bool) -> list[str]:
     tracking = root / settings.tracking.root
     names = [OPTUNA_DATABASE, *([MLFLOW_DATABASE] if settings.tracking.mlflow_uri is None else [])]
     studies = ", ".join(handle.name for handle in found) or "no study"
@@ -45,6 +47,8 @@ def rebuild(root: Path, settings: Parameters, *, really: bool) -> list[str]:
             f"would set aside {', '.join(str(tracking / name) for name in names)} and make them anew from "
             f"the journals of {studies}; add --yes"
         ]
+    for handle in found:
+        _facts(handle, 0)  # a journal that is damaged or missing is found before anything is set aside
     lines = []
     for name in names:
         aside = set_aside(tracking / name)
@@ -57,19 +61,39 @@ def rebuild(root: Path, settings: Parameters, *, really: bool) -> list[str]:
         lines.append(f"{handle.name}: {restore_trials(handle, handle.optuna(parameters), parameters)} trials")
         for cursor in handle.folder.glob(f"**/{CURSOR}"):
             cursor.unlink()
-    lines.append(f"{flush_all(root, settings)} rows sent to MLflow")
+    lines.append(f"{flush_all(root, settings, owned=True)} rows sent to MLflow")
     return lines
 
 
 def restore_trials(handle: StudyHandle, study: OptunaStudy, parameters: Parameters) -> int:
-    """Add the trials that the journals tell of to an empty Optuna study; how many."""
-    count = 0
-    for journal in sorted(handle.folder.glob(f"trials/*/{JOURNAL}")):
-        facts = read_facts(journal, parameters)
-        if facts is not None:
-            study.restore(facts)
-            count += 1
-    return count
+    """Add the trials that the journals tell of and Optuna does not have, also where a kill ended an earlier
+    restoration; how many. StudyError where a trial between two others has no journal: Optuna numbers its
+    trials itself, and those after it would get another one's number."""
+    missing = _facts(handle, len(study.trials()), parameters)
+    for facts in missing:
+        study.restore(facts)
+    return len(missing)
+
+
+def _facts(handle: StudyHandle, first: int, parameters: Parameters | None = None) -> list[TrialFacts]:
+    """What the journals tell of trials `first`, first + 1, ..."""
+    if parameters is None:
+        record = handle.record()
+        assert record is not None
+        parameters = parse_parameters(record["config"])
+    found: list[TrialFacts] = []
+    for number, journal in journals_of(handle).items():
+        facts = read_facts(journal, parameters) if number >= first else None
+        if facts is None:
+            continue
+        if number != first + len(found):
+            raise StudyError(
+                f"trial {first + len(found)} has no journal, and trial {number} has one",
+                where=str(handle.folder / "trials"),
+                remedy=f"put its {JOURNAL} back; without it trials cannot be restored to Optuna.",
+            )
+        found.append(facts)
+    return found
 
 
 def read_facts(journal: Path, parameters: Parameters) -> TrialFacts | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,9 +92,9 @@ def run_search(
         stack.enter_context(DiskMonitor(store))
         stack.callback(lambda: store.drain(flag.seconds_left()))
         optuna_study = study.optuna(parameters)
-        if not optuna_study.trials() and (count := restore_trials(study, optuna_study, parameters)):
-            log.warning("Optuna's database knew nothing of this study: %d trials are restored", count)
-        run = _Run(parameters, corpus, study, store, optuna_study, record, flag, device)
+        if count := restore_trials(study, optuna_study, parameters):
+            log.warning("Optuna's database did not have all of this study: %d trials are restored", count)
+        run = _Run(parameters, corpus, study, store, optuna_study, record, flag, device, lock.check)
         run.deliver_what_is_left(stack)
         if is_over(record, optuna_study):
             log.debug("all %d trials are done, nothing to train", record["trials"])
@@ -119,6 +119,8 @@ class _Run:
     record: dict[str, Any]
     flag: StopFlag
     device: torch.device
+    owned: Callable[[], None]
+    """Raises where this process no longer owns the study."""
     started: float = field(default_factory=time.monotonic)
 
     def deliver_what_is_left(self, stack: ExitStack) -> None:
@@ -150,7 +152,7 @@ class _Run:
 
     def _trial(self, handle: TrialHandle) -> Iterator[Checkpoint]:
         folder = trial_folder(self.study.folder, handle.number, trial_id(handle.parameters))
-        journal = Journal(folder / JOURNAL)
+        journal = Journal(folder / JOURNAL, self.owned)
         try:
             journal.record_once(
                 "start",

@@ -20,6 +20,8 @@ from optuna.trial import Trial
 from thriftune.config import Choices, IntRange, Parameters, Range, known_keys, override, suggest
 from thriftune.errors import ConfigError
 
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
 SEARCHABLE = ("encoder", "model.", "training.")
 FIXED = ("training.threads", "training.device")
 SAMPLES = 64

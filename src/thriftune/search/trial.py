@@ -76,7 +76,7 @@ class Start:
             return "starts"
         again = ""
         if self.logged_step > self.step:
-            again = f"; steps {self.step + 1} to {self.logged_step} are made again"
+            again = f"; steps {self.step + 1} to {self.logged_step} at least are made again"
         if self.epoch:
             return f"goes on after epoch {self.epoch} (step {self.step}), its newest whole checkpoint{again}"
         reason = "it has no whole checkpoint" if self.checkpointing else "checkpoints are switched off"

@@ -13,7 +13,7 @@ import math
 import os
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,9 +47,13 @@ class MetricRow:
 class Journal:
     """The open journal of one trial; one writer."""
 
-    def __init__(self, path: Path) -> None:
-        """Open or create; a torn last line is cut, a bad line elsewhere is a DamageError."""
+    def __init__(self, path: Path, owned: Callable[[], None] = lambda: None) -> None:
+        """Open or create; a torn last line is cut, a bad line elsewhere is a DamageError.
+
+        owned: asked before each append; raises where this process no longer owns the trial.
+        """
         self.path = Path(path)
+        self._owned = owned
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._values: dict[tuple[str, int], float | None] = {}
         self._kinds: set[str] = set()
@@ -140,6 +144,7 @@ class Journal:
             self._descriptor = -1
 
     def _append(self, lines: bytes) -> None:
+        self._owned()
         files.announce("append", self.path, data=lines)
         try:
             written = os.write(self._descriptor, lines)
@@ -187,7 +192,8 @@ def _records(content: bytes, path: Path) -> Iterator[tuple[dict[str, Any], int]]
             raise DamageError(
                 f"line {number} is not what was written: {error}",
                 where=str(path),
-                remedy="move the file aside to keep what it holds; the trial then starts anew.",
+                remedy="put the file back from a copy, or delete that line alone: only its row is lost then. "
+                "Afterwards run the same command again.",
             ) from error
         yield record, end
         offset = end

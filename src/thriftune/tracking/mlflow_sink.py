@@ -26,10 +26,12 @@ from thriftune.observe.sanitiser import Sanitiser
 from thriftune.tracking.journal import MetricRow
 from thriftune.tracking.sqlite import SQLITE, fold_log, keep_logs_short, make_whole
 
+log = logging.getLogger(__name__)
 logging.getLogger("alembic").setLevel(logging.WARNING)
 logging.getLogger("mlflow").setLevel(logging.WARNING)
 
 STUDY_TAG, TRIAL_TAG, TRIAL_ID_TAG = "thriftune.study_id", "thriftune.trial", "thriftune.trial_id"
+STARTED_TAG = "thriftune.journal_started"
 PARENT = "parent"
 ROWS_PER_BATCH = 250
 """A transaction of more would let SQLite's log grow to megabytes, which count against the budget."""
@@ -92,14 +94,22 @@ class MlflowSink:
         """The study's run: found by its tag, else made with it; then RUNNING."""
         return self._run({STUDY_TAG: study_id, TRIAL_TAG: PARENT}, name)
 
-    def trial_run(self, parent: str, study_id: str, number: int, trial_id: str) -> str:
-        """A trial's nested run: found by its tags, else made with them; then RUNNING."""
-        tags = {STUDY_TAG: study_id, TRIAL_TAG: str(number), TRIAL_ID_TAG: trial_id}
-        return self._run(tags, f"trial {number}", {"mlflow.parentRunId": parent})
+    def trial_run(self, parent: str, study_id: str, number: int, trial_id: str, started: int = 0) -> str:
+        """A trial's nested run: found by its tags, else made with them; then RUNNING.
+
+        started: of the trial's journal, in milliseconds since 1970. A run of the same trial with another
+        start has the rows of a journal that is gone, and is deleted.
+        """
+        trial = {STUDY_TAG: study_id, TRIAL_TAG: str(number), TRIAL_ID_TAG: trial_id}
+        for run in self._client.search_runs([self._experiment], _query(trial)):
+            if run.data.tags.get(STARTED_TAG) != str(started):
+                log.warning("trial %d has a new journal: its run in MLflow is made anew", number)
+                self._client.delete_run(run.info.run_id)
+        identity = {**trial, STARTED_TAG: str(started)}
+        return self._run(identity, f"trial {number}", {"mlflow.parentRunId": parent})
 
     def _run(self, identity: Mapping[str, str], name: str, more: Mapping[str, str] | None = None) -> str:
-        query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in identity.items())
-        found = self._client.search_runs([self._experiment], query, max_results=1)
+        found = self._client.search_runs([self._experiment], _query(identity), max_results=1)
         if found:
             run_id = str(found[0].info.run_id)
             self._client.update_run(run_id, status="RUNNING")
@@ -153,6 +163,10 @@ class MlflowSink:
         for run in runs:
             self._client.delete_run(run.info.run_id)
         return len(runs)
+
+
+def _query(identity: Mapping[str, str]) -> str:
+    return " and ".join(f"tags.`{key}` = '{value}'" for key, value in identity.items())
 
 
 def _key(name: str) -> str:

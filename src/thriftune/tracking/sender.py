@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from thriftune import files
+from thriftune.errors import DamageError
 from thriftune.tracking.backoff import wait_seconds
-from thriftune.tracking.cursor import Cursor, read_cursor, unsent, write_cursor
+from thriftune.tracking.cursor import Cursor, line_checksum, read_cursor, unsent, write_cursor
 from thriftune.tracking.footprint import growth_bytes
 from thriftune.tracking.journal import KILLED, run_status
 from thriftune.tracking.mlflow_sink import MlflowSink, StoreGoneError
@@ -63,10 +65,13 @@ class Parcel:
             if self.cursor.parent != parent:
                 self.cursor = Cursor(self.cursor.uri, parent)
         rows, end = unsent(journal, self.cursor.sent_bytes)
+        if end > self.cursor.sent_bytes:
+            # Durable first: a row that a power cut takes from the journal comes again with another timestamp.
+            files.fsync_path(journal)
         if rows:
             sink.log_rows(self.run_id, rows)
         if end > self.cursor.sent_bytes:
-            self.cursor = replace(self.cursor, sent_bytes=end)
+            self.cursor = replace(self.cursor, sent_bytes=end, last_line=line_checksum(journal, end))
             write_cursor(journal, self.cursor)
         if status is not None:
             self.delivery.on_done(sink)
@@ -138,8 +143,14 @@ class Sender:
         self._wake.set()
         self._thread.join(timeout_seconds)
         with self._lock:
-            left = [unsent(path, parcel.cursor.sent_bytes)[0] for path, parcel in self._parcels.items()]
-        return sum(len(rows) for rows in left)
+            parcels = dict(self._parcels)
+        left = 0
+        for path, parcel in parcels.items():
+            try:
+                left += len(unsent(path, parcel.cursor.sent_bytes)[0])
+            except DamageError as error:
+                log.warning("the metrics of %s wait: %s", path.parent.name, error)
+        return left
 
     def _work(self) -> None:
         while not self._gone:
@@ -168,10 +179,10 @@ class Sender:
             with self._lock:
                 parcels = list(self._parcels.values())
             for parcel in parcels:
-                parcel.send(self._sink)
+                self._send(parcel, self._sink)
         except Exception as error:
             # Whatever MLflow does wrong, the journal has the rows; the next try or run sends them.
-            self._note(error)
+            self._note(self._cause(error))
             return False
         if self._failures:
             log.info("MLflow takes the metrics again")
@@ -181,6 +192,23 @@ class Sender:
                 if parcel.done:
                     del self._parcels[parcel.delivery.journal]
         return True
+
+    def _cause(self, error: Exception) -> Exception:
+        """The deletion of the store, where that lies behind what MLflow says."""
+        try:
+            if self._sink is not None:
+                self._sink.check_present()
+        except StoreGoneError as gone:
+            return gone
+        return error
+
+    def _send(self, parcel: Parcel, sink: MlflowSink) -> None:
+        try:
+            parcel.send(sink)
+        except DamageError as error:
+            # The other journals are not to wait for this one.
+            log.warning("the metrics of %s wait: %s", parcel.delivery.journal.parent.name, error)
+            parcel.done = True
 
     def _open(self) -> None:
         self._sink = self._connect()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from thriftune.errors import DamageError
+from thriftune.errors import DamageError, StudyError
 from thriftune.tracking.backoff import wait_seconds
 from thriftune.tracking.cursor import Cursor, read_cursor, unsent, write_cursor
 from thriftune.tracking.journal import Journal, read_rows
@@ -68,6 +68,22 @@ def test_the_row_first_written_stands(tmp_path: Path, caplog: pytest.LogCaptureF
     journal.close()
     journal.close()
     assert (tmp_path / "metrics.jsonl").read_text().count("start") == 1
+
+
+def test_who_lost_the_study_appends_nothing(tmp_path: Path) -> None:
+    """Asked before every append."""
+    owners = iter([True, False])
+
+    def owned() -> None:
+        if not next(owners):
+            raise StudyError("another process owns it")
+
+    journal = Journal(tmp_path / "metrics.jsonl", owned)
+    journal.log({"a": 1.0}, 1)
+    before = journal.path.read_bytes()
+    with pytest.raises(StudyError, match="owns it"):
+        journal.log({"a": 2.0}, 2)
+    assert journal.path.read_bytes() == before
 
 
 def test_acknowledged_rows_survive_a_kill(tmp_path: Path) -> None:

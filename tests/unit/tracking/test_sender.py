@@ -9,7 +9,7 @@ import pytest
 
 from thriftune.config import parse_parameters
 from thriftune.tracking import sender as module
-from thriftune.tracking.journal import Journal, run_status
+from thriftune.tracking.journal import Journal, MetricRow, run_status
 from thriftune.tracking.location import mlflow_uri
 from thriftune.tracking.mlflow_sink import MlflowSink
 from thriftune.tracking.parent import ParentRun, connect
@@ -151,6 +151,40 @@ def test_what_a_sqlite_store_will_still_take_is_promised(
     remote.watch(delivery(journal))
     assert remote.promised_bytes() == 0
     remote.close(0)
+
+
+def test_a_damaged_journal_keeps_no_other_waiting(
+    tmp_path: Path, store: MlflowSink, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A line of the first is garbled: it is named, the second arrives, and closing raises nothing."""
+    monkeypatch.setattr(module, "IDLE_SECONDS", 0.05)
+    journals = [Journal(tmp_path / str(n) / "metrics.jsonl") for n in range(2)]
+    for journal in journals:
+        for step in range(3):
+            journal.log({"a": float(step)}, step)
+        journal.close()
+    content = journals[0].path.read_bytes().replace(b'"step": 1', b'"step": 7')
+    journals[0].path.write_bytes(content)
+    sender = Sender(lambda: store, uri(tmp_path))
+    for number, journal in enumerate(journals):
+        sender.watch(delivery(journal, number), "FINISHED")
+    assert sender.close(30) == 0
+    assert "delete that line alone" in caplog.text
+    run = store.trial_run(store.parent_run("s", "s"), "s", 1, "id")
+    assert len(store._client.get_metric_history(run, "a")) == 3
+
+
+def test_a_run_whose_journal_is_gone_is_made_anew(store: MlflowSink) -> None:
+    """Its rows have timestamps that no journal has; beside the new ones each step would stand twice."""
+    parent = store.parent_run("s", "s")
+    first = store.trial_run(parent, "s", 0, "id", started=1)
+    store.log_rows(first, [MetricRow("a", 1, 10, 0.5)])
+    assert store.trial_run(parent, "s", 0, "id", started=1) == first
+    second = store.trial_run(parent, "s", 0, "id", started=2)
+    assert second != first
+    assert store._client.get_run(second).data.metrics == {}
+    found = store._client.search_runs([store._experiment], "tags.`thriftune.trial` = '0'")
+    assert [run.info.run_id for run in found] == [second]
 
 
 def test_the_parent_run_is_found_again_and_text_is_masked(tmp_path: Path) -> None:
