@@ -397,6 +397,22 @@ def test_metrics_alone_count_against_the_budget_too(small: Path) -> None:
         run(parameters)
 
 
+def test_what_the_last_trial_left_is_tidied_by_the_next_run(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between the last trial's end in Optuna and its tidying: only the best is kept afterwards."""
+    parameters = small_parameters(small)
+    with monkeypatch.context() as patched:
+        patched.setattr(CheckpointStore, "end_trial", lambda store: None)
+        run(parameters)
+    store = parts(parameters)[2]
+    best = store.best()
+    assert best is not None
+    assert len(store.entries()) > 1
+    run(parameters)
+    assert [entry.path for entry in store.entries()] == [best.path]
+
+
 def test_train_is_a_study_of_one_trial(small: Path) -> None:
     """`train` has its own name, one trial, and no search space."""
     single = as_single_trial(small_parameters(small))

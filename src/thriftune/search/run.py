@@ -97,6 +97,7 @@ def run_search(
         run = _Run(parameters, corpus, study, store, optuna_study, record, flag, device, lock.check)
         run.deliver_what_is_left(stack)
         if is_over(record, optuna_study):
+            store.end_trial()  # a kill may have come between the last trial's end and its tidying
             log.debug("all %d trials are done, nothing to train", record["trials"])
         else:
             yield from run.trials(stack)
