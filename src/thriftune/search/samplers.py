@@ -64,7 +64,7 @@ def grid_of(parameters: Parameters) -> dict[str, list[Any]]:
                 where=f"search.space.{key}.when",
                 remedy="remove `when`, or choose another search.sampler.",
             )
-        grid[key] = list(_cells(key, entry))
+        grid[key] = _cells(key, entry)
     return grid
 
 

@@ -244,10 +244,9 @@ def ordered(space: Mapping[str, Range]) -> list[tuple[str, Range]]:
             where="search.space",
             remedy="remove one of these `when`.",
         ) from error
-    depth = {key: number for number, key in enumerate(order)}
     # As written where that is possible: what trial n proposes depends on the order.
-    levels = dict.fromkeys(space, 0)
-    for key in sorted(space, key=depth.__getitem__):
+    levels: dict[str, int] = {}
+    for key in order:
         levels[key] = max((levels[name] + 1 for name in graph[key]), default=0)
     return sorted(space.items(), key=lambda item: levels[item[0]])
 

@@ -22,8 +22,6 @@ log = logging.getLogger(__name__)
 
 IDLE_SECONDS = 1.0
 """Rows are gathered for so long before they are sent together."""
-
-
 BACKLOG_BYTES = 100_000_000
 """Of journals that a store does not take: said once (SPEC 8.3)."""
 LAST_TRIES = 3
