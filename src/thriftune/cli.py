@@ -392,7 +392,7 @@ def storage_clean(yes: bool, as_json: bool) -> None:
     from thriftune.search.upkeep import clean
 
     root, settings = _settings()
-    rows = clean(root / settings.storage.root, really=yes)
+    rows = clean(root / settings.storage.root, settings.tracking.optuna_url, really=yes)
     if rows or as_json:
         _show(rows, as_json, "deleted" if yes else "would be deleted (--yes does it)")
     else:

@@ -42,6 +42,10 @@ class StudyError(ThriftuneError):
     exit_code = 2
 
 
+class TakenOverError(StudyError):
+    """Another process has gone on with the trial meanwhile; this one leaves it alone."""
+
+
 class OutOfStorageError(ThriftuneError):
     """The budget or the disk has no room for the next write (exit code 3)."""
 

@@ -46,13 +46,15 @@ class ThriftuneHooks:
     @hook_impl(tryfirst=True)
     def after_context_created(self, context: Any) -> None:
         """Parse the parameters, set up the log, and register the resolvers."""
-        from thriftune.config import parse_parameters
-        from thriftune.project import sources
+        from thriftune.config import parse_parameters, with_credentials
+        from thriftune.project import credentials_of, sources
 
-        raw = dict(context.config_loader["parameters"])
-        runtime = context.config_loader.runtime_params or {}
+        loader = context.config_loader
+        raw = dict(loader["parameters"])
+        runtime = loader.runtime_params or {}
         where = dict(sources(Path(context.project_path), context.env, runtime))
         self._context = context
+        raw = with_credentials(raw, credentials_of(loader), where)
         self._settings = parse_parameters(raw, where=where)
         for name, resolver in resolvers(self._settings, Path(context.project_path)).items():
             OmegaConf.register_resolver(name, resolver, replace=True)

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from kedro.config import OmegaConfigLoader
+from kedro.config import MissingConfigException, OmegaConfigLoader
 
-from thriftune.config import Parameters, parse_parameters
+from thriftune.config import Parameters, parse_parameters, with_credentials
 from thriftune.errors import ConfigError
 from thriftune.settings import CONFIG_LOADER_ARGS
 
@@ -35,7 +35,17 @@ def load_parameters(
         raw = dict(loader["parameters"])
     except Exception as error:
         raise ConfigError(f"the parameter files cannot be read: {error}", where=str(root / "conf")) from error
-    return parse_parameters(raw, where=dict(sources(root, env, runtime or {})))
+    where = dict(sources(root, env, runtime or {}))
+    return parse_parameters(with_credentials(raw, credentials_of(loader), where), where=where)
+
+
+def credentials_of(loader: Any) -> Mapping[str, Any]:
+    """credentials.yml as Kedro's configuration loader finds it; empty where there is none."""
+    try:
+        found: Mapping[str, Any] = loader["credentials"]
+    except MissingConfigException:
+        return {}
+    return found
 
 
 def sources(root: Path, env: str | None, runtime: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

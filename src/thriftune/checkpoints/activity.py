@@ -2,14 +2,16 @@
 
 The catalog holds two entries on one store (Kedro forbids one dataset as input and output of a node), so two
 `CheckpointStore` objects stand on one folder: the one that training reads from and the one that saves. What
-is running, what is protected and what is being written belongs to the folder, not to either of them.
+is being written belongs to the folder, not to either of them. What other processes must know too (which
+trials are running, and from where) stands in the folder itself: see attempts.
 """
 
 from __future__ import annotations
 
 import contextvars
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,12 +52,26 @@ def _nothing() -> Iterable[Path]:
     return ()
 
 
+Guard = Callable[[], AbstractContextManager[None]]
+
+
+def alone() -> AbstractContextManager[None]:
+    """The guard where no other process works on the study."""
+    return nullcontext()
+
+
 @dataclass
 class Activity:
-    """The running trial, what it resumed from, and the write in flight."""
+    """This process's trial, and its write in flight."""
 
-    running: int | None = None
-    resumed_from: Key | None = None
+    own: int | None = None
+    """The trial that this process runs."""
+    attempt: int = 1
+    """The number of its attempt at it."""
+    guard: Guard = alone
+    """One process at a time is in it: planning, deleting, committing."""
+    shared: bool = False
+    """Other processes may work on the study too."""
     disposable: Callable[[], Iterable[Path]] = _nothing
     """Folders outside the store that can be made again: the first to go under pressure."""
     promised: Callable[[], int] = lambda: 0
@@ -66,9 +82,20 @@ class Activity:
     """The temporary folder of the write in flight."""
     told: dict[str, set[Key]] = field(default_factory=lambda: {"strip": set(), "delete": set()})
     """What a dry run has said already."""
-    lock: threading.RLock = field(default_factory=threading.RLock)
-    """Held while entries are listed and plans are carried out, not while tensors are written."""
     writer: Writer = field(default_factory=Writer)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+    _depth: int = 0
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Held while entries are listed and plans are carried out, not while tensors are written: by one
+        thread of one process."""
+        with self._lock, alone() if self._depth else self.guard():
+            self._depth += 1
+            try:
+                yield
+            finally:
+                self._depth -= 1
 
 
 _activities: dict[Path, Activity] = {}

@@ -47,9 +47,14 @@ def estimate_bytes(checkpoint: Checkpoint) -> int:
 
 
 def least_budget_bytes(model_bytes: int, resumable_bytes: int) -> int:
-    """Bytes that a study cannot do without: the newest is kept while the next is written, and the
-    best, stripped to its model, is beside them."""
-    return 2 * (resumable_bytes + OVERHEAD_BYTES) + model_bytes + STUDY_OVERHEAD_BYTES
+    """Bytes that a study cannot do without: those of one worker, and beside them the best, stripped to its
+    model."""
+    return worker_bytes(resumable_bytes) + model_bytes + STUDY_OVERHEAD_BYTES
+
+
+def worker_bytes(resumable_bytes: int) -> int:
+    """Bytes that each process at work cannot do without: the newest is kept while the next is written."""
+    return 2 * (resumable_bytes + OVERHEAD_BYTES)
 
 
 def reserve_bytes(budget: int) -> int:

@@ -56,7 +56,7 @@ def forecast(work: Workload, policy: Policy, budget_bytes: int) -> Forecast:
     for trial in range(work.trials):
         for save in range(work.saves_per_trial):
             other = work.beside(trial + (save + 1) / work.saves_per_trial)
-            running = Pressure(running_trial=trial)
+            running = Pressure(frozenset({trial}))
             if other + _bytes(held) + work.resumable_bytes > usable:
                 room = max(0, usable - other - work.resumable_bytes)
                 plan = retention.plan(held, policy, replace(running, room_bytes=room))

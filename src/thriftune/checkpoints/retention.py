@@ -47,9 +47,10 @@ class Policy:
 class Pressure:
     """What weighs on the decision at this moment."""
 
-    running_trial: int | None = None
-    resumed_from: Key | None = None
-    """Protected until a newer checkpoint of its trial is committed."""
+    running_trials: frozenset[int] = frozenset()
+    """One a worker."""
+    resumed_from: frozenset[Key] = frozenset()
+    """Each protected until a newer checkpoint of its trial is committed."""
     room_bytes: int | None = None
     """Bytes that checkpoints may hold after the plan; None: no limit."""
     disk_low: bool = False
@@ -90,22 +91,21 @@ def ranked(checkpoints: Iterable[Held]) -> list[Held]:
 
 
 def newest_of_running(checkpoints: Sequence[Held], policy: Policy, pressure: Pressure) -> Iterable[Marked]:
-    """The newest n resume-capable ones of the running trial; the very newest is protected."""
-    whole = [h for h in checkpoints if h.trial == pressure.running_trial and h.resumable]
-    whole.sort(key=lambda held: held.epoch, reverse=True)
-    for place, held in enumerate(whole[: policy.keep_last_n]):
-        yields = OF_RUNNING if place else PROTECTED
-        yield Marked(held.key, True, yields, f"newest {place + 1} of the running trial")
+    """The newest n resume-capable ones of each running trial; the very newest is protected."""
+    for trial in sorted(pressure.running_trials):
+        whole = [held for held in checkpoints if held.trial == trial and held.resumable]
+        whole.sort(key=lambda held: held.epoch, reverse=True)
+        for place, held in enumerate(whole[: policy.keep_last_n]):
+            yields = OF_RUNNING if place else PROTECTED
+            yield Marked(held.key, True, yields, f"newest {place + 1} of the running trial")
 
 
 def resumed_from(checkpoints: Sequence[Held], policy: Policy, pressure: Pressure) -> Iterable[Marked]:
-    """The one that this process resumed from, until a newer one of its trial is committed."""
-    origin = pressure.resumed_from
-    if origin is None:
-        return
-    newer = any(held.trial == origin[0] and held.epoch > origin[1] for held in checkpoints)
-    if not newer and any(held.key == origin for held in checkpoints):
-        yield Marked(origin, True, PROTECTED, "this process resumed from it")
+    """What a running trial went on from, until a newer one of it is committed."""
+    for origin in sorted(pressure.resumed_from):
+        newer = any(held.trial == origin[0] and held.epoch > origin[1] for held in checkpoints)
+        if not newer and any(held.key == origin for held in checkpoints):
+            yield Marked(origin, True, PROTECTED, "the running trial went on from it")
 
 
 def best_of_study(checkpoints: Sequence[Held], policy: Policy, pressure: Pressure) -> Iterable[Marked]:
@@ -119,10 +119,11 @@ def best_of_study(checkpoints: Sequence[Held], policy: Policy, pressure: Pressur
 
 
 def best_of_running(checkpoints: Sequence[Held], policy: Policy, pressure: Pressure) -> Iterable[Marked]:
-    """The k best epochs of the running trial."""
-    own = [held for held in checkpoints if held.trial == pressure.running_trial]
-    for place, held in enumerate(ranked(own)[: policy.keep_best_k]):
-        yield Marked(held.key, False, OF_RUNNING, f"best epoch {place + 1} of the running trial")
+    """The k best epochs of each running trial."""
+    for trial in sorted(pressure.running_trials):
+        own = [held for held in checkpoints if held.trial == trial]
+        for place, held in enumerate(ranked(own)[: policy.keep_best_k]):
+            yield Marked(held.key, False, OF_RUNNING, f"best epoch {place + 1} of the running trial")
 
 
 def co_best(checkpoints: Sequence[Held], policy: Policy, pressure: Pressure) -> Iterable[Marked]:

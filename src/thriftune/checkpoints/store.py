@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import json
 import logging
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from thriftune import files
 from thriftune.checkpoints import disk, retention
-from thriftune.checkpoints.activity import activity_in, do_nothing
+from thriftune.checkpoints.activity import Guard, activity_in, alone, do_nothing
+from thriftune.checkpoints.attempts import Attempt, read_attempts, remove_attempt, write_attempt
 from thriftune.checkpoints.checkpoint import Checkpoint
 from thriftune.checkpoints.entries import (
     QUARANTINE,
@@ -32,10 +33,11 @@ from thriftune.checkpoints.entries import (
     read_entry,
 )
 from thriftune.checkpoints.manifest import MANIFEST, MODEL, OPTIMIZER, STATE, Manifest
+from thriftune.checkpoints.mending import checkpoint_folders, mend, quarantine, set_aside
 from thriftune.checkpoints.tensors import tensors_in
 from thriftune.checkpoints.writing import write_checkpoint
 from thriftune.config import StorageConfig
-from thriftune.errors import DamageError, OutOfStorageError, StudyError
+from thriftune.errors import DamageError, OutOfStorageError, StudyError, TakenOverError
 
 log = logging.getLogger(__name__)
 
@@ -63,9 +65,14 @@ class CheckpointStore:
     # ---- reading -----------------------------------------------------------------------------
 
     def entries(self) -> list[Entry]:
+        """Every checkpoint with a valid manifest that counts (see attempts), by trial and epoch."""
+        attempts = read_attempts(self.folder)
+        return [entry for entry in self._committed() if _counts(entry, attempts)]
+
+    def _committed(self) -> list[Entry]:
         """Every checkpoint with a valid manifest, by trial and epoch."""
         found = []
-        for path in sorted(self.folder.glob("trials/trial_*/checkpoints/epoch_*")):
+        for path in checkpoint_folders(self.folder, "epoch_*"):
             try:
                 found.append(read_entry(path))
             except DamageError:
@@ -87,16 +94,20 @@ class CheckpointStore:
         """Bytes of everything that counts against the budget: the study's folder and what is shared."""
         return files.directory_bytes(self.folder, *self.shared)
 
+    def running(self) -> set[int]:
+        """The trials that are under way, here, elsewhere, or interrupted."""
+        return {trial for trial, attempt in read_attempts(self.folder).items() if attempt.running}
+
     def newest_valid(self, trial: int, signature: Mapping[str, Any]) -> Loaded | None:
         """The newest resume-capable checkpoint of a trial, verified; damaged ones are quarantined
         and the next older is tried. StudyError where it is whole but of another model."""
-        with self._activity.lock:
+        with self._activity.exclusive():
             own = [e for e in self.entries() if e.manifest.trial == trial and e.manifest.resumable]
             for entry in reversed(own):
                 try:
                     return self.load(entry, signature)
                 except DamageError as error:
-                    self.quarantine(entry.path, error)
+                    quarantine(entry.path, error)
         return None
 
     def load(self, entry: Entry, signature: Mapping[str, Any]) -> Loaded:
@@ -119,41 +130,64 @@ class CheckpointStore:
 
     # ---- the life of a trial -----------------------------------------------------------------
 
-    def start(self) -> None:
-        """Mend what an interrupted process left: temporary directories, files that no manifest
-        lists, directories without a valid manifest."""
-        for path in self.folder.glob(f"trials/trial_*/checkpoints/{REPLACED}*"):
-            target = path.with_name(path.name.removeprefix(REPLACED))
-            if target.exists():
-                files.remove_tree(path)
-            else:
-                log.info("put back %s, whose replacement was not committed", target.name)
-                files.rename(path, target)
-        for path in self.folder.glob(f"trials/trial_*/checkpoints/{TEMPORARY}*"):
-            log.info("removed a half-written checkpoint: %s", path.name)
-            files.remove_tree(path)
-        for path in sorted(self.folder.glob("trials/trial_*/checkpoints/epoch_*")):
-            try:
-                listed = {MANIFEST, *read_entry(path).manifest.files}
-            except DamageError as error:
-                self.quarantine(path, error)
-                continue
-            for item in path.iterdir():
-                if item.name not in listed:
-                    log.info("removed %s/%s, which its manifest does not list", path.name, item.name)
-                    files.remove_tree(item)
+    def start(self, but: Collection[int] = ()) -> None:
+        """Mend what an interrupted process left; but: trials that other processes work on."""
+        with self._activity.exclusive():
+            self._remove_void(but)
+            mend(self.folder, but)
 
-    def begin_trial(self, trial: int, resumed_from: Entry | None = None) -> None:
-        """From now on this trial is the running one."""
-        self._activity.running = trial
-        self._activity.resumed_from = None if resumed_from is None else resumed_from.held.key
+    def next_attempt(self, trial: int) -> int:
+        """The number of an attempt that would begin now."""
+        known = read_attempts(self.folder).get(trial)
+        return 1 if known is None else known.number + 1
 
-    def end_trial(self) -> None:
-        """No trial is running; all that the study does not keep goes."""
+    def begin_trial(self, trial: int, resumed_from: Entry | None = None, attempt: int = 1) -> None:
+        """From now on this process runs the trial; what earlier attempts commit later does not count."""
+        with self._activity.exclusive():
+            accepted = [entry.manifest.epoch for entry in self.entries() if entry.manifest.trial == trial]
+            epoch = None if resumed_from is None else resumed_from.manifest.epoch
+            write_attempt(self.folder, Attempt(trial, attempt, epoch, accepted))
+            self._activity.own, self._activity.attempt = trial, attempt
+
+    def check_attempt(self) -> None:
+        """TakenOverError where a later attempt at this process's trial has begun."""
+        trial = self._activity.own
+        known = None if trial is None else read_attempts(self.folder).get(trial)
+        if known is not None and known.number > self._activity.attempt:
+            raise TakenOverError(
+                f"trial {trial} was taken over by another process (attempt {known.number}); nothing more of "
+                "it is committed here",
+                where=str(self.folder),
+            )
+
+    def leave_trial(self) -> None:
+        """This process works on its trial no longer, which is not over."""
+        self._activity.own = None
+
+    def end_trial(self, trial: int | None = None) -> None:
+        """The trial is over, by default all are; all that the study does not keep goes."""
         self.drain()
-        with self._activity.lock:
-            self._activity.running = self._activity.resumed_from = None
+        with self._activity.exclusive():
+            for number, attempt in read_attempts(self.folder).items():
+                if number == trial or trial is None:
+                    self._end_attempt(attempt)
+            if trial is None or trial == self._activity.own:
+                self._activity.own = None
             self._apply(self._plan())
+
+    def _end_attempt(self, attempt: Attempt) -> None:
+        if attempt.number <= 1:
+            remove_attempt(self.folder, attempt.trial)
+        elif attempt.running:  # what an earlier one commits from now on does not count either
+            write_attempt(self.folder, replace(attempt, running=False, reserved_bytes=0))
+
+    def _remove_void(self, but: Collection[int] = ()) -> None:
+        """Delete what an earlier attempt committed after a later one had begun."""
+        attempts = read_attempts(self.folder)
+        for entry in self._committed() if attempts else ():
+            if entry.manifest.trial not in but and not _counts(entry, attempts):
+                log.warning("deleted %s: its attempt had been taken over", entry.path)
+                self._delete(entry.path)
 
     def drain(self, seconds: float | None = None) -> None:
         """Wait for the write in flight, at most for so long; then it is abandoned with the process, and the
@@ -177,13 +211,13 @@ class CheckpointStore:
 
     def roll_back(self, trial: int, epoch: int) -> list[Path]:
         """Set the later checkpoints aside, so that the trial resumes from this epoch; the new folders."""
-        return [self._set_aside(path) for path in self.later_than(trial, epoch)]
+        return [set_aside(path) for path in self.later_than(trial, epoch)]
 
     def set_aside_trial(self, trial: int) -> None:
         """Quarantine every checkpoint of a trial, so that it starts anew."""
         for entry in self.entries():
             if entry.manifest.trial == trial:
-                self._set_aside(entry.path)
+                set_aside(entry.path)
 
     def dispose_of(self, find: Callable[[], Iterable[Path]]) -> None:
         """Where to look for folders that can be made again; they go first under pressure."""
@@ -194,20 +228,26 @@ class CheckpointStore:
         self._activity.promised = promised
 
     @contextmanager
-    def owned(self, check: Callable[[], None]) -> Iterator[None]:
-        """For the block, ask before each commit; what `check` raises leaves nothing committed."""
+    def owned(self, check: Callable[[], None], guard: Guard | None = None) -> Iterator[None]:
+        """For the block, ask before each commit; what `check` raises leaves nothing committed.
+
+        guard: where other processes work on the study too, the context in which one alone plans, deletes
+        and commits.
+        """
         self._activity.before_commit = check
+        self._activity.guard, self._activity.shared = guard or alone, guard is not None
         try:
             yield
         finally:
             self._activity.before_commit = do_nothing
+            self._activity.guard, self._activity.shared = alone, False
 
     def relieve(self) -> None:
         """Prune what is unprotected where free disk is under the watermark. Only while a trial is running:
         before that it is not known what it resumes from, after that its end has pruned already."""
-        with self._activity.lock:
-            if self._activity.running is None or not self._disk_is_low():
-                return
+        if self._activity.own is None or not self._disk_is_low():
+            return
+        with self._activity.exclusive():
             self._reclaim()
             if self._disk_is_low():
                 self._apply(self._plan(), "free disk is under the watermark")
@@ -262,11 +302,10 @@ class CheckpointStore:
                 where=str(self.folder),
                 remedy="save it through the catalog entry of its own study.",
             )
-        self._activity.running = checkpoint.trial
-        self._make_room(disk.estimate_bytes(checkpoint))
+        self._claim(checkpoint)
         try:
             manifest = self._write(checkpoint, self._path(checkpoint))
-            with self._activity.lock:
+            with self._activity.exclusive():
                 self._apply(self._plan())
         except OSError as error:
             if files.is_out_of_space(error):
@@ -281,14 +320,43 @@ class CheckpointStore:
         trial = f"trial_{checkpoint.trial:04d}_{checkpoint.trial_id}"
         return self.folder / "trials" / trial / "checkpoints" / f"epoch_{checkpoint.epoch:04d}"
 
+    def _claim(self, checkpoint: Checkpoint) -> None:
+        """Make room for a checkpoint, and let the others know of it before it is written."""
+        needed = disk.estimate_bytes(checkpoint)
+        with self._activity.exclusive():
+            self._activity.before_commit()
+            self.check_attempt()
+            if self._activity.own != checkpoint.trial:
+                self.begin_trial(checkpoint.trial, attempt=checkpoint.attempt)
+            self._make_room(needed)
+            self._reserve(checkpoint.trial, needed)
+
+    def _reserve(self, trial: int, needed: int) -> None:
+        attempt = read_attempts(self.folder).get(trial)
+        if self._activity.shared and attempt is not None:
+            write_attempt(self.folder, replace(attempt, reserved_bytes=needed))
+
+    def _reserved(self) -> int:
+        """Bytes that other processes' writes in flight have not yet taken."""
+        if not self._activity.shared:
+            return 0
+        outstanding = 0
+        for attempt in read_attempts(self.folder).values():
+            if attempt.reserved_bytes and attempt.trial != self._activity.own:
+                begun = self.folder.glob(f"trials/trial_{attempt.trial:04d}_*/checkpoints/{TEMPORARY}epoch_*")
+                outstanding += max(0, attempt.reserved_bytes - files.directory_bytes(*begun))
+        return outstanding
+
     def _write(self, checkpoint: Checkpoint, target: Path) -> Manifest:
         temporary = self._activity.writing = target.with_name(TEMPORARY + target.name)
         try:
             files.remove_tree(temporary)
             manifest = write_checkpoint(temporary, checkpoint)
-            with self._activity.lock:
+            with self._activity.exclusive():
                 self._activity.before_commit()
+                self.check_attempt()
                 self._commit(temporary, target)
+                self._reserve(checkpoint.trial, 0)
         except BaseException:
             files.remove_tree(temporary)
             raise
@@ -309,7 +377,7 @@ class CheckpointStore:
 
     def _make_room(self, needed: int) -> None:
         """Relieve the pressure step by step (SPEC 6.5) until `needed` bytes fit; OutOfStorageError."""
-        with self._activity.lock:
+        with self._activity.exclusive():
             if self._lacking(needed):
                 self._reclaim()
             if (lacking := self._lacking(needed)) > 0:
@@ -320,11 +388,13 @@ class CheckpointStore:
 
     def _lacking(self, needed: int) -> int:
         """Bytes that must go before `needed` fit into both the budget and the disk; 0 where they do."""
-        return max(0, needed - self._room_in_budget(), needed - disk.disk_of(self.folder).free_bytes)
+        free = disk.disk_of(self.folder).free_bytes - self._reserved()
+        return max(0, needed - self._room_in_budget(), needed - free)
 
     def _room_in_budget(self) -> int:
         budget = self.policy.max_total_size
-        return budget - disk.reserve_bytes(budget) - self.held_bytes() - self._activity.promised()
+        beside = disk.reserve_bytes(budget) + self._activity.promised() + self._reserved()
+        return budget - beside - self.held_bytes()
 
     def _narrowest(self, needed: int) -> str:
         return "the budget" if needed > self._room_in_budget() else "the disk"
@@ -339,11 +409,12 @@ class CheckpointStore:
             files.remove_tree(path)
 
     def _debris(self) -> list[Path]:
-        """Temporary and quarantined folders but the one being written."""
+        """Temporary and quarantined folders but those that are being written."""
+        elsewhere = self.running() - {self._activity.own} if self._activity.shared else set()
         return [
             path
             for prefix in (TEMPORARY, QUARANTINE)
-            for path in sorted(self.folder.glob(f"trials/trial_*/checkpoints/{prefix}*"))
+            for path in checkpoint_folders(self.folder, f"{prefix}*", elsewhere)
             if path != self._activity.writing
         ]
 
@@ -354,9 +425,14 @@ class CheckpointStore:
         policy = retention.Policy(
             self.policy.keep_last_n, self.policy.keep_best_k, self.policy.keep_best_k_max
         )
+        running = [attempt for attempt in read_attempts(self.folder).values() if attempt.running]
         pressure = retention.Pressure(
-            running_trial=self._activity.running,
-            resumed_from=self._activity.resumed_from,
+            running_trials=frozenset(attempt.trial for attempt in running),
+            resumed_from=frozenset(
+                (attempt.trial, attempt.resumed_from)
+                for attempt in running
+                if attempt.resumed_from is not None
+            ),
             room_bytes=room_bytes,
             disk_low=self._disk_is_low(),
         )
@@ -374,29 +450,23 @@ class CheckpointStore:
             return
         # Deletions first: on a disk that is full to the last byte a strip has no room for its new manifest.
         for key, reason in plan.delete.items():
-            # Renamed first: what is left of a torn deletion never counts as kept.
-            doomed = by_key[key].path.with_name(f"{TEMPORARY}deleted-{by_key[key].path.name}")
-            files.remove_tree(doomed)
-            files.rename(by_key[key].path, doomed)
-            files.remove_tree(doomed)
+            self._delete(by_key[key].path)
             log.log(level, "deleted trial %d epoch %d: %s", *key, cause or reason)
         for key, reason in plan.strip.items():
             self._strip(by_key[key])
             log.log(level, "stripped trial %d epoch %d: %s", *key, cause or reason)
 
+    def _delete(self, path: Path) -> None:
+        """Renamed first: what is left of a torn deletion never counts as kept."""
+        doomed = path.with_name(f"{TEMPORARY}deleted-{path.name}")
+        files.remove_tree(doomed)
+        files.rename(path, doomed)
+        files.remove_tree(doomed)
+
     def _strip(self, entry: Entry) -> None:
         files.write_bytes(entry.path / MANIFEST, entry.manifest.stripped().to_bytes())
         for name in (OPTIMIZER, STATE):
             files.remove_file(entry.path / name)
-
-    def quarantine(self, path: Path, cause: Exception) -> None:
-        """Set a damaged checkpoint aside; it no longer counts as kept."""
-        log.warning("quarantined a damaged checkpoint as %s: %s", self._set_aside(path), cause)
-
-    def _set_aside(self, path: Path) -> Path:
-        target = path.with_name(f"{QUARANTINE}{path.name}-{time.time_ns()}")
-        files.rename(path, target)
-        return target
 
     def _out_of_storage(self, needed: int, what: str) -> OutOfStorageError:
         human = disk.human_bytes
@@ -414,3 +484,8 @@ class CheckpointStore:
             "status`, `thriftune study delete NAME`) or raise storage.max_total_size, then run "
             "the same command again.",
         )
+
+
+def _counts(entry: Entry, attempts: Mapping[int, Attempt]) -> bool:
+    attempt = attempts.get(entry.manifest.trial)
+    return attempt is None or attempt.counts(entry.manifest.attempt, entry.manifest.epoch)

@@ -2,6 +2,7 @@
 
 from thriftune.config.base import Section
 from thriftune.config.corpus import ColumnsConfig, CorpusConfig, FilesConfig, SplitConfig
+from thriftune.config.credentials import with_credentials
 from thriftune.config.model import (
     CriteriaAgentConfig,
     EncoderFromConfig,
@@ -20,6 +21,7 @@ from thriftune.config.parameters import (
     override,
     parse_parameters,
     suggest,
+    without_password,
 )
 from thriftune.config.storage import StorageConfig, parse_bytes
 from thriftune.config.study import (
@@ -62,4 +64,6 @@ __all__ = [
     "parse_bytes",
     "parse_parameters",
     "suggest",
+    "with_credentials",
+    "without_password",
 ]

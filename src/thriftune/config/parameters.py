@@ -7,11 +7,12 @@ file it comes from where that is known, and the nearest key or value that exists
 from __future__ import annotations
 
 import difflib
+import re
 import typing
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_serializer, field_validator
 
 from thriftune.config.base import Section, Text, TextList
 from thriftune.config.corpus import CorpusConfig
@@ -21,6 +22,8 @@ from thriftune.config.study import SearchConfig, StudyConfig
 from thriftune.config.training import TrainingConfig
 from thriftune.errors import ConfigError
 
+OPTUNA_STORE = "postgresql"
+"""What Optuna can keep a study in that several machines work on."""
 STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
 """What MLflow can keep its runs in; its file store was given up."""
 
@@ -43,7 +46,10 @@ class TrackingConfig(Section):
     root: Text = "data/tracking"
     mlflow_uri: Text | None = None
     """null: SQLite at <root>/mlflow.db."""
-
+    optuna_url: Text | None = None
+    """null: SQLite at <root>/optuna.db. Else a PostgreSQL, for workers on several machines."""
+    artifacts: Text | None = None
+    """Folder or URI of MLflow's artifacts (reports, no checkpoints); null: below root."""
     experiment: Text = "thriftune"
     log_every_steps: int = Field(default=20, ge=1)
     """Optimizer steps of one row of training metrics: means over them, the learning rate at the last."""
@@ -56,8 +62,36 @@ class TrackingConfig(Section):
     def _known_scheme(cls, value: str | None) -> str | None:
         scheme = (value or "sqlite:").partition(":")[0].partition("+")[0]
         if scheme not in STORES:
-            raise ValueError(f"expected a URI that begins with one of {', '.join(STORES)}, got {value!r}")
-        return value
+            raise ValueError(
+                f"expected a URI that begins with one of {', '.join(STORES)}, got {without_password(value)!r}"
+            )
+        return _with_driver(value)
+
+    @field_validator("optuna_url")
+    @classmethod
+    def _is_postgres(cls, value: str | None) -> str | None:
+        if value is not None and value.partition(":")[0].partition("+")[0] != OPTUNA_STORE:
+            raise ValueError(
+                f"expected {OPTUNA_STORE}://user@host/database, got {without_password(value)!r}; SQLite "
+                "(null) serves one machine"
+            )
+        return _with_driver(value)
+
+    @field_serializer("mlflow_uri", "optuna_url")
+    def _never_a_password(self, value: str | None) -> str | None:
+        """Records, runs and messages say where a store is, not how one gets in."""
+        return None if value is None else without_password(value)
+
+
+def without_password(url: str | None) -> str:
+    """A URL without the password of its user."""
+    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1@", url or "", count=1)
+
+
+def _with_driver(url: str | None) -> str | None:
+    """psycopg 3 is the driver that is installed; SQLAlchemy's own default is another."""
+    plain = f"{OPTUNA_STORE}://"
+    return url.replace(plain, f"{OPTUNA_STORE}+psycopg://", 1) if url and url.startswith(plain) else url
 
 
 class ObserveConfig(Section):

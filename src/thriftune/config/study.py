@@ -19,6 +19,9 @@ class StudyConfig(Section):
     """Dotted name of a validation metric; always maximised."""
     extend: bool = False
     """Allow more trials than the study was started with."""
+    parallel: bool | None = None
+    """Several processes may work on the study, each on trials of its own; null: where Optuna's storage is a
+    PostgreSQL (tracking.optuna_url)."""
     max_failed_trials: int = Field(default=3, ge=1)
     """Failed trials in a row after which the study stops."""
     timeout: float | None = Field(default=None, gt=0)

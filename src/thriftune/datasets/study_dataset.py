@@ -19,19 +19,29 @@ class StudyDataset(AbstractDataset[None, Any]):
       filepath: data/tracking
       models: data/06_models
       study: my-study
+      parallel: null # true: several processes may work on it
+      credentials: ${study_db:} # url: of Optuna's storage; null = SQLite in filepath
     """
 
     def __init__(
-        self, *, filepath: str, models: str, study: str, metadata: dict[str, Any] | None = None
+        self,
+        *,
+        filepath: str,
+        models: str,
+        study: str,
+        parallel: bool | None = None,
+        credentials: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
     ) -> None:
         self._tracking, self._models, self._study = Path(filepath), Path(models), study
+        self._parallel, self._url = parallel, (credentials or {}).get("url")
         self.metadata = metadata
 
     def load(self) -> StudyHandle:
         """The handle; nothing is created before the search starts."""
         from thriftune.search.study import StudyHandle
 
-        return StudyHandle(self._study, self._models, self._tracking)
+        return StudyHandle(self._study, self._models, self._tracking, self._url, self._parallel)
 
     def save(self, data: None) -> None:
         """A study is written by the search through the handle."""

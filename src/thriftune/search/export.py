@@ -33,7 +33,7 @@ def export_checkpoint(
     Raises StudyError where there is no such checkpoint, ConfigError where the target is in the way,
     DamageError where the checkpoint is not what its manifest says.
     """
-    handle = StudyHandle(name, root / settings.storage.root, root / settings.tracking.root)
+    handle = StudyHandle.of(root, settings, name)
     record = handle.record()
     if record is None:
         raise StudyError(

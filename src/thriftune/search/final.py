@@ -11,6 +11,7 @@ from typing import Any
 
 from thriftune import files
 from thriftune.checkpoints.entries import Entry, verify
+from thriftune.checkpoints.mending import quarantine
 from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import Parameters, override, parse_parameters
 from thriftune.corpus.store import Corpus, CorpusStore
@@ -33,7 +34,7 @@ from thriftune.search.delivery import deliver_evaluation
 from thriftune.search.identity import save_interval, trial_id
 from thriftune.search.optuna_study import OptunaStudy, trial_row
 from thriftune.search.outlook import evaluation_bytes
-from thriftune.search.ownership import StudyLock
+from thriftune.search.ownership import guard_of
 from thriftune.search.run import is_over
 from thriftune.search.study import StudyHandle, require_mounted
 from thriftune.search.trial import (
@@ -57,6 +58,8 @@ from thriftune.training.seeding import configure_determinism, resolve_device
 log = logging.getLogger(__name__)
 
 CURVES_SHOWN = 5
+EVALUATING = "evaluation"
+"""What one worker does; those that come later find it done."""
 
 
 def evaluate_study(
@@ -83,7 +86,12 @@ def evaluate_study(
         )
     parameters = parse_parameters(record["config"])
     optuna_study = study.optuna(parameters)
-    with StudyLock(study.folder) as lock, store.owned(lock.check), stop_on_signal() as flag:
+    with (
+        stop_on_signal() as flag,
+        study.ownership(waiting=flag.check) as ownership,
+        ownership.alone(EVALUATING),
+        store.owned(ownership.check, guard_of(ownership)),
+    ):
         before = read_evaluation(study.folder)
         force = settings.evaluation.force
         if before is not None and not force:
@@ -186,7 +194,7 @@ def _is_sound(store: CheckpointStore, entry: Entry) -> bool:
     try:
         verify(entry)
     except DamageError as error:
-        store.quarantine(entry.path, error)
+        quarantine(entry.path, error)
         return False
     return True
 
@@ -221,7 +229,16 @@ def _make_again(
         epoch,
     )
     device = resolve_device(own.training.device)
-    setting = Setting(study.id, study.name, corpus, store, device, flag.check, lambda step, steps: None)
+    setting = Setting(
+        study.id,
+        study.name,
+        corpus,
+        store,
+        device,
+        check_signals=flag.check,
+        check_owned=store.check_attempt,
+        on_step=lambda step, steps: None,
+    )
     try:
         retrain(Finished(number, own), setting, journal, folder, epoch)
     finally:

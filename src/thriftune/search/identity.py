@@ -11,6 +11,8 @@ from typing import Any
 from thriftune import files
 from thriftune.config import Parameters
 
+STUDY_PREFIX = "study_"
+
 
 def study_id(name: str) -> str:
     """The slug of the name and 8 hex digits of its SHA-256."""
@@ -20,7 +22,7 @@ def study_id(name: str) -> str:
 
 def study_folder(models_root: Path, name: str) -> Path:
     """The study's folder below storage.root."""
-    return Path(models_root) / f"study_{study_id(name)}"
+    return Path(models_root) / f"{STUDY_PREFIX}{study_id(name)}"
 
 
 def trial_config(parameters: Parameters) -> dict[str, Any]:

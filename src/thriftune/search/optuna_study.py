@@ -21,6 +21,7 @@ from sqlalchemy import Engine, event
 from thriftune import files
 from thriftune.config import Parameters, override
 from thriftune.errors import UnavailableError
+from thriftune.search.ownership import Ownership
 from thriftune.search.samplers import pruner_for, sampler_for
 from thriftune.search.space import as_written, distributions, sample
 from thriftune.tracking.probe import trouble
@@ -75,9 +76,8 @@ class TrialFacts:
 class OptunaStudy:
     """One study in Optuna's RDB storage."""
 
-    def __init__(self, database: Path, study_id: str, parameters: Parameters) -> None:
-        database.parent.mkdir(parents=True, exist_ok=True)
-        storage = _storage(database)
+    def __init__(self, url: str, study_id: str, parameters: Parameters) -> None:
+        storage = _storage(url)
         self._parameters = parameters
         self._study = optuna.create_study(
             storage=storage,
@@ -100,14 +100,21 @@ class OptunaStudy:
         complete = [trial for trial in self.trials() if trial.state == TrialState.COMPLETE]
         return max(complete, key=lambda trial: (trial.value, -trial.number), default=None)
 
-    def next_trial(self, limit: int) -> TrialHandle | None:
-        """The interrupted trial, re-attached with a higher attempt; else a new one; None where all
-        `limit` trials are over."""
+    def running(self) -> list[int]:
+        """Trials that are under way, by whichever process, or interrupted."""
+        return [trial.number for trial in self.trials() if trial.state == TrialState.RUNNING]
+
+    def next_trial(self, limit: int, ownership: Ownership | None = None) -> TrialHandle | None:
+        """An interrupted trial, re-attached with a higher attempt; else a new one; None where all `limit`
+        trials are over or in other hands. One process at a time calls it.
+
+        ownership: takes the trial; None: no other process works on the study.
+        """
         trials = self.trials()
-        running = [trial for trial in trials if trial.state == TrialState.RUNNING]
-        if running:
-            return self._attach(running[0], running[0].user_attrs[ATTEMPT] + 1)
-        if len(trials) >= limit:
+        for number in self.running():
+            if ownership is None or ownership.take(number, adopting=True):
+                return self._attach(trials[number], trials[number].user_attrs[ATTEMPT] + 1)
+        if len(trials) >= limit or not (ownership is None or ownership.take(len(trials))):
             return None
         files.announce("optuna_add_trial", Path(self._study.study_name))
         self._study.add_trial(self._propose(trials))
@@ -200,25 +207,38 @@ class OptunaStudy:
         self._study.tell(handle.number, state=TrialState.PRUNED, skip_if_finished=True)
 
 
-def trial_count(database: Path, study_id: str) -> int:
-    """How many trials a study has; 0 where there is no such study. Creates nothing."""
-    if not database.exists():
+def trial_count(url: str, study_id: str) -> int:
+    """How many trials a study has; 0 where there is no such study. Creates no study."""
+    if _is_missing(url):
         return 0
-    summaries = optuna.get_all_study_summaries(_storage(database))
+    summaries = optuna.get_all_study_summaries(_storage(url))
     return next((item.n_trials for item in summaries if item.study_name == study_id), 0)
 
 
-def delete_optuna_study(database: Path, study_id: str) -> None:
+def delete_optuna_study(url: str, study_id: str) -> None:
     """Remove a study's record; one that is not there is fine."""
-    if not database.exists():
+    if _is_missing(url):
         return
     try:
-        optuna.delete_study(study_name=study_id, storage=_storage(database))
+        optuna.delete_study(study_name=study_id, storage=_storage(url))
     except KeyError:
         return
 
 
-def _storage(database: Path) -> optuna.storages.RDBStorage:
+def _is_missing(url: str) -> bool:
+    return url.startswith(SQLITE) and not Path(url.removeprefix(SQLITE)).exists()
+
+
+def _storage(url: str) -> optuna.storages.RDBStorage:
+    if url.startswith(SQLITE):
+        return _sqlite_storage(Path(url.removeprefix(SQLITE)))
+    from thriftune.search.postgres import postgres_storage
+
+    return postgres_storage(url)
+
+
+def _sqlite_storage(database: Path) -> optuna.storages.RDBStorage:
+    database.parent.mkdir(parents=True, exist_ok=True)
     keep_logs_short()
     if (found := trouble(f"{SQLITE}{database}")) is not None:
         raise UnavailableError(

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from thriftune import files
-from thriftune.checkpoints.disk import human_bytes
+from thriftune.checkpoints.disk import human_bytes, worker_bytes
 from thriftune.checkpoints.forecast import Workload, forecast
 from thriftune.checkpoints.retention import Policy
 from thriftune.checkpoints.tensors import tensor_bytes
@@ -24,7 +24,6 @@ from thriftune.model.encoder import Encoder
 from thriftune.search.identity import save_interval
 from thriftune.search.milestones import PARENT_KEYS
 from thriftune.search.record import trial_params
-from thriftune.search.study import OPTUNA_DATABASE
 from thriftune.search.trial import build_agent, encoder_for
 from thriftune.tracking.footprint import (
     EMPTY_MLFLOW_BYTES,
@@ -36,7 +35,7 @@ from thriftune.tracking.footprint import (
     optuna_bytes,
     parent_bytes,
 )
-from thriftune.tracking.location import MLFLOW_DATABASE
+from thriftune.tracking.location import MLFLOW_DATABASE, OPTUNA_DATABASE
 from thriftune.training.batching import steps_per_epoch
 
 RESUMABLE_FACTOR = 3
@@ -157,6 +156,7 @@ def forecast_row(settings: Parameters, weights: int, around: Surroundings) -> di
         "most_at_epoch": (save + 1) * storage.min_interval_epochs,
         "fixed_bytes": work.other_bytes,
         "bytes_per_trial": work.other_bytes_per_trial,
+        "further_worker_bytes": worker_bytes(work.resumable_bytes),
     }
 
 

@@ -11,7 +11,6 @@ from thriftune.checkpoints.disk import disk_of, human_bytes
 from thriftune.checkpoints.marker import remove_marker
 from thriftune.config import EncoderFromPackage, EncoderSource, Parameters, parse_parameters, suggest
 from thriftune.errors import DamageError, StudyError, UnavailableError
-from thriftune.search.ownership import StudyLock
 from thriftune.search.record import STUDY, read_record, versions
 from thriftune.search.study import StudyHandle
 
@@ -23,11 +22,7 @@ def handles(root: Path, settings: Parameters) -> list[StudyHandle]:
     """Every study below storage.root."""
     models = root / settings.storage.root
     records = (read_record(path.parent) for path in sorted(models.glob(f"study_*/{STUDY}")))
-    return [
-        StudyHandle(record["study_name"], models, root / settings.tracking.root)
-        for record in records
-        if record is not None
-    ]
+    return [StudyHandle.of(root, settings, record["study_name"]) for record in records if record is not None]
 
 
 def _handle(root: Path, settings: Parameters, name: str) -> StudyHandle:
@@ -38,7 +33,7 @@ def _handle(root: Path, settings: Parameters, name: str) -> StudyHandle:
             where=str(root / settings.storage.root),
             remedy="`thriftune study list` names them.",
         )
-    return StudyHandle(name, root / settings.storage.root, root / settings.tracking.root)
+    return StudyHandle.of(root, settings, name)
 
 
 def _rows(handle: StudyHandle) -> list[dict[str, Any]]:
@@ -80,17 +75,17 @@ def delete_study(root: Path, settings: Parameters, name: str, *, really: bool, t
     """Delete checkpoints and folder, then the Optuna study; a dry run unless `really`."""
     from thriftune.search.optuna_study import delete_optuna_study
 
-    handle = StudyHandle(name, root / settings.storage.root, root / settings.tracking.root)
+    handle = StudyHandle.of(root, settings, name)
     if not handle.is_known:  # one whose folder is gone can still be deleted
         handle = _handle(root, settings, name)
     size = human_bytes(files.directory_bytes(handle.folder))
     runs = " and its MLflow runs" if tracking else "; its MLflow runs stay (--tracking)"
     if not really:
         return f"would delete {handle.folder} ({size}) and its Optuna study{runs}; add --yes"
-    with StudyLock(handle.folder):
+    with handle.ownership(alone=True):
         files.remove_tree(handle.folder)
     remove_marker(handle.models_root, handle.id)
-    delete_optuna_study(handle.database, handle.id)
+    delete_optuna_study(handle.storage, handle.id)
     if tracking:
         from thriftune.tracking.parent import connect
 
@@ -167,8 +162,8 @@ def flush_all(root: Path, settings: Parameters, *, owned: bool = False) -> int:
     for handle in handles(root, settings):
         if owned:
             sent += flush(handle)
-        elif not StudyLock(handle.folder).is_held():
-            with StudyLock(handle.folder):
+        elif not handle.ownership().is_held():
+            with handle.ownership(alone=True):
                 sent += flush(handle)
     if damage:
         raise damage[0]

@@ -1,4 +1,8 @@
-"""Who owns a study: a kernel lock on a file, which the system takes from the dead (SPEC 7.4)."""
+"""Who owns a study, and who a trial of it: kernel locks on files, which the system takes from the dead.
+
+One process owns a study, or several share it and each owns the trials that it works on (SPEC 7.4). On one
+machine, containers included, that is `StudyLock`; for workers on several machines see postgres.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,13 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import psutil
 
@@ -22,81 +28,134 @@ from thriftune.errors import StudyError
 
 log = logging.getLogger(__name__)
 
-LOCK = "study.lock"
-PATIENCE_SECONDS = 0.5
+LOCK, LOCKS = "study.lock", "locks"
+STORAGE, TRIALS = "storage", "trials"
+"""What one process of a shared study does at a time: plan and commit checkpoints; choose a trial."""
+PATIENCE_SECONDS, TAKING_SECONDS = 0.5, 0.1
+POLL_SECONDS = 0.05
 
 
-def _locked(path: Path) -> int:
-    """A descriptor that holds the lock; BlockingIOError where another process does.
+class Ownership(Protocol):
+    """A study, or a share of it, for the time of a `with` block. StudyError where others stand against it."""
 
-    Tried for PATIENCE_SECONDS, since who only asks `is_held` holds it for an instant; and opened again where
-    the file was deleted meanwhile: a lock on a file without a name keeps nobody out.
-    """
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if path.exists() and os.fstat(descriptor).st_ino == path.stat().st_ino:
-                return descriptor
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                os.close(descriptor)
-                raise
-            time.sleep(0.05)
-        os.close(descriptor)
-        path.parent.mkdir(parents=True, exist_ok=True)
+    shared: bool
+    """Other processes may work on other trials of it."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def check(self) -> None:
+        """Raise where this process no longer owns what it took: StudyError, or TakenOverError for a trial."""
+
+    def check_quickly(self) -> None:
+        """The same from what is known already; asks nobody."""
+
+    def take(self, trial: int, *, adopting: bool = False) -> bool:
+        """Own a trial of a shared study; whether no other process has it. adopting: it has begun."""
+
+    def give_back(self, trial: int) -> None:
+        """Own a trial no longer."""
+
+    def is_taken(self, trial: int) -> bool:
+        """Whether another process owns a trial of a shared study."""
+
+    def alone(self, deed: str) -> AbstractContextManager[None]:
+        """For short deeds that only one process of a shared study does at a time; waits for its turn."""
+
+    def is_held(self) -> bool:
+        """Whether any process works on the study."""
+
+
+def guard_of(ownership: Ownership) -> Callable[[], AbstractContextManager[None]] | None:
+    """In which one process at a time plans and commits; None where there is only one."""
+    return (lambda: ownership.alone(STORAGE)) if ownership.shared else None
 
 
 class StudyLock:
-    """Owns a study for the time of a `with` block; StudyError names the other owner and how to end it."""
+    """Ownership of a study by locks on files in its folder."""
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / LOCK
-        self._descriptor = -1
+    def __init__(self, folder: Path, *, shared: bool = False, waiting: Callable[[], None] = lambda: None):
+        """waiting: called while another process is waited for; may raise."""
+        self.shared = shared
+        self._folder, self._waiting = folder, waiting
+        self._study = _FileLock(folder / LOCK, shared=shared)
+        self._trials: dict[int, _FileLock] = {}
 
     def __enter__(self) -> Self:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._descriptor = _locked(self._path)
+            self._study.acquire()
         except BlockingIOError as error:
-            owner = _read(self._path)
-            raise StudyError(
-                f"another process works on this study: {owner or 'it does not say which'}",
-                where=str(self._path),
-                remedy=_how_to_end(owner),
-            ) from error
-        # A lock that was released in order leaves an empty note.
-        if (dead := _read(self._path)) is not None:
-            log.info("adopted the study from a process that %s: %s", dead.end, dead)
-        self._note(json.dumps(asdict(Owner.this())))
+            raise self._refusal() from error
+        if not self.shared:
+            self._study.sign("the study")
         return self
 
+    def _refusal(self) -> StudyError:
+        owners = [self._study.owner(), *(self._trial(trial).owner() for trial in self._taken())]
+        known = [owner for owner in owners if owner is not None]
+        names = "; ".join(str(owner) for owner in known) or "it does not say which"
+        return StudyError(
+            f"another process works on this study: {names}",
+            where=str(self._folder / LOCK),
+            remedy=_how_to_end(known[0] if known else None),
+        )
+
     def check(self) -> None:
-        """StudyError where the lock is no longer on the file that others see: it was deleted by hand, and
-        another process may own the study by now."""
+        for lock in (self._study, *self._trials.values()):
+            if not lock.is_in_place():
+                raise StudyError(
+                    "the study's lock was deleted while this process worked: another one may own the study "
+                    "now, so nothing more is committed here",
+                    where=str(lock.path),
+                    remedy="run the same command again; it goes on where the study is.",
+                )
+
+    check_quickly = check
+
+    def take(self, trial: int, *, adopting: bool = False) -> bool:
+        if not self.shared or trial in self._trials:
+            return True
+        lock = self._trial(trial)
         try:
-            same = os.fstat(self._descriptor).st_ino == self._path.stat().st_ino
-        except OSError:
-            same = False
-        if not same:
-            raise StudyError(
-                "the study's lock was deleted while this process worked: another one may own the study now, "
-                "so nothing more is committed here",
-                where=str(self._path),
-                remedy="run the same command again; it goes on where the study is.",
-            )
+            lock.acquire(TAKING_SECONDS)
+        except BlockingIOError:
+            return False
+        lock.sign(f"trial {trial}")
+        self._trials[trial] = lock
+        return True
+
+    def give_back(self, trial: int) -> None:
+        if (lock := self._trials.pop(trial, None)) is not None:
+            lock.release(remove=True)
+
+    def is_taken(self, trial: int) -> bool:
+        return self.shared and trial not in self._trials and self._trial(trial).is_held()
+
+    @contextmanager
+    def _turn(self, deed: str) -> Iterator[None]:
+        lock = _FileLock(self._folder / LOCKS / f"{deed}.lock")
+        while True:
+            try:
+                lock.acquire()
+                break
+            except BlockingIOError:
+                self._waiting()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def alone(self, deed: str) -> AbstractContextManager[None]:
+        return self._turn(deed) if self.shared else nullcontext()
 
     def is_held(self) -> bool:
-        """Whether a living process owns the study."""
-        if not self._path.exists():
-            return False
-        with self._path.open() as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-        return False
+        return self._study.is_held()
 
     def __exit__(
         self,
@@ -104,7 +163,83 @@ class StudyLock:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._note("")
+        for trial in list(self._trials):
+            self.give_back(trial)
+        self._study.release()
+
+    def _trial(self, trial: int) -> _FileLock:
+        return _FileLock(self._folder / LOCKS / f"trial_{trial:04d}.lock")
+
+    def _taken(self) -> list[int]:
+        found = sorted((self._folder / LOCKS).glob("trial_*.lock"))
+        return [trial for trial in (int(path.stem.split("_")[1]) for path in found) if self.is_taken(trial)]
+
+
+class _FileLock:
+    """A kernel lock on one file, which may say who holds it."""
+
+    def __init__(self, path: Path, *, shared: bool = False) -> None:
+        self.path = path
+        self._mode = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        self._descriptor = -1
+
+    def acquire(self, patience: float = PATIENCE_SECONDS) -> None:
+        """BlockingIOError where another process holds it.
+
+        Tried for a while, since who only asks `is_held` holds it for an instant; and opened again where the
+        file was deleted meanwhile: a lock on a file without a name keeps nobody out.
+        """
+        deadline = time.monotonic() + patience
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                fcntl.flock(self._descriptor, self._mode | fcntl.LOCK_NB)
+                if self.is_in_place():
+                    return
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    os.close(self._descriptor)
+                    raise
+                time.sleep(POLL_SECONDS)
+            os.close(self._descriptor)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+
+    def sign(self, what: str) -> None:
+        """Write down who holds it; say so where the last holder died of it."""
+        # A lock that was released in order leaves an empty note.
+        if (dead := self.owner()) is not None:
+            log.info("adopted %s from a process that %s: %s", what, dead.end, dead)
+        self._note(json.dumps(asdict(Owner.this())))
+
+    def owner(self) -> Owner | None:
+        """Who signed it last."""
+        return _read(self.path)
+
+    def is_in_place(self) -> bool:
+        """Whether the lock is on the file that others see."""
+        try:
+            return os.fstat(self._descriptor).st_ino == self.path.stat().st_ino
+        except OSError:
+            return False
+
+    def is_held(self) -> bool:
+        """Whether a living process holds it, alone or with others."""
+        if not self.path.exists():
+            return False
+        with self.path.open() as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+    def release(self, *, remove: bool = False) -> None:
+        """Let others have it; remove: its file too."""
+        if remove:
+            files.remove_file(self.path)
+        elif self._mode == fcntl.LOCK_EX:
+            self._note("")
         os.close(self._descriptor)
 
     def _note(self, text: str) -> None:

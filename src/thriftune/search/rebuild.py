@@ -16,11 +16,10 @@ from thriftune.search.delivery import journals_of
 from thriftune.search.identity import save_interval
 from thriftune.search.optuna_study import OptunaStudy, TrialFacts
 from thriftune.search.overview import flush_all, handles
-from thriftune.search.ownership import StudyLock
-from thriftune.search.study import OPTUNA_DATABASE, StudyHandle
+from thriftune.search.study import StudyHandle
 from thriftune.search.trial import JOURNAL
 from thriftune.tracking.journal import CURSOR, read_records
-from thriftune.tracking.location import MLFLOW_DATABASE
+from thriftune.tracking.location import MLFLOW_DATABASE, OPTUNA_DATABASE
 from thriftune.tracking.sqlite import set_aside
 
 STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
@@ -34,13 +33,15 @@ def rebuild(root: Path, settings: Parameters, *, really: bool) -> list[str]:
     found = handles(root, settings)
     with ExitStack() as stack:
         for handle in found:  # for as long as it takes: a run that is started meanwhile is refused
-            stack.enter_context(StudyLock(handle.folder))
+            stack.enter_context(handle.ownership(alone=True))
         return _rebuild(root, settings, found, really=really)
 
 
 def _rebuild(root: Path, settings: Parameters, found: list[StudyHandle], *, really: bool) -> list[str]:
     tracking = root / settings.tracking.root
-    names = [OPTUNA_DATABASE, *([MLFLOW_DATABASE] if settings.tracking.mlflow_uri is None else [])]
+    # Those of a server are not ours to set aside; what they lack is added.
+    own = {OPTUNA_DATABASE: settings.tracking.optuna_url, MLFLOW_DATABASE: settings.tracking.mlflow_uri}
+    names = [name for name, url in own.items() if url is None]
     studies = ", ".join(handle.name for handle in found) or "no study"
     if not really:
         return [

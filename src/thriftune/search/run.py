@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +23,7 @@ from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import Parameters
 from thriftune.corpus.store import Corpus
 from thriftune.corpus.tokens import TokenisedStore
-from thriftune.errors import ConfigError, InterruptedRunError, StudyError
+from thriftune.errors import ConfigError, InterruptedRunError, StudyError, TakenOverError
 from thriftune.evaluation.metrics import produced_metrics
 from thriftune.observe.logs import log_context
 from thriftune.observe.progress import StudyProgress
@@ -32,7 +32,7 @@ from thriftune.search.delivery import study_delivery, undelivered
 from thriftune.search.identity import study_identity, trial_id
 from thriftune.search.optuna_study import OptunaStudy, TrialHandle
 from thriftune.search.outlook import forecast_line, forecast_row, model_bytes, surroundings
-from thriftune.search.ownership import StudyLock
+from thriftune.search.ownership import TRIALS, Ownership, guard_of
 from thriftune.search.rebuild import restore_trials
 from thriftune.search.record import open_or_create, recorded_threads, trial_params, write_record
 from thriftune.search.study import StudyHandle, require_mounted
@@ -54,6 +54,8 @@ from thriftune.training.seeding import configure_determinism, resolve_device
 
 log = logging.getLogger(__name__)
 
+POLL_SECONDS = 2.0
+"""Between two looks at whether another worker's trial is anybody's."""
 DRAIN_SECONDS = 60.0
 DRAIN_AFTER_SIGNAL_SECONDS = 1.5
 
@@ -69,16 +71,18 @@ def run_search(
     threads = recorded_threads(study.folder, parameters.training.threads)
     configure_determinism(threads, device)
     encoder = encoder_for(parameters, corpus)
-    if study.record() is None and parameters.storage.checkpointing:
+    row = None
+    if parameters.storage.checkpointing and (study.record() is None or study.is_parallel):
         weights = model_bytes(parameters, encoder, corpus)
         row = forecast_row(parameters, weights, surroundings(parameters, Path(), corpus))
         store.require_budget(row["least_budget_bytes"])
-        log.info("%s", forecast_line(row))
+        if study.record() is None:
+            log.info("%s", forecast_line(row))
     with ExitStack() as stack:
-        lock = stack.enter_context(StudyLock(study.folder))
-        stack.enter_context(store.owned(lock.check))
-        set_marker(study.models_root, study.id)
         flag = stack.enter_context(stop_on_signal())
+        ownership = stack.enter_context(study.ownership(waiting=flag.check))
+        stack.enter_context(store.owned(ownership.check, guard_of(ownership)))
+        set_marker(study.models_root, study.id)
         stack.enter_context(log_context(study=study.id))
         identity = study_identity(parameters, corpus.fingerprint, encoder.fingerprint, device.type, threads)
         data = {
@@ -86,15 +90,19 @@ def run_search(
             "revision": dict(corpus.revision),
             "counts": dict(corpus.counts),
         }
-        record = open_or_create(study.folder, study.id, parameters, identity, data)
-        store.start()
+        with ownership.alone(TRIALS):
+            record = open_or_create(study.folder, study.id, parameters, identity, data)
+            elsewhere = {trial for trial in store.running() if ownership.is_taken(trial)}
+            if elsewhere and row is not None:
+                store.require_budget(row["least_budget_bytes"] + len(elsewhere) * row["further_worker_bytes"])
+            store.start(elsewhere)
+            optuna_study = study.optuna(parameters)
+            if count := restore_trials(study, optuna_study, parameters):
+                log.warning("Optuna's database did not have all of this study: %d trials are restored", count)
         store.dispose_of(TokenisedStore(Path(parameters.corpus.cache)).unused)
         stack.enter_context(DiskMonitor(store))
         stack.callback(lambda: store.drain(flag.seconds_left()))
-        optuna_study = study.optuna(parameters)
-        if count := restore_trials(study, optuna_study, parameters):
-            log.warning("Optuna's database did not have all of this study: %d trials are restored", count)
-        run = _Run(parameters, corpus, study, store, optuna_study, record, flag, device, lock.check)
+        run = _Run(parameters, corpus, study, store, optuna_study, record, flag, device, ownership)
         run.deliver_what_is_left(stack)
         if is_over(record, optuna_study):
             store.end_trial()  # a kill may have come between the last trial's end and its tidying
@@ -120,9 +128,9 @@ class _Run:
     record: dict[str, Any]
     flag: StopFlag
     device: torch.device
-    owned: Callable[[], None]
-    """Raises where this process no longer owns the study."""
+    ownership: Ownership
     started: float = field(default_factory=time.monotonic)
+    _waiting: bool = False
 
     def deliver_what_is_left(self, stack: ExitStack) -> None:
         """Start the sender on what an earlier process could not send to the end."""
@@ -145,15 +153,53 @@ class _Run:
         )
         stack.callback(self._progress.close)
         while not self._ended():
-            handle = self.optuna.next_trial(self.record["trials"])
+            handle = self._next()
             if handle is None:
-                return
+                if not self.optuna.running():
+                    return
+                self._wait()
+                continue
             with log_context(trial=handle.number):
-                yield from self._trial(handle)
+                try:
+                    yield from self._trial(handle)
+                except TakenOverError as error:
+                    log.warning("%s", error)
+                    self.store.leave_trial()
+                finally:
+                    self.ownership.give_back(handle.number)
+
+    def _next(self) -> TrialHandle | None:
+        """A trial for this process; None where all are over or in other hands."""
+        with self.ownership.alone(TRIALS):
+            under_way = set(self.optuna.running())
+            for number in self.store.running() - under_way:
+                self.store.end_trial(number)  # a kill came between the trial's end and its tidying
+            handle = self.optuna.next_trial(self.record["trials"], self.ownership)
+            if handle is not None and self.ownership.shared:
+                self.store.start(under_way - {handle.number})
+            return handle
+
+    def _wait(self) -> None:
+        """No trial is left to begin. Others are at work, and one whose owner dies is taken over."""
+        if not self._waiting:
+            self._waiting = True
+            log.info(
+                "no trial is left to begin; other workers have %s: waiting, to take over from one that dies",
+                ", ".join(map(str, self.optuna.running())),
+            )
+        deadline = time.monotonic() + POLL_SECONDS
+        while time.monotonic() < deadline:
+            self.flag.check()
+            time.sleep(0.1)
+
+    def _check_owned(self) -> None:
+        self.ownership.check()
+        self.store.check_attempt()
 
     def _trial(self, handle: TrialHandle) -> Iterator[Checkpoint]:
         folder = trial_folder(self.study.folder, handle.number, trial_id(handle.parameters))
-        journal = Journal(folder / JOURNAL, self.owned)
+        adopted = self.ownership.shared and handle.attempt > 1
+        journal = Journal(folder / JOURNAL, self.ownership.check_quickly, taken_over=adopted)
         try:
             journal.record_once(
                 "start",
@@ -166,6 +212,9 @@ class _Run:
             self._sender.watch(study_delivery(self.study, self.record, journal.path, handle.number, config))
             outcome = yield from self._guarded(handle, journal, folder)
             self._end(handle, journal, outcome)
+        except TakenOverError:
+            self._sender.forget(journal.path)
+            raise
         except BaseException as error:
             interrupted = isinstance(error, InterruptedRunError | GeneratorExit)
             self._sender.finish(journal.path, "KILLED" if interrupted else "FAILED")
@@ -182,8 +231,9 @@ class _Run:
             self.corpus,
             self.store,
             self.device,
-            self.flag.check,
-            self._progress.step,
+            check_signals=self.flag.check,
+            check_owned=self._check_owned,
+            on_step=self._progress.step,
         )
         try:
             return (
@@ -212,6 +262,7 @@ class _Run:
         )
 
     def _end(self, handle: TrialHandle, journal: Journal, outcome: Outcome | _Failure) -> None:
+        self._check_owned()
         state, value, reason = self._state(handle, outcome)
         journal.record_once("end", state=state, value=value, reason=reason)
         journal.sync()
@@ -219,7 +270,7 @@ class _Run:
             self.optuna.tell_pruned(handle, reason or "")
         else:
             self.optuna.tell(handle, value, reason)
-        self.store.end_trial()
+        self.store.end_trial(handle.number)
         self._sender.finish(journal.path, "FAILED" if state == "failed" else "FINISHED")
         best = self.optuna.best()
         self._progress.trial_done(state, value, None if best is None else best.value)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from thriftune.config import Parameters
 from thriftune.errors import StudyError
-from thriftune.search.identity import study_folder, study_id
+from thriftune.search.identity import STUDY_PREFIX, study_folder, study_id
+from thriftune.tracking.location import OPTUNA_DATABASE
 
 if TYPE_CHECKING:
     from thriftune.search.optuna_study import OptunaStudy
-
-OPTUNA_DATABASE = "optuna.db"
+    from thriftune.search.ownership import Ownership
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,17 @@ class StudyHandle:
     name: str
     models_root: Path
     tracking_root: Path
+    optuna_url: str | None = field(default=None, repr=False)
+    """None: SQLite in tracking_root."""
+    parallel: bool | None = None
+    """Whether several processes may work on it; None: where Optuna's storage is a server."""
+
+    @classmethod
+    def of(cls, root: Path, settings: Parameters, name: str) -> Self:
+        """The handle on a study of the project in `root`."""
+        tracking = settings.tracking
+        models = root / settings.storage.root
+        return cls(name, models, root / tracking.root, tracking.optuna_url, settings.study.parallel)
 
     @property
     def id(self) -> str:
@@ -35,9 +47,20 @@ class StudyHandle:
         return study_folder(self.models_root, self.name)
 
     @property
-    def database(self) -> Path:
-        """Optuna's SQLite file."""
-        return (self.tracking_root / OPTUNA_DATABASE).absolute()
+    def storage(self) -> str:
+        """The URL of Optuna's storage."""
+        return self.optuna_url or f"sqlite:///{(self.tracking_root / OPTUNA_DATABASE).absolute()}"
+
+    def ownership(self, *, alone: bool = False, waiting: Callable[[], None] = lambda: None) -> Ownership:
+        """The study for the time of a `with` block, or a share of it where it is parallel. alone: not with
+        others. waiting: called while others are waited for; may raise."""
+        shared = self.is_parallel and not alone
+        return ownership(self.folder, self.optuna_url, shared=shared, waiting=waiting)
+
+    @property
+    def is_parallel(self) -> bool:
+        """Whether several processes may work on it."""
+        return self.optuna_url is not None if self.parallel is None else self.parallel
 
     def record(self) -> dict[str, Any] | None:
         """study.json, or None."""
@@ -50,13 +73,31 @@ class StudyHandle:
         """Whether Optuna has trials of it."""
         from thriftune.search.optuna_study import trial_count
 
-        return trial_count(self.database, self.id) > 0
+        return trial_count(self.storage, self.id) > 0
 
     def optuna(self, parameters: Parameters) -> OptunaStudy:
         """The Optuna study, made where it is missing."""
         from thriftune.search.optuna_study import OptunaStudy
 
-        return OptunaStudy(self.database, self.id, parameters)
+        return OptunaStudy(self.storage, self.id, parameters)
+
+
+def ownership(
+    folder: Path,
+    optuna_url: str | None,
+    *,
+    shared: bool = False,
+    waiting: Callable[[], None] = lambda: None,
+) -> Ownership:
+    """Of the study in a folder: among the machines that use one PostgreSQL, else on this machine."""
+    if optuna_url is None:
+        from thriftune.search.ownership import StudyLock
+
+        return StudyLock(folder, shared=shared, waiting=waiting)
+    from thriftune.search.postgres import PostgresLock
+
+    identity = folder.name.removeprefix(STUDY_PREFIX)
+    return PostgresLock(optuna_url, identity, shared=shared, waiting=waiting)
 
 
 def require_mounted(study: StudyHandle) -> None:

@@ -48,6 +48,8 @@ class Setting:
     store: CheckpointStore
     device: torch.device
     check_signals: Callable[[], None]
+    check_owned: Callable[[], None]
+    """Raises where another process has the trial by now."""
     on_step: Callable[[int, int], None]
 
 
@@ -153,13 +155,16 @@ def run_trial(
         )
         store.set_aside_trial(handle.number)
         loaded = None
-    store.begin_trial(handle.number, None if loaded is None else loaded.entry)
-    on_start(_start(handle.attempt, journal, loaded, checkpointing=saved))
+    # Optuna's count starts again where its database was made anew; the store's does not.
+    attempt = max(handle.attempt, store.next_attempt(handle.number))
+    store.begin_trial(handle.number, None if loaded is None else loaded.entry, attempt)
+    on_start(_start(attempt, journal, loaded, checkpointing=saved))
     pruned = _catch_up(handle, journal, metric, interval, loaded)
     report = _Report(handle, setting, folder / REPORT)
-    trainer = _trainer(handle, setting, agent, encoder, journal, report)
+    trainer = _trainer(handle, setting, agent, encoder, journal, report, attempt)
     if pruned is None:
         for checkpoint in train(trainer, _resume(loaded)):
+            setting.check_owned()
             report.write_if_best(checkpoint)
             journal.sync()
             if saved:
@@ -182,7 +187,6 @@ class Finished:
 
     number: int
     parameters: Parameters
-    attempt: int = 1
 
 
 def retrain(trial: Finished, setting: Setting, journal: Journal, folder: Path, epoch: int) -> None:
@@ -192,16 +196,17 @@ def retrain(trial: Finished, setting: Setting, journal: Journal, folder: Path, e
     """
     encoder = encoder_for(trial.parameters, setting.corpus)
     agent = build_agent(trial.parameters, encoder, setting.corpus.criteria).to(setting.device)
-    setting.store.begin_trial(trial.number)
+    attempt = setting.store.next_attempt(trial.number)
+    setting.store.begin_trial(trial.number, attempt=attempt)
     report = _Report(trial, setting, folder / REPORT)
-    for checkpoint in train(_trainer(trial, setting, agent, encoder, journal, report)):
+    for checkpoint in train(_trainer(trial, setting, agent, encoder, journal, report, attempt)):
         if checkpoint.epoch < epoch:
             checkpoint.receipt.commit()
             continue
         setting.store.submit(checkpoint)
         checkpoint.receipt.wait()
         break
-    setting.store.end_trial()
+    setting.store.end_trial(trial.number)
 
 
 def _start(attempt: int, journal: Journal, loaded: Loaded | None, *, checkpointing: bool) -> Start:
@@ -253,6 +258,7 @@ def _trainer(
     encoder: Encoder,
     journal: Journal,
     report: _Report,
+    attempt: int,
 ) -> Trainer:
     parameters, corpus = handle.parameters, setting.corpus
     train_rows = rows_of(parameters, corpus, encoder, "train")
@@ -288,7 +294,7 @@ def _trainer(
             handle.number,
             trial_id(parameters),
             corpus.fingerprint,
-            handle.attempt,
+            attempt,
         ),
         validate=validated,
         log=journal,

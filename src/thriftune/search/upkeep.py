@@ -14,9 +14,8 @@ from thriftune.checkpoints.manifest import MANIFEST
 from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import Parameters, parse_parameters
 from thriftune.errors import DamageError, OutOfStorageError, StudyError
-from thriftune.search.ownership import StudyLock
 from thriftune.search.record import STUDY
-from thriftune.search.study import StudyHandle
+from thriftune.search.study import StudyHandle, ownership
 
 LIST = "`thriftune study list` shows them."
 
@@ -48,7 +47,7 @@ def no_room(root: Path, settings: Parameters) -> OutOfStorageError:
 
 def roll_back(root: Path, settings: Parameters, name: str, trial: int, epoch: int, *, really: bool) -> str:
     """Let an unfinished trial resume from an earlier epoch: later checkpoints are set aside."""
-    handle = StudyHandle(name, root / settings.storage.root, root / settings.tracking.root)
+    handle = StudyHandle.of(root, settings, name)
     record = handle.record()
     if record is None:
         raise StudyError(f"there is no study {name!r}", where=str(handle.folder), remedy=LIST)
@@ -59,7 +58,7 @@ def roll_back(root: Path, settings: Parameters, name: str, trial: int, epoch: in
             where=f"study {name!r}",
             remedy="only a trial that was interrupted can be rolled back.",
         )
-    with StudyLock(handle.folder):
+    with handle.ownership(alone=True):
         store = CheckpointStore(handle.folder, handle.id, settings.storage)
         later = store.later_than(trial, epoch)
         if really:
@@ -81,10 +80,10 @@ def verify_all(models: Path) -> list[dict[str, Any]]:
     return failed
 
 
-def debris(models: Path) -> Iterator[tuple[Path, str]]:
+def debris(models: Path, optuna_url: str | None = None) -> Iterator[tuple[Path, str]]:
     """(folder, what it is) of everything that no study needs. A study at work is left out."""
     for study in sorted(models.glob("study_*")):
-        if not study.is_dir() or StudyLock(study).is_held():
+        if not study.is_dir() or ownership(study, optuna_url).is_held():
             continue
         if not (study / STUDY).exists():
             yield study, "orphan: no study.json"
@@ -96,10 +95,10 @@ def debris(models: Path) -> Iterator[tuple[Path, str]]:
                 yield folder, "quarantined"
 
 
-def clean(models: Path, *, really: bool) -> list[dict[str, Any]]:
+def clean(models: Path, optuna_url: str | None = None, *, really: bool) -> list[dict[str, Any]]:
     """List what `debris` finds, and delete it where `really`."""
     rows = []
-    for folder, kind in debris(models):
+    for folder, kind in debris(models, optuna_url):
         rows.append({"path": str(folder), "kind": kind, "bytes": files.directory_bytes(folder)})
         if really:
             shutil.rmtree(folder)

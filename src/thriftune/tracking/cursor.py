@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import zlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from thriftune import files
+from thriftune.config import without_password
 from thriftune.tracking.journal import CURSOR, TAIL_BYTES, MetricRow, metric_row, read_records
 
 
@@ -31,7 +32,9 @@ def read_cursor(journal: Path, uri: str) -> Cursor:
     Rows that are sent again change nothing."""
     try:
         cursor = Cursor(**files.read_json(journal.with_name(CURSOR)))
-        sound = cursor.uri == uri and cursor.last_line == line_checksum(journal, cursor.sent_bytes)
+        sound = cursor.uri == without_password(uri) and cursor.last_line == line_checksum(
+            journal, cursor.sent_bytes
+        )
     except (OSError, ValueError, TypeError):
         return Cursor(uri)
     return cursor if sound else Cursor(uri)
@@ -54,7 +57,8 @@ def line_checksum(path: Path, end: int) -> str:
 
 def write_cursor(journal: Path, cursor: Cursor) -> None:
     """Note how far this store has the journal."""
-    files.write_json(journal.with_name(CURSOR), asdict(cursor))
+    nameless = replace(cursor, uri=without_password(cursor.uri))
+    files.write_json(journal.with_name(CURSOR), asdict(nameless))
 
 
 def unsent(journal: Path, start: int) -> tuple[list[MetricRow], int]:

@@ -47,10 +47,14 @@ class MetricRow:
 class Journal:
     """The open journal of one trial; one writer."""
 
-    def __init__(self, path: Path, owned: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, path: Path, owned: Callable[[], None] = lambda: None, *, taken_over: bool = False
+    ) -> None:
         """Open or create; a torn last line is cut, a bad line elsewhere is a DamageError.
 
         owned: asked before each append; raises where this process no longer owns the trial.
+        taken_over: a process on another machine may still have it open; what that one appends from now on
+        goes to a file that nobody reads.
         """
         self.path = Path(path)
         self._owned = owned
@@ -62,6 +66,8 @@ class Journal:
             # A journal that begins anew has nothing to do with how far another one was sent.
             files.remove_file(self.path.with_name(CURSOR))
         self._load()
+        if taken_over and self.path.exists():
+            files.write_bytes(self.path, self.path.read_bytes())
         self._descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         files.fsync_directory(self.path.parent)
 

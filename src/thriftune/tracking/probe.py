@@ -26,12 +26,14 @@ def be_brief() -> None:
 
 
 def trouble(uri: str) -> str | None:
-    """Why the store of a tracking URI cannot be used, or None. Stores that are neither HTTP nor SQLite are
-    taken to be there."""
+    """Why the store of a tracking URI cannot be used, or None. Stores of other kinds than HTTP, SQLite and
+    PostgreSQL are taken to be there."""
     if uri.startswith(SQLITE):
         return _sqlite_trouble(Path(uri.removeprefix(SQLITE)))
     if uri.startswith(("http://", "https://")):
         return _http_trouble(uri)
+    if uri.startswith("postgresql"):
+        return _postgres_trouble(uri)
     return None
 
 
@@ -73,6 +75,18 @@ def _http_trouble(uri: str) -> str | None:
     known = b'"experiment"' in content or b'"error_code"' in content
     if answer.status_code not in (200, 404) or not known:
         return f"{_without_password(uri)} answers {answer.status_code}, not as an MLflow server does"
+    return None
+
+
+def _postgres_trouble(uri: str) -> str | None:
+    import psycopg
+
+    from thriftune.tracking.postgres import brief, connect
+
+    try:
+        connect(uri, patience_seconds=round(PATIENCE_SECONDS)).close()
+    except psycopg.Error as error:
+        return f"{_without_password(uri)}: {brief(error)}"
     return None
 
 

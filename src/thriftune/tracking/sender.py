@@ -119,6 +119,11 @@ class Sender:
                 self._parcels[journal].status = status
         self._wake.set()
 
+    def forget(self, journal: Path) -> None:
+        """Carry a journal no longer: it is another process's."""
+        with self._lock:
+            self._parcels.pop(journal, None)
+
     def promised_bytes(self) -> int:
         """Bytes by which a SQLite store will still grow: its tables where it is not made yet, and rows on
         their way; 0 for a server, whose bytes are elsewhere."""
@@ -188,7 +193,7 @@ class Sender:
         with self._lock:
             for parcel in parcels:
                 if parcel.done:
-                    del self._parcels[parcel.delivery.journal]
+                    self._parcels.pop(parcel.delivery.journal, None)
         return True
 
     def _cause(self, error: Exception) -> Exception:

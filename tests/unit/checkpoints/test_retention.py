@@ -40,8 +40,8 @@ def situations(draw: st.DrawFn) -> tuple[list[Held], Policy, Pressure]:
     history = draw(histories)
     keys = [item.key for item in history if item.resumable]
     pressure = Pressure(
-        running_trial=draw(st.one_of(st.none(), st.integers(0, 5))),
-        resumed_from=draw(st.sampled_from(keys)) if keys and draw(st.booleans()) else None,
+        running_trials=draw(st.frozensets(st.integers(0, 5), max_size=3)),
+        resumed_from=frozenset(draw(st.lists(st.sampled_from(keys), max_size=2))) if keys else frozenset(),
         room_bytes=draw(st.one_of(st.none(), st.integers(0, 2000))),
         disk_low=draw(st.booleans()),
     )
@@ -49,10 +49,13 @@ def situations(draw: st.DrawFn) -> tuple[list[Held], Policy, Pressure]:
 
 
 def _protected(history: list[Held], pressure: Pressure) -> set[tuple[int, int]]:
-    best = ranked(history)[:1]
-    own = [h for h in history if h.trial == pressure.running_trial and h.resumable]
-    newest = sorted(own, key=lambda h: h.epoch)[-1:]
-    return {h.key for h in best + newest}
+    return {held.key for held in ranked(history)[:1]} | _newest(history, pressure)
+
+
+def _newest(history: list[Held], pressure: Pressure) -> set[tuple[int, int]]:
+    """The newest resume-capable one of each running trial."""
+    own = [held.key for held in history if held.trial in pressure.running_trials and held.resumable]
+    return {(trial, max(epoch for each, epoch in own if each == trial)) for trial, _ in own}
 
 
 @given(situations())
@@ -64,9 +67,7 @@ def test_what_is_protected_is_never_deleted(case: tuple[list[Held], Policy, Pres
     assert not _protected(history, pressure) & made.delete.keys()
     lists = [set(made.keep), set(made.strip), set(made.delete)]
     assert sum(map(len, lists)) == len(set.union(*lists)) == len(history)
-    own = [h for h in history if h.trial == pressure.running_trial and h.resumable]
-    if own:
-        assert max(own, key=lambda h: h.epoch).key in made.keep
+    assert _newest(history, pressure) <= made.keep.keys()
 
 
 @given(situations())
@@ -91,10 +92,10 @@ def test_more_pressure_never_keeps_more(case: tuple[list[Held], Policy, Pressure
     """With less room the plan holds no more bytes, and it fits wherever what is protected fits."""
     history, policy, pressure = case
     room = pressure.room_bytes if pressure.room_bytes is not None else 1000
-    wide = Pressure(pressure.running_trial, pressure.resumed_from, room, pressure.disk_low)
-    tight = Pressure(pressure.running_trial, pressure.resumed_from, max(0, room - less), pressure.disk_low)
+    wide = Pressure(pressure.running_trials, pressure.resumed_from, room, pressure.disk_low)
+    tight = Pressure(pressure.running_trials, pressure.resumed_from, max(0, room - less), pressure.disk_low)
     assert plan(history, policy, tight).bytes_after <= plan(history, policy, wide).bytes_after
-    only = plan(history, policy, Pressure(pressure.running_trial, pressure.resumed_from, 0, True))
+    only = plan(history, policy, Pressure(pressure.running_trials, pressure.resumed_from, 0, True))
     assert plan(history, policy, wide).fits == (only.bytes_after <= room)
 
 
@@ -128,7 +129,7 @@ def test_ties_rank_by_trial_then_epoch() -> None:
 def test_the_best_that_is_not_needed_to_resume_is_stripped() -> None:
     """An older best is reduced to its model; the newest stays whole."""
     history = [Held(0, 1, 0.9, True, 10, 30), Held(0, 2, 0.1, True, 10, 30)]
-    made = plan(history, Policy(), Pressure(running_trial=0))
+    made = plan(history, Policy(), Pressure(frozenset({0})))
     assert set(made.strip) == {(0, 1)}
     assert set(made.keep) == {(0, 2)}
     assert made.bytes_after == 40
@@ -137,5 +138,5 @@ def test_the_best_that_is_not_needed_to_resume_is_stripped() -> None:
 def test_the_origin_of_a_resume_stays_until_a_newer_is_committed() -> None:
     """What the process resumed from is whole even where its value is poor."""
     history = [Held(0, 1, 0.9, False, 10, 10), Held(0, 2, None, True, 10, 30)]
-    made = plan(history, Policy(), Pressure(running_trial=None, resumed_from=(0, 2)))
+    made = plan(history, Policy(), Pressure(resumed_from=frozenset({(0, 2)})))
     assert (0, 2) in made.keep

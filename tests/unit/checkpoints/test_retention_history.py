@@ -16,67 +16,72 @@ VALUES = st.one_of(st.none(), st.sampled_from([0.1, 0.2, 0.3]))
 
 
 class History(RuleBasedStateMachine):
-    """Trials that save, end, are killed and resume, while the room changes."""
+    """Trials of several workers that save, end, are killed and resume, while the room changes."""
 
     def __init__(self) -> None:
         super().__init__()
         self.held: list[Held] = []
         self.saved: dict[Key, Held] = {}
-        self.trial = 0
-        self.epoch = 0
-        self.resumed: Key | None = None
-        self.running = True
+        self.running: dict[int, int] = {0: 0}
+        """The last epoch of each running trial."""
+        self.resumed: set[Key] = set()
+        self.trials = 1
 
     @initialize(last=st.integers(1, 3), best=st.integers(1, 3), most=st.integers(1, 3))
     def choose(self, last: int, best: int, most: int) -> None:
         self.policy = Policy(last, best, most)
 
-    @rule(value=VALUES, low=st.booleans())
+    @rule(data=st.data(), value=VALUES, low=st.booleans())
     @precondition(lambda self: self.running)
-    def save(self, value: float | None, low: bool) -> None:
+    def save(self, data: st.DataObject, value: float | None, low: bool) -> None:
         """Commit one more epoch, then apply the plan."""
-        self.epoch += 1
-        made = Held(self.trial, self.epoch, value, True, MODEL_BYTES, WHOLE_BYTES)
+        trial = data.draw(st.sampled_from(sorted(self.running)))
+        self.running[trial] += 1
+        made = Held(trial, self.running[trial], value, True, MODEL_BYTES, WHOLE_BYTES)
         self.held.append(made)
         self.saved[made.key] = made
-        self.carry_out(Pressure(self.trial, self.resumed, None, low))
+        self.carry_out(self.pressure(disk_low=low))
         assert made.key in {item.key for item in self.held if item.resumable}
 
     @rule(room=st.integers(0, 200))
     def make_room(self, room: int) -> None:
         """Before a save: what is left fits where a plan exists, and is protected where none does."""
-        running = self.trial if self.running else None
-        done = self.carry_out(Pressure(running, self.resumed, room))
-        least = plan(self.held, self.policy, Pressure(running, self.resumed, 0))
+        done = self.carry_out(self.pressure(room_bytes=room))
+        least = plan(self.held, self.policy, self.pressure(room_bytes=0))
         assert done.fits == (done.bytes_after <= room)
         if not done.fits:
             assert done.bytes_after == least.bytes_after
 
-    @rule()
-    @precondition(lambda self: self.running and self.epoch > 0)
-    def end(self) -> None:
-        """Only what the study keeps stays: no optimizer state."""
-        self.running, self.resumed = False, None
-        self.carry_out(Pressure())
-        assert not any(item.resumable for item in self.held)
+    @rule(data=st.data())
+    @precondition(lambda self: any(self.running.values()))
+    def end(self, data: st.DataObject) -> None:
+        """Only what the study keeps stays of it: no optimizer state but that of the other workers."""
+        trial = data.draw(st.sampled_from(sorted(t for t, epoch in self.running.items() if epoch)))
+        del self.running[trial]
+        self.resumed = {key for key in self.resumed if key[0] != trial}
+        self.carry_out(self.pressure())
+        assert {item.trial for item in self.held if item.resumable} <= self.running.keys()
         assert (
-            len({item.trial for item in self.held}) <= self.policy.keep_best_k + self.policy.keep_best_k_max
+            len({item.trial for item in self.held} - self.running.keys())
+            <= self.policy.keep_best_k + self.policy.keep_best_k_max
         )
 
     @rule()
-    @precondition(lambda self: not self.running)
+    @precondition(lambda self: len(self.running) < 3)
     def begin(self) -> None:
-        """The next trial."""
-        self.trial, self.epoch, self.running = self.trial + 1, 0, True
+        """One more worker, or the same with its next trial."""
+        self.running[self.trials] = 0
+        self.trials += 1
 
-    @rule()
-    @precondition(lambda self: self.running and self.epoch > 0)
-    def resume(self) -> None:
+    @rule(data=st.data())
+    @precondition(lambda self: any(self.running.values()))
+    def resume(self, data: st.DataObject) -> None:
         """Killed and started again from the newest resume-capable one, which is the last that was saved."""
-        able = [item for item in self.held if item.trial == self.trial and item.resumable]
+        trial = data.draw(st.sampled_from(sorted(t for t, epoch in self.running.items() if epoch)))
+        able = [item for item in self.held if item.trial == trial and item.resumable]
         newest = max(able, key=lambda item: item.epoch)
-        assert newest.epoch == self.epoch
-        self.resumed = newest.key
+        assert newest.epoch == self.running[trial]
+        self.resumed.add(newest.key)
 
     @invariant()
     def the_best_is_held(self) -> None:
@@ -86,8 +91,11 @@ class History(RuleBasedStateMachine):
 
     @invariant()
     def the_newest_can_be_resumed_from(self) -> None:
-        if self.running and self.epoch:
-            assert (self.trial, self.epoch) in {item.key for item in self.held if item.resumable}
+        able = {item.key for item in self.held if item.resumable}
+        assert {(trial, epoch) for trial, epoch in self.running.items() if epoch} <= able
+
+    def pressure(self, room_bytes: int | None = None, *, disk_low: bool = False) -> Pressure:
+        return Pressure(frozenset(self.running), frozenset(self.resumed), room_bytes, disk_low)
 
     def carry_out(self, pressure: Pressure) -> Plan:
         done = plan(self.held, self.policy, pressure)

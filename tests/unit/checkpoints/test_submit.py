@@ -147,7 +147,7 @@ def test_the_monitor_waits_until_it_is_known_what_is_resumed(
     store = store_at(tmp_path, free_disk_watermark=0.5)
     for epoch, value in ((1, 0.9), (2, 0.2)):
         store.save(make_checkpoint(epoch, value))
-    store._activity.running = None
+    store._activity.own = None
     monkeypatch.setattr(disk, "disk_of", lambda path: disk.Disk(10**9, 10**11))
     store.relieve()
     assert [(e.manifest.epoch, e.manifest.resumable) for e in store.entries()] == [(1, False), (2, True)]

@@ -61,14 +61,14 @@ def test_restarts_before_every_write_change_no_proposal(
 ) -> None:
     """One process for all trials, against a new one before and in the middle of each."""
     settings = parameters(sampler=sampler, space=space)
-    whole = OptunaStudy(tmp_path / "whole.db", "s", settings)
+    whole = OptunaStudy(f"sqlite:///{tmp_path}/whole.db", "s", settings)
     for _ in range(8):
         handle = whole.next_trial(8)
         assert handle is not None
         whole.tell(handle, value_of(handle), None)
     for _ in range(8):
-        first = OptunaStudy(tmp_path / "cut.db", "s", settings).next_trial(8)
-        again = OptunaStudy(tmp_path / "cut.db", "s", settings)
+        first = OptunaStudy(f"sqlite:///{tmp_path}/cut.db", "s", settings).next_trial(8)
+        again = OptunaStudy(f"sqlite:///{tmp_path}/cut.db", "s", settings)
         handle = again.next_trial(8)
         assert first is not None
         assert handle is not None
@@ -76,7 +76,7 @@ def test_restarts_before_every_write_change_no_proposal(
         assert handle.parameters == first.parameters
         again.tell(handle, value_of(handle), None)
         again.tell(handle, value_of(handle), None)
-    cut = OptunaStudy(tmp_path / "cut.db", "s", settings)
+    cut = OptunaStudy(f"sqlite:///{tmp_path}/cut.db", "s", settings)
     assert cut.next_trial(8) is None
     assert [t.params for t in cut.trials()] == [t.params for t in whole.trials()]
     assert [t.value for t in cut.trials()] == [t.value for t in whole.trials()]
@@ -86,7 +86,7 @@ def test_restarts_before_every_write_change_no_proposal(
 def test_a_grid_is_walked_to_its_end(tmp_path: Path) -> None:
     """Every cell once, after the configuration as written; one trial more is refused beforehand."""
     settings = parameters(sampler="grid", space=GRID)
-    study = OptunaStudy(tmp_path / "o.db", "s", settings)
+    study = OptunaStudy(f"sqlite:///{tmp_path}/o.db", "s", settings)
     while (handle := study.next_trial(13)) is not None:
         study.tell(handle, 0.5, None)
     cells = [tuple(trial.params.values()) for trial in study.trials()[1:]]
@@ -132,7 +132,7 @@ def test_each_pruner_stops_a_trial_in_its_way(
 ) -> None:
     """After two good trials; with a new process before every decision the decision is the same."""
     settings = override(parameters(pruner=pruner, **more), {"training.epochs": 4})
-    study = OptunaStudy(tmp_path / "o.db", "s", settings)
+    study = OptunaStudy(f"sqlite:///{tmp_path}/o.db", "s", settings)
     for _ in range(2):
         handle = study.next_trial(9)
         assert handle is not None
@@ -141,7 +141,7 @@ def test_each_pruner_stops_a_trial_in_its_way(
         study.tell(handle, 0.9, None)
     decided = []
     for epoch, value in enumerate(values, start=1):
-        handle = OptunaStudy(tmp_path / "o.db", "s", settings).next_trial(9)
+        handle = OptunaStudy(f"sqlite:///{tmp_path}/o.db", "s", settings).next_trial(9)
         assert handle is not None
         handle.report(epoch, value)
         decided.append(handle.should_prune())
@@ -152,7 +152,7 @@ def test_hyperband_halves_successively(tmp_path: Path) -> None:
     """Of nine trials of nine epochs whose values are as different as their numbers, some are stopped early,
     and the best is not."""
     settings = override(parameters(pruner="hyperband", pruner_warmup_epochs=1), {"training.epochs": 9})
-    study = OptunaStudy(tmp_path / "o.db", "s", settings)
+    study = OptunaStudy(f"sqlite:///{tmp_path}/o.db", "s", settings)
     lengths = []
     for number in range(9):
         handle = study.next_trial(9)
@@ -178,7 +178,7 @@ def test_a_threshold_must_be_given() -> None:
 def test_baselines_come_first_then_the_sampler(tmp_path: Path) -> None:
     """Values outside the space are trained, though the sampler never hears of them."""
     settings = parameters(baselines=[{"training.learning_rate": 0.5}, {"training.batch_size": 8}])
-    study = OptunaStudy(tmp_path / "o.db", "s", settings)
+    study = OptunaStudy(f"sqlite:///{tmp_path}/o.db", "s", settings)
     rates = []
     for _ in range(3):
         handle = study.next_trial(3)
@@ -194,7 +194,7 @@ def test_baselines_come_first_then_the_sampler(tmp_path: Path) -> None:
 def test_the_pruner_decides_from_what_is_on_record(tmp_path: Path) -> None:
     """An epoch that is reported again changes nothing; the reason stays with the trial."""
     settings = parameters(pruner="median", pruner_startup_trials=2, pruner_warmup_epochs=0)
-    study = OptunaStudy(tmp_path / "o.db", "s", settings)
+    study = OptunaStudy(f"sqlite:///{tmp_path}/o.db", "s", settings)
     for _ in range(3):
         handle = study.next_trial(4)
         assert handle is not None
@@ -205,7 +205,7 @@ def test_the_pruner_decides_from_what_is_on_record(tmp_path: Path) -> None:
     handle = study.next_trial(4)
     assert handle is not None
     handle.report(1, 0.1)
-    again = OptunaStudy(tmp_path / "o.db", "s", settings).next_trial(4)
+    again = OptunaStudy(f"sqlite:///{tmp_path}/o.db", "s", settings).next_trial(4)
     assert again is not None
     again.report(1, 0.9)
     assert again.should_prune()
@@ -224,8 +224,8 @@ def test_the_pruner_decides_from_what_is_on_record(tmp_path: Path) -> None:
 
 def test_a_deleted_study_is_gone_and_deleting_again_is_fine(tmp_path: Path) -> None:
     """Also where there never was a database."""
-    delete_optuna_study(tmp_path / "o.db", "s")
-    OptunaStudy(tmp_path / "o.db", "s", parameters())
-    delete_optuna_study(tmp_path / "o.db", "s")
-    delete_optuna_study(tmp_path / "o.db", "s")
-    assert OptunaStudy(tmp_path / "o.db", "s", parameters()).trials() == []
+    delete_optuna_study(f"sqlite:///{tmp_path}/o.db", "s")
+    OptunaStudy(f"sqlite:///{tmp_path}/o.db", "s", parameters())
+    delete_optuna_study(f"sqlite:///{tmp_path}/o.db", "s")
+    delete_optuna_study(f"sqlite:///{tmp_path}/o.db", "s")
+    assert OptunaStudy(f"sqlite:///{tmp_path}/o.db", "s", parameters()).trials() == []

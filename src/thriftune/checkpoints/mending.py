@@ -1,0 +1,66 @@
+"""What an interrupted process left in the folders of trials, put right; what is damaged, set aside."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from thriftune import files
+from thriftune.checkpoints.entries import QUARANTINE, REPLACED, TEMPORARY, read_entry
+from thriftune.checkpoints.manifest import MANIFEST
+from thriftune.errors import DamageError
+
+log = logging.getLogger(__name__)
+
+
+def trial_of(path: Path) -> int:
+    """The number of the trial in whose folder a checkpoint's folder stands."""
+    return int(path.parents[1].name.split("_")[1])
+
+
+def checkpoint_folders(study_folder: Path, pattern: str, but: Collection[int] = ()) -> list[Path]:
+    """What stands where checkpoints do, by name; not that of the trials `but`."""
+    found = sorted(study_folder.glob(f"trials/trial_*/checkpoints/{pattern}"))
+    return [path for path in found if not but or trial_of(path) not in but]
+
+
+def mend(study_folder: Path, but: Collection[int] = ()) -> None:
+    """Temporary directories, files that no manifest lists, directories without a valid manifest, and
+    replacements that were cut off. but: trials that others work on."""
+    for path in checkpoint_folders(study_folder, f"{REPLACED}*", but):
+        target = path.with_name(path.name.removeprefix(REPLACED))
+        if target.exists():
+            files.remove_tree(path)
+        else:
+            log.info("put back %s, whose replacement was not committed", target.name)
+            files.rename(path, target)
+    for path in checkpoint_folders(study_folder, f"{TEMPORARY}*", but):
+        log.info("removed a half-written checkpoint: %s", path.name)
+        files.remove_tree(path)
+    for path in checkpoint_folders(study_folder, "epoch_*", but):
+        try:
+            listed = {MANIFEST, *read_entry(path).manifest.files}
+        except DamageError as error:
+            quarantine(path, error)
+            continue
+        for item in _unlisted(path, listed):
+            log.info("removed %s/%s, which its manifest does not list", path.name, item.name)
+            files.remove_tree(item)
+
+
+def quarantine(path: Path, cause: Exception) -> None:
+    """Set a damaged checkpoint aside; it no longer counts as kept."""
+    log.warning("quarantined a damaged checkpoint as %s: %s", set_aside(path), cause)
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a checkpoint's folder, so that it counts no more; the new path."""
+    target = path.with_name(f"{QUARANTINE}{path.name}-{time.time_ns()}")
+    files.rename(path, target)
+    return target
+
+
+def _unlisted(folder: Path, listed: Collection[str]) -> Iterator[Path]:
+    return (item for item in list(folder.iterdir()) if item.name not in listed)

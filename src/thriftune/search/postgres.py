@@ -1,0 +1,213 @@
+"""Who owns what of a study, for workers on several machines: advisory locks of PostgreSQL (SPEC 7.4).
+
+A session-level lock is held for as long as the server has the session, and the server notices through TCP
+keep-alives that a machine has died or was cut off. A worker that lost its session, since the server was
+started again or the network was cut, takes its locks anew before it commits anything more; where another
+worker was faster, the trial is that worker's.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from types import TracebackType
+from typing import Any, Self
+
+import psycopg
+from optuna.storages import RDBStorage
+from sqlalchemy.exc import OperationalError
+
+from thriftune.config import without_password
+from thriftune.errors import StudyError, TakenOverError
+from thriftune.tracking.postgres import KEEPALIVE, SERVER_KEEPALIVE, brief, connect, lock_key, patiently, turn
+
+log = logging.getLogger(__name__)
+
+GRACE_SECONDS = 30.0
+"""After the server's start, before a trial counts as nobody's: its owner first has to come back."""
+
+STUDY = "study"
+HOLDERS = """
+    select a.application_name, a.client_addr::text, a.backend_start
+    from pg_locks l join pg_stat_activity a on a.pid = l.pid
+    where l.locktype = 'advisory' and l.granted and l.objsubid = 1
+      and l.database = (select oid from pg_database where datname = current_database())
+      and (l.classid::bigint << 32) + l.objid::bigint = %s::bigint and a.pid <> pg_backend_pid()
+"""
+YOUNG = "select extract(epoch from now() - pg_postmaster_start_time()) < %s"
+
+
+class PostgresLock:
+    """Ownership of a study by advisory locks of one session; see ownership.Ownership."""
+
+    def __init__(
+        self, url: str, study_id: str, *, shared: bool = True, waiting: Callable[[], None] = lambda: None
+    ) -> None:
+        """url: of SQLAlchemy's form. waiting: called while others, or the server, are waited for; may
+        raise."""
+        self.shared = shared
+        self._url, self._study_id, self._waiting = url, study_id, waiting
+        self._session: psycopg.Connection[Any] | None = None
+        self._trials: set[int] = set()
+        self._lost: Exception | None = None
+        self._lock = threading.RLock()
+
+    # ---- the study ---------------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        with self._lock:
+            session = self._connect()
+            if not _try(session, self._key(STUDY), shared=self.shared):
+                holders = self._holders(session)
+                session.close()
+                raise self._refusal(holders)
+            self._session = session
+        return self
+
+    def _refusal(self, holders: str) -> StudyError:
+        return StudyError(
+            f"another process works on this study: {holders or 'it has just ended'}",
+            where=without_password(self._url),
+            remedy="wait for it, or end it where it runs; what it has done is kept.",
+        )
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._session is not None:
+            self._session.close()
+        self._session = None
+        self._trials.clear()
+
+    def is_held(self) -> bool:
+        with self._connect() as session:
+            return bool(self._holders(session))
+
+    def check(self) -> None:
+        with self._lock:
+            if self._session is None:
+                return
+            try:
+                self._session.execute("select 1")
+            except psycopg.OperationalError as error:
+                log.warning("the connection to PostgreSQL is lost (%s)", brief(error))
+                self._take_anew()
+            self.check_quickly()
+
+    def check_quickly(self) -> None:
+        if self._lost is not None:
+            raise self._lost
+
+    def _take_anew(self) -> None:
+        """A new session with the same locks; what another worker has by now is lost."""
+        assert self._session is not None
+        self._session.close()
+        self._session = session = self._connect()
+        if not _try(session, self._key(STUDY), shared=self.shared):
+            self._lost = self._refusal(self._holders(session))
+        for trial in sorted(self._trials):
+            if not _try(session, self._trial_key(trial)):
+                self._trials.discard(trial)
+                self._lost = TakenOverError(
+                    f"trial {trial} was taken over while this worker was cut off from PostgreSQL: "
+                    f"{self._holders(session, self._trial_key(trial))}",
+                    where=f"study {self._study_id}",
+                )
+        if self._lost is None:
+            log.info("connected to PostgreSQL again; nobody has taken anything over")
+
+    # ---- trials ------------------------------------------------------------------------------
+
+    def take(self, trial: int, *, adopting: bool = False) -> bool:
+        if not self.shared:
+            return True
+        with self._lock:
+            self._lost = None if isinstance(self._lost, TakenOverError) else self._lost
+            self.check()
+            assert self._session is not None
+            if trial in self._trials:
+                return True
+            if adopting and self._is_young(self._session):
+                return False
+            if _try(self._session, self._trial_key(trial)):
+                self._trials.add(trial)
+                return True
+            return False
+
+    def _is_young(self, session: psycopg.Connection[Any]) -> bool:
+        """Whether the server has just been started, so that owners of trials may still be on their way."""
+        return session.execute(YOUNG, (GRACE_SECONDS,)).fetchone() == (True,)
+
+    def give_back(self, trial: int) -> None:
+        with self._lock:
+            if trial in self._trials and self._session is not None:
+                self._trials.discard(trial)
+                try:
+                    self._session.execute("select pg_advisory_unlock(%s)", (self._trial_key(trial),))
+                except psycopg.OperationalError:
+                    self._take_anew()  # the lock went with the session
+
+    def is_taken(self, trial: int) -> bool:
+        if not self.shared:
+            return False
+        with self._lock:
+            self.check()
+            assert self._session is not None
+            if trial in self._trials:
+                return False
+            return self._is_young(self._session) or bool(self._holders(self._session, self._trial_key(trial)))
+
+    # ---- short deeds -------------------------------------------------------------------------
+
+    def alone(self, deed: str) -> AbstractContextManager[None]:
+        return turn(self._url, self._name(deed), self._waiting) if self.shared else nullcontext()
+
+    # ---- the server --------------------------------------------------------------------------
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        return patiently(lambda: connect(self._url), psycopg.OperationalError, self._url, self._waiting)
+
+    def _holders(self, session: psycopg.Connection[Any], key: int | None = None) -> str:
+        """Who has a lock, for people: process, machine, since when."""
+        rows = session.execute(HOLDERS, (self._key(STUDY) if key is None else key,)).fetchall()
+        return "; ".join(
+            f"pid {name.removeprefix('thriftune ').replace('@', ' on ')}"
+            f" ({address or 'this machine'}) since {since.isoformat(timespec='seconds')}"
+            for name, address, since in rows
+        )
+
+    def _trial_key(self, trial: int) -> int:
+        return self._key(f"trial {trial}")
+
+    def _key(self, name: str) -> int:
+        return lock_key(self._name(name))
+
+    def _name(self, name: str) -> str:
+        return f"{self._study_id}:{name}"
+
+
+def postgres_storage(url: str) -> RDBStorage:
+    """Optuna's storage; its tables are made by one process."""
+
+    def opened() -> RDBStorage:
+        return RDBStorage(
+            url,
+            engine_kwargs={
+                "pool_pre_ping": True,
+                "connect_args": {**KEEPALIVE, "options": SERVER_KEEPALIVE},
+            },
+        )
+
+    with turn(url, "optuna tables"):
+        return patiently(opened, OperationalError, url)
+
+
+def _try(session: psycopg.Connection[Any], key: int, *, shared: bool = False) -> bool:
+    function = "pg_try_advisory_lock_shared" if shared else "pg_try_advisory_lock"
+    row = session.execute(f"select {function}(%s)", (key,)).fetchone()
+    return row == (True,)
