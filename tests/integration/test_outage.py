@@ -58,6 +58,31 @@ def test_a_server_that_is_absent_at_the_start_gets_everything_later(tmp_path: Pa
         assert flush(project, f"uri={uri}") == "0 rows sent\n"
 
 
+def test_rows_go_to_the_store_that_the_study_was_run_with(tmp_path: Path) -> None:
+    """It was given by --params: a flush without them finds it on record and says so, a damaged one is set
+    aside and made anew, and what the configuration names goes before what is on record."""
+    project, own = copy_project(tmp_path), tmp_path / "own.db"
+    uri = f"sqlite:///{own}"
+    assert run(project, f",tracking.mlflow_uri={uri}").returncode == 0
+    own.unlink()
+    flushed = " ".join(flush(project).split())
+    assert f"rows sent to {uri}, which it was run with" in flushed
+    check_complete(project, uri)
+    assert not database(project).exists()
+    own.write_bytes(b"no database at all" * 500)
+    refused = thriftune(project, "tracking", "flush")
+    assert refused.returncode == 4
+    assert "tracking rebuild" in refused.stderr
+    rebuilt = thriftune(project, "tracking", "rebuild", "--yes")
+    assert f"set aside {own}.old-" in rebuilt.stdout, rebuilt.stderr
+    check_complete(project, uri)
+    other = f"sqlite:///{tmp_path}/other.db"
+    asked = thriftune(project, "tracking", "flush", "--params", f"tracking.mlflow_uri={other}")
+    assert asked.returncode == 0, asked.stderr
+    assert f"rows sent to {other}; it was run with {uri}: --params" in asked.stdout
+    check_complete(project, other)
+
+
 @pytest.mark.parametrize(
     ("number", "moment", "at"),
     [

@@ -36,7 +36,24 @@ def trouble(uri: str) -> str | None:
 
 
 def _sqlite_trouble(path: Path) -> str | None:
-    """A write transaction is begun and given back."""
+    """See trouble; damage is told with the command that mends it."""
+    error = _refused_write(path)
+    if error is None:
+        return None
+    if is_damaged(error):
+        return f"{path} is no sound database ({error}); {REBUILD}"
+    return f"{path}: {error}"
+
+
+def is_unsound(path: Path) -> bool:
+    """Whether a SQLite file is corrupt, or no database at all."""
+    error = _refused_write(path)
+    return error is not None and is_damaged(error)
+
+
+def _refused_write(path: Path) -> sqlite3.DatabaseError | None:
+    """Why a SQLite file cannot be written; None where it can, or is not there. A write transaction is begun
+    and given back."""
     if not path.exists():
         return None
     try:
@@ -46,9 +63,7 @@ def _sqlite_trouble(path: Path) -> str | None:
             connection.execute("pragma user_version = 0")  # a file that cannot be written is noticed here
             connection.execute("rollback")
     except sqlite3.DatabaseError as error:
-        if is_damaged(error):
-            return f"{path} is no sound database ({error}); {REBUILD}"
-        return f"{path}: {error}"
+        return error
     return None
 
 
