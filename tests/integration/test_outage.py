@@ -312,6 +312,69 @@ main()
 """
 
 
+# Just before the n-th of an operation Optuna's database is deleted, or locked until the process ends.
+SPOILING = """
+import json, sqlite3, sys
+from pathlib import Path
+from thriftune import files
+from thriftune.search import optuna_study
+optuna_study.BUSY_TIMEOUT_SECONDS = 0.5
+fault, moment, at = sys.argv[1], sys.argv[2], int(sys.argv[3])
+count, held = 0, []
+def observe(event):
+    global count
+    if moment not in (event.operation, event.operation + " " + event.path.name):
+        return
+    count += 1
+    if count == at:
+        if fault == "locked":
+            other = sqlite3.connect("data/tracking/optuna.db", isolation_level=None, check_same_thread=False)
+            other.execute("begin immediate")
+            held.append(other)
+        else:
+            for path in Path("data/tracking").glob("optuna.db*"):
+                path.unlink()
+files.observer = observe
+sys.argv = ["kedro", "run", "--pipeline", "hpo", "--params", sys.argv[4]]
+from kedro.framework.cli import main
+main()
+"""
+
+
+def test_optuna_s_database_fails_in_the_middle_and_the_study_ends_the_same(tmp_path: Path) -> None:
+    """Locked for longer than it is waited for, or deleted: exit code 4 and what to do, no traceback. The same
+    command goes on to what an uninterrupted run comes to. `evaluate` restores the trials too."""
+    whole, project = (copy_project(folder_in(tmp_path, name)) for name in ("whole", "broken"))
+    assert run(whole).returncode == 0
+    faults = (
+        ("locked", "optuna_tell", 1, "database is locked"),
+        ("deleted", "append", 4, "was deleted while this process worked"),
+        ("deleted", "unlink report.html", 1, "the same command again: it restores the trials"),
+    )
+    for fault, moment, at, told in faults:
+        done = python(project, SPOILING, fault, moment, str(at), SMALL)
+        assert done.returncode == 4, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        assert told in said(done), moment
+    done = run(project)
+    assert done.returncode == 0, done.stderr
+    assert outcome(project) == outcome(whole)
+    for path in (project / "data/tracking").glob("optuna.db*"):
+        path.unlink()
+    evaluated = python(project, EVALUATING, SMALL)
+    assert evaluated.returncode == 2
+    assert "evaluation.force=true" in evaluated.stderr
+    assert outcome(project)["trials"] == outcome(whole)["trials"]
+
+
+EVALUATING = """
+import sys
+sys.argv = ["kedro", "run", "--pipeline", "evaluate", "--params", sys.argv[1]]
+from kedro.framework.cli import main
+main()
+"""
+
+
 def folder_in(parent: Path, name: str) -> Path:
     (parent / name).mkdir()
     return parent / name

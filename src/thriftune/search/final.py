@@ -34,6 +34,7 @@ from thriftune.search.identity import save_interval, trial_id
 from thriftune.search.optuna_study import OptunaStudy, trial_row
 from thriftune.search.outlook import evaluation_bytes
 from thriftune.search.ownership import StudyLock
+from thriftune.search.rebuild import restore_missing
 from thriftune.search.run import is_over
 from thriftune.search.study import StudyHandle, require_mounted
 from thriftune.search.trial import (
@@ -84,6 +85,7 @@ def evaluate_study(
     parameters = parse_parameters(record["config"])
     optuna_study = study.optuna(parameters)
     with StudyLock(study.folder) as lock, store.owned(lock.check), stop_on_signal() as flag:
+        restore_missing(study, optuna_study, parameters)
         before = read_evaluation(study.folder)
         force = settings.evaluation.force
         if before is not None and not force:
@@ -107,7 +109,7 @@ def evaluate_study(
         corpus = corpora.open(record["data"]["fingerprint"])
         corpus.check("test", "validation")
         store.require_room(evaluation_bytes(corpus))
-        evaluation = _evaluate(parameters, study, store, corpus, record, before, flag)
+        evaluation = _evaluate(parameters, study, optuna_study, store, corpus, record, before, flag)
         _write_page(study, store, optuna_study, record, evaluation)
         _deliver(settings, study)
     log.info("evaluation: %s", study.folder / PAGE)
@@ -158,11 +160,16 @@ def _without_checkpoints(study: StudyHandle, express: bool) -> dict[str, Any]:
 
 
 def _best_checkpoints(
-    parameters: Parameters, study: StudyHandle, store: CheckpointStore, corpus: Corpus, flag: StopFlag
+    parameters: Parameters,
+    study: StudyHandle,
+    optuna_study: OptunaStudy,
+    store: CheckpointStore,
+    corpus: Corpus,
+    flag: StopFlag,
 ) -> list[Entry]:
     """The study's best and its exact ties, each verified. A damaged one is set aside; where no valid copy of
     the best is left, its trial is trained again (SPEC 6.2)."""
-    best = study.optuna(parameters).best()
+    best = optuna_study.best()
     if best is None:
         raise StudyError(
             f"no trial of the study {study.name!r} has ended with a value",
@@ -174,7 +181,8 @@ def _best_checkpoints(
         if any(e.manifest.trial == best.number and e.manifest.value == best.value for e in ties):
             return ties
         if not again:
-            _make_again(parameters, study, store, corpus, flag, best.number, best.value)
+            own = _config_of(parameters, optuna_study, best.number)
+            _make_again(own, study, store, corpus, flag, best.number, best.value)
     raise DamageError(
         f"trial {best.number}, trained again, did not come to its value of {best.value} again",
         where=str(study.folder),
@@ -192,7 +200,7 @@ def _is_sound(store: CheckpointStore, entry: Entry) -> bool:
 
 
 def _make_again(
-    parameters: Parameters,
+    own: Parameters,
     study: StudyHandle,
     store: CheckpointStore,
     corpus: Corpus,
@@ -200,7 +208,6 @@ def _make_again(
     number: int,
     value: float | None,
 ) -> None:
-    own = _config_of(parameters, study, number)
     folder = trial_folder(study.folder, number, trial_id(own))
     journal = Journal(folder / JOURNAL)
     metric = f"validation/{own.study.metric}"
@@ -232,6 +239,7 @@ def _make_again(
 def _evaluate(
     parameters: Parameters,
     study: StudyHandle,
+    optuna_study: OptunaStudy,
     store: CheckpointStore,
     corpus: Corpus,
     record: Mapping[str, Any],
@@ -240,12 +248,12 @@ def _evaluate(
 ) -> dict[str, Any]:
     started = time.monotonic()
     configure_determinism(int(record["identity"]["threads"]), resolve_device(parameters.training.device))
-    ties = _best_checkpoints(parameters, study, store, corpus, flag)
+    ties = _best_checkpoints(parameters, study, optuna_study, store, corpus, flag)
     check_disjoint(_ids(corpus, "test"), _ids(corpus, "validation"))
-    results = [_predict(parameters, study, store, entry, corpus, flag) for entry in ties]
+    configs = [_config_of(parameters, optuna_study, entry.manifest.trial) for entry in ties]
+    results = [_predict(own, store, entry, corpus, flag) for own, entry in zip(configs, ties, strict=True)]
     predictions, decisions, thresholds = results[0]
     best = ties[0].manifest
-    config = _config_of(parameters, study, best.trial).model_dump(mode="json")
     checkpoints = [
         {
             "trial": entry.manifest.trial,
@@ -257,7 +265,7 @@ def _evaluate(
         }
         for entry, result in zip(ties, results, strict=True)
     ]
-    checkpoints += _dropped_ties(study.optuna(parameters), ties)
+    checkpoints += _dropped_ties(optuna_study, ties)
     forced = before is not None
     note: dict[str, Any] = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -286,7 +294,7 @@ def _evaluate(
         },
         "baselines": baselines(predictions),
         "thresholds": thresholds,
-        "config": config,
+        "config": configs[0].model_dump(mode="json"),
         "data": record["data"],
         "seeds": record["seeds"],
         "checkpoints": checkpoints,
@@ -316,20 +324,14 @@ def _ids(corpus: Corpus, split: Any) -> list[str]:
     return [post.post_id for post in corpus.posts(split)]
 
 
-def _config_of(parameters: Parameters, study: StudyHandle, trial: int) -> Parameters:
-    overrides = trial_row(study.optuna(parameters).trials()[trial])["overrides"]
+def _config_of(parameters: Parameters, optuna_study: OptunaStudy, trial: int) -> Parameters:
+    overrides = trial_row(optuna_study.trials()[trial])["overrides"]
     return override(parameters, overrides)
 
 
 def _predict(
-    parameters: Parameters,
-    study: StudyHandle,
-    store: CheckpointStore,
-    entry: Entry,
-    corpus: Corpus,
-    flag: StopFlag,
+    own: Parameters, store: CheckpointStore, entry: Entry, corpus: Corpus, flag: StopFlag
 ) -> tuple[Predictions, Decisions, dict[str, list[float]]]:
-    own = _config_of(parameters, study, entry.manifest.trial)
     encoder = encoder_for(own, corpus)
     agent = build_agent(own, encoder, corpus.criteria)
     agent.load_trained(store.load(entry, signature_of(agent)).model)

@@ -33,7 +33,7 @@ from thriftune.search.identity import study_identity, trial_id
 from thriftune.search.optuna_study import OptunaStudy, TrialHandle
 from thriftune.search.outlook import forecast_line, forecast_row, model_bytes, surroundings
 from thriftune.search.ownership import StudyLock
-from thriftune.search.rebuild import restore_trials
+from thriftune.search.rebuild import restore_missing
 from thriftune.search.record import open_or_create, recorded_threads, trial_params, write_record
 from thriftune.search.study import StudyHandle, require_mounted
 from thriftune.search.trial import (
@@ -92,8 +92,7 @@ def run_search(
         stack.enter_context(DiskMonitor(store))
         stack.callback(lambda: store.drain(flag.seconds_left()))
         optuna_study = study.optuna(parameters)
-        if count := restore_trials(study, optuna_study, parameters):
-            log.warning("Optuna's database did not have all of this study: %d trials are restored", count)
+        restore_missing(study, optuna_study, parameters)
         run = _Run(parameters, corpus, study, store, optuna_study, record, flag, device, lock.check)
         run.deliver_what_is_left(stack)
         if is_over(record, optuna_study):

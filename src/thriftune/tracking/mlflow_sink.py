@@ -24,7 +24,7 @@ from mlflow.exceptions import MlflowException
 
 from thriftune.observe.sanitiser import Sanitiser
 from thriftune.tracking.journal import MetricRow
-from thriftune.tracking.sqlite import SQLITE, fold_log, keep_logs_short, make_whole
+from thriftune.tracking.sqlite import SQLITE, fold_log, inode_of, keep_logs_short, make_whole
 
 log = logging.getLogger(__name__)
 logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -61,18 +61,12 @@ class MlflowSink:
         if self._database is not None:
             with closing(sqlite3.connect(self._database)) as connection:
                 connection.execute("PRAGMA journal_mode=WAL")
-        self._inode = self._database_inode()
-
-    def _database_inode(self) -> int:
-        try:
-            return 0 if self._database is None else self._database.stat().st_ino
-        except FileNotFoundError:
-            return -1
+            self._inode = inode_of(self._database)
 
     def check_present(self) -> None:
         """StoreGoneError where a SQLite file is no longer the one that was opened: what is written to it now
         is written to nowhere."""
-        if self._database_inode() != self._inode:
+        if self._database is not None and inode_of(self._database) != self._inode:
             raise StoreGoneError(
                 f"MLflow's database {self._database} was deleted while it was in use. Every row is in the "
                 "journals; the next run, or `thriftune tracking flush`, makes the database anew"

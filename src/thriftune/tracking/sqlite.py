@@ -56,6 +56,14 @@ def new_name(database: Path) -> Path:
     return database.with_name(f".new-{database.name}")
 
 
+def inode_of(database: Path) -> int:
+    """Tells whether a database is still the file that was opened; -1 where there is none."""
+    try:
+        return database.stat().st_ino
+    except FileNotFoundError:
+        return -1
+
+
 def set_aside(database: Path) -> Path | None:
     """Rename a database and its logs out of the way; its new place, or None where there was none."""
     aside = database.with_name(f"{database.name}.old-{time.time_ns()}")
