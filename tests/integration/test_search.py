@@ -25,7 +25,7 @@ from thriftune.search.final import evaluate_study
 from thriftune.search.run import run_search
 from thriftune.search.study import StudyHandle, as_single_trial
 from thriftune.tracking.journal import read_rows
-from thriftune.tracking.mlflow_sink import MlflowSink
+from thriftune.tracking.parent import connect
 
 pytestmark = pytest.mark.integration
 
@@ -129,9 +129,7 @@ def test_a_study_from_posts_to_one_test_evaluation(small: Path) -> None:
     assert figures["f1_micro"] == pytest.approx(f1_score(truth, guess, average="micro", zero_division=0))
     assert "<svg" in (study.folder / "report.html").read_text(encoding="utf-8")
     assert {len(list(p.glob("epoch_*"))) for p in study.folder.glob("trials/*/checkpoints")} <= {0, 1}
-    sink = MlflowSink(
-        f"sqlite:///{Path(parameters.tracking.root).absolute()}/mlflow.db", "thriftune", "file:///tmp/none"
-    )
+    sink = connect(parameters, Path())
     runs = sink._client.search_runs([sink._experiment])
     assert len(runs) == 4
     assert sum("mlflow.parentRunId" in run.data.tags for run in runs) == 3

@@ -22,6 +22,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
+from thriftune import files
 from thriftune.observe.sanitiser import Sanitiser
 from thriftune.tracking.journal import MetricRow
 from thriftune.tracking.sqlite import SQLITE, fold_log, inode_of, keep_logs_short, make_whole
@@ -46,12 +47,16 @@ class StoreGoneError(ConnectionError):
 class MlflowSink:
     """One experiment of one MLflow store."""
 
-    def __init__(self, uri: str, experiment: str, artifact_root: str, redact: Sequence[str] = ()) -> None:
+    def __init__(
+        self, uri: str, experiment: str, artifact_root: str, redact: Sequence[str] = (), *, locks: Path
+    ) -> None:
         """Connect; a new SQLite store is made in WAL mode, so that a reader stops no writer.
 
+        locks: folder of the lock under which this machine's processes look for a run and make it.
         redact: the user's own patterns, masked beside the known secrets in all text that is sent.
         """
         self._clean = Sanitiser(redact).clean_value
+        self._lock = locks / "mlflow-runs"
         self._database = Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
         keep_logs_short()
         if self._database is not None:
@@ -103,14 +108,15 @@ class MlflowSink:
         return self._run(identity, f"trial {number}", {"mlflow.parentRunId": parent})
 
     def _run(self, identity: Mapping[str, str], name: str, more: Mapping[str, str] | None = None) -> str:
-        found = self._client.search_runs([self._experiment], _query(identity), max_results=1)
-        if found:
-            run_id = str(found[0].info.run_id)
-            self._client.update_run(run_id, status="RUNNING")
-            return run_id
         tags = {**identity, **(more or {}), "mlflow.source.name": "thriftune"}
-        run = self._client.create_run(self._experiment, tags=tags, run_name=self._clean(name))
-        return str(run.info.run_id)
+        with files.alone_with(self._lock):
+            found = self._client.search_runs([self._experiment], _query(identity), max_results=1)
+            if not found:
+                run = self._client.create_run(self._experiment, tags=tags, run_name=self._clean(name))
+                return str(run.info.run_id)
+        run_id = str(found[0].info.run_id)
+        self._client.update_run(run_id, status="RUNNING")
+        return run_id
 
     def log_rows(self, run_id: str, rows: Sequence[MetricRow]) -> None:
         """Send rows; a row that is there already changes nothing. Undefined values stay in the

@@ -14,7 +14,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
@@ -39,8 +38,7 @@ def make_whole(database: Path, make: Callable[[str], object]) -> None:
     """
     if database.exists():
         return
-    database.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(database.with_name(f".{database.name}.lock")):
+    with files.alone_with(database):
         if database.exists():
             return
         temporary = new_name(database)
