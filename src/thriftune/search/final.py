@@ -90,12 +90,8 @@ def evaluate_study(
         force = settings.evaluation.force
         if before is not None and not force:
             if express:
-                raise _refusal(study, before)
-            log.info(
-                "nothing to do: the study is over and evaluated (%s), test is not read again: %s",
-                before["evaluations"][-1]["at"],
-                study.folder / EVALUATION,
-            )
+                raise _refusal(study, before, optuna_study)
+            _say_evaluated(study, before, optuna_study)
             if not (study.folder / PAGE).exists():
                 _write_page(study, store, optuna_study, record, before)
             _deliver(settings, study)
@@ -131,9 +127,43 @@ def _deliver(settings: Parameters, study: StudyHandle) -> None:
         log.warning("MLflow has not got the test evaluation (%s); `thriftune tracking flush` sends it", found)
 
 
-def _refusal(study: StudyHandle, before: Mapping[str, Any]) -> StudyError:
+def _say_evaluated(study: StudyHandle, before: Mapping[str, Any], optuna_study: OptunaStudy) -> None:
+    at, place = before["evaluations"][-1]["at"], study.folder / EVALUATION
+    if changed := _best_since(before, optuna_study):
+        log.warning(
+            "%s (%s). Test is not read again by itself: %s. "
+            '`kedro run --pipeline evaluate --params "study.name=%s,evaluation.force=true"` evaluates the '
+            "new best; both are on record then",
+            changed,
+            at,
+            place,
+            study.name,
+        )
+        return
+    log.info(
+        "nothing to do: the study is over and evaluated (%s; trial %d is still its best), test is not read "
+        "again: %s",
+        at,
+        before["best_trial"],
+        place,
+    )
+
+
+def _best_since(before: Mapping[str, Any], optuna_study: OptunaStudy) -> str:
+    """In which way the study's best is another one than was evaluated; empty where it is the same."""
+    best = optuna_study.best()
+    if best is None or best.number == before["best_trial"]:
+        return ""
+    return (
+        f"the study's best has changed since it was evaluated: trial {best.number} with {best.value:.4f}, "
+        f"where trial {before['best_trial']} with {before['validation_score']:.4f} was"
+    )
+
+
+def _refusal(study: StudyHandle, before: Mapping[str, Any], optuna_study: OptunaStudy) -> StudyError:
+    since = _best_since(before, optuna_study) or "its best is still the one that was evaluated"
     return StudyError(
-        f"the study {study.name!r} was evaluated on test at {before['evaluations'][-1]['at']}; "
+        f"the study {study.name!r} was evaluated on test at {before['evaluations'][-1]['at']}; {since}; "
         "a second look at the test split makes its figures worth less",
         where=str(study.folder / "evaluation.json"),
         remedy='to do it all the same: --params "evaluation.force=true"; both will be on record.',
@@ -275,8 +305,9 @@ def _evaluate(
         "sha256": best.sha256,
         "test_metrics": checkpoints[0]["test_metrics"],
     }
-    if forced:
-        note["reason"] = "evaluation.force=true"
+    if before is not None:
+        since = _best_since(before, optuna_study) or "the study's best is the same as before"
+        note["reason"] = f"evaluation.force=true; {since}"
     bootstrap = parameters.evaluation
     evaluation = {
         "schema_version": SCHEMA_VERSION,
