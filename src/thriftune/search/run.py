@@ -30,6 +30,7 @@ from thriftune.observe.progress import StudyProgress
 from thriftune.search.check import check_configuration, check_metric
 from thriftune.search.delivery import study_delivery, undelivered
 from thriftune.search.identity import study_identity, trial_id
+from thriftune.search.milestones import Milestones
 from thriftune.search.optuna_study import OptunaStudy, TrialHandle
 from thriftune.search.outlook import forecast_line, forecast_row, model_bytes, surroundings
 from thriftune.search.ownership import StudyLock
@@ -122,6 +123,7 @@ class _Run:
     owned: Callable[[], None]
     """Raises where this process no longer owns the study."""
     started: float = field(default_factory=time.monotonic)
+    milestones: Milestones = field(default_factory=Milestones)
 
     def deliver_what_is_left(self, stack: ExitStack) -> None:
         """Start the sender on what an earlier process could not send to the end."""
@@ -162,7 +164,9 @@ class _Run:
                 sampler=dict(handle.sampler_attrs),
             )
             config = trial_params(handle.parameters)
-            self._sender.watch(study_delivery(self.study, self.record, journal.path, handle.number, config))
+            self._sender.watch(
+                study_delivery(self.study, self.record, journal.path, handle.number, config, self.milestones)
+            )
             outcome = yield from self._guarded(handle, journal, folder)
             self._end(handle, journal, outcome)
         except BaseException as error:
