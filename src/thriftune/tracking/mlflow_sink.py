@@ -94,7 +94,8 @@ class MlflowSink:
         return self._run({STUDY_TAG: study_id, TRIAL_TAG: PARENT}, name)
 
     def trial_run(self, parent: str, study_id: str, number: int, trial_id: str, started: int = 0) -> str:
-        """A trial's nested run: found by its tags, else made with them; then RUNNING.
+        """A trial's nested run: found by its tags, else (also where it was deleted) made with them; then
+        RUNNING.
 
         started: of the trial's journal, in milliseconds since 1970. A run of the same trial with another
         start has the rows of a journal that is gone, and is deleted.

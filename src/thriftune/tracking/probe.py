@@ -11,6 +11,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from thriftune.errors import chain
 from thriftune.tracking.sqlite import SQLITE
 
 PATIENCE_SECONDS = 5.0
@@ -67,10 +68,10 @@ def _refused_write(path: Path) -> sqlite3.DatabaseError | None:
     return None
 
 
-def is_damaged(error: sqlite3.DatabaseError) -> bool:
-    """Corrupt, or no database at all."""
-    code = getattr(error, "sqlite_errorcode", None)
-    return code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+def is_damaged(error: BaseException) -> bool:
+    """Whether a corrupt SQLite file, or one that is no database at all, lies behind an error."""
+    codes = [getattr(link, "sqlite_errorcode", None) for link in chain(error)]
+    return any(code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) for code in codes if code)
 
 
 def _http_trouble(uri: str) -> str | None:
