@@ -8,6 +8,7 @@ value does. Then, and after every restart, it is re-attached.
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ def storage_needed() -> Iterator[None]:
     """
     try:
         yield
-    except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
+    except (optuna.exceptions.StorageInternalError, SQLAlchemyError, sqlite3.Error) as error:
         *_, cause = chain(error)  # the database's own error; Optuna's text names no reason
         if files.is_out_of_space(cause):
             raise
