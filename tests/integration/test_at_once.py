@@ -32,7 +32,10 @@ def together(step):
     notes = root / step
     notes.mkdir(exist_ok=True)
     (notes / own).touch()
+    deadline = time.monotonic() + 120
     while len(list(notes.iterdir())) < processes:
+        if time.monotonic() > deadline:
+            sys.exit("another process is gone")
         time.sleep(0.001)
 parameters = small_parameters(root)
 store = CorpusStore(Path(parameters.corpus.root))

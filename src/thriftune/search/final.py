@@ -91,7 +91,7 @@ def evaluate_study(
         if before is not None and not force:
             if express:
                 raise _refusal(study, before, optuna_study)
-            _say_evaluated(study, before, optuna_study)
+            _say_evaluated(study, record, before, optuna_study)
             if not (study.folder / PAGE).exists():
                 _write_page(study, store, optuna_study, record, before)
             _deliver(settings, study)
@@ -127,7 +127,9 @@ def _deliver(settings: Parameters, study: StudyHandle) -> None:
         log.warning("MLflow has not got the test evaluation (%s); `thriftune tracking flush` sends it", found)
 
 
-def _say_evaluated(study: StudyHandle, before: Mapping[str, Any], optuna_study: OptunaStudy) -> None:
+def _say_evaluated(
+    study: StudyHandle, record: dict[str, Any], before: Mapping[str, Any], optuna_study: OptunaStudy
+) -> None:
     at, place = before["evaluations"][-1]["at"], study.folder / EVALUATION
     if changed := _best_since(before, optuna_study):
         log.warning(
@@ -140,9 +142,14 @@ def _say_evaluated(study: StudyHandle, before: Mapping[str, Any], optuna_study: 
             study.name,
         )
         return
+    state = "nothing to do: the study is over and evaluated"
+    if not is_over(record, optuna_study):  # study.timeout ended the run, not the extended search
+        state = (
+            f"{len(optuna_study.finished())} of {record['trials']} trials are done; the study was evaluated"
+        )
     log.info(
-        "nothing to do: the study is over and evaluated (%s; trial %d is still its best), test is not read "
-        "again: %s",
+        "%s (%s; trial %d is still its best), test is not read again: %s",
+        state,
         at,
         before["best_trial"],
         place,
