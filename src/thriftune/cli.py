@@ -8,7 +8,7 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import _split_params
 
 from thriftune.config import Parameters
-from thriftune.errors import ConfigError, OutOfStorageError, ThriftuneError
+from thriftune.errors import ConfigError, OutOfStorageError, ThriftuneError, chain
 from thriftune.files import is_out_of_space
 
 INTERRUPTED = 130
@@ -26,7 +26,7 @@ NO_ROOM = "no space is left on the disk; what was committed is intact."
 
 def exit_code(error: BaseException) -> tuple[int, str]:
     """The exit code and the message of an error chain; (1, '') where it is a fault of ours."""
-    for link in _chain(error):
+    for link in chain(error):
         if isinstance(link, ThriftuneError):
             return link.exit_code, str(link)
         if isinstance(link, KeyboardInterrupt):
@@ -34,12 +34,6 @@ def exit_code(error: BaseException) -> tuple[int, str]:
         if is_out_of_space(link):
             return OutOfStorageError.exit_code, NO_ROOM
     return 1, ""
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def fail(error: BaseException, run: tuple[Path, Parameters] | None = None) -> None:
@@ -337,12 +331,18 @@ def storage_status(as_json: bool) -> None:
     _show(storage_rows(root, settings), as_json, "storage")
 
 
+_run_params = click.option(
+    "--params", default="", callback=_split_params, help="As of `kedro run`: a.b=c,d=e."
+)
+_run_env = click.option("--env", help="The configuration environment, as of `kedro run`.")
+
+
 @storage.command("forecast")
 @click.option("--model-size", help="Bytes of the model's weights (10GB); default: the configured encoder.")
 @click.option("--trials", type=click.IntRange(min=1), help="Trials; default: study.trials.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Epochs of a trial; default: training.epochs.")
-@click.option("--params", default="", callback=_split_params, help="As of `kedro run`: a.b=c,d=e.")
-@click.option("--env", help="The configuration environment, as of `kedro run`.")
+@_run_params
+@_run_env
 @_as_json
 def storage_forecast(
     model_size: str | None,
@@ -439,21 +439,35 @@ def tracking() -> None:
 
 
 @tracking.command("flush")
-def tracking_flush() -> None:
-    """Send to MLflow what journals hold and MLflow has not."""
+@_run_params
+@_run_env
+def tracking_flush(params: Mapping[str, Any], env: str | None) -> None:
+    """Send to MLflow what journals hold and MLflow has not.
+
+    To the store that tracking.mlflow_uri names (parameter files, --env, --params); where it names none, each
+    study's rows go to the store that it was run with.
+    """
     from thriftune.search.overview import flush_all
 
-    root, settings = _settings()
-    click.echo(f"{flush_all(root, settings)} rows sent")
+    root, settings = _settings(env, params)
+    os.chdir(root)  # a store may be given by a path from there
+    click.echo(f"{flush_all(root, settings, say=click.echo)} rows sent")
 
 
 @tracking.command("rebuild")
 @click.option("--yes", is_flag=True, help="Do it; without, say what would be done.")
-def tracking_rebuild(yes: bool) -> None:
-    """Make MLflow's and Optuna's databases anew from the journals; the old ones are set aside."""
+@_run_params
+@_run_env
+def tracking_rebuild(yes: bool, params: Mapping[str, Any], env: str | None) -> None:
+    """Make MLflow's and Optuna's databases anew from the journals; the old ones are set aside.
+
+    Which MLflow store: as of `tracking flush`. One that tracking.mlflow_uri names is set aside only where it
+    is a damaged SQLite file; it may hold runs of other projects.
+    """
     from thriftune.search.rebuild import rebuild
 
-    root, settings = _settings()
+    root, settings = _settings(env, params)
+    os.chdir(root)
     click.echo("\n".join(rebuild(root, settings, really=yes)))
 
 

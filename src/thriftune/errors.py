@@ -6,6 +6,15 @@ without a traceback. Anything else that escapes is a fault of ours and keeps its
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, what it was raised from, and so on."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
 
 class ThriftuneError(Exception):
     """Base of every deliberate error: one clear message and an exit code."""

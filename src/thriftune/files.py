@@ -22,6 +22,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+from filelock import FileLock
+
 
 @dataclass(frozen=True)
 class Event:
@@ -183,6 +185,18 @@ def is_out_of_space(error: BaseException) -> bool:
     if isinstance(error, sqlite3.OperationalError):
         return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def alone_with(path: Path) -> Iterator[None]:
+    """One process at a time: what several may make at once, under one temporary name, is made by the first.
+
+    Whoever waited looks again whether it is there. The system takes the lock, a file beside `path`, from the
+    dead.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        yield
 
 
 @contextmanager

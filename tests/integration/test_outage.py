@@ -58,6 +58,31 @@ def test_a_server_that_is_absent_at_the_start_gets_everything_later(tmp_path: Pa
         assert flush(project, f"uri={uri}") == "0 rows sent\n"
 
 
+def test_rows_go_to_the_store_that_the_study_was_run_with(tmp_path: Path) -> None:
+    """It was given by --params: a flush without them finds it on record and says so, a damaged one is set
+    aside and made anew, and what the configuration names goes before what is on record."""
+    project, own = copy_project(tmp_path), tmp_path / "own.db"
+    uri = f"sqlite:///{own}"
+    assert run(project, f",tracking.mlflow_uri={uri}").returncode == 0
+    own.unlink()
+    flushed = " ".join(flush(project).split())
+    assert f"rows sent to {uri}, which it was run with" in flushed
+    check_complete(project, uri)
+    assert not database(project).exists()
+    own.write_bytes(b"no database at all" * 500)
+    refused = thriftune(project, "tracking", "flush")
+    assert refused.returncode == 4
+    assert "tracking rebuild" in refused.stderr
+    rebuilt = thriftune(project, "tracking", "rebuild", "--yes")
+    assert f"set aside {own}.old-" in rebuilt.stdout, rebuilt.stderr
+    check_complete(project, uri)
+    other = f"sqlite:///{tmp_path}/other.db"
+    asked = thriftune(project, "tracking", "flush", "--params", f"tracking.mlflow_uri={other}")
+    assert asked.returncode == 0, asked.stderr
+    assert f"rows sent to {other}; it was run with {uri}: --params" in asked.stdout
+    check_complete(project, other)
+
+
 @pytest.mark.parametrize(
     ("number", "moment", "at"),
     [
@@ -282,6 +307,69 @@ def add_trial(study, trial):
     add(study, trial)
 Study.add_trial = add_trial
 sys.argv = ["kedro", "run", "--pipeline", "hpo", "--params", sys.argv[1]]
+from kedro.framework.cli import main
+main()
+"""
+
+
+# Just before the n-th of an operation Optuna's database is deleted, or locked until the process ends.
+SPOILING = """
+import json, sqlite3, sys
+from pathlib import Path
+from thriftune import files
+from thriftune.search import optuna_study
+optuna_study.BUSY_TIMEOUT_SECONDS = 0.5
+fault, moment, at = sys.argv[1], sys.argv[2], int(sys.argv[3])
+count, held = 0, []
+def observe(event):
+    global count
+    if moment not in (event.operation, event.operation + " " + event.path.name):
+        return
+    count += 1
+    if count == at:
+        if fault == "locked":
+            other = sqlite3.connect("data/tracking/optuna.db", isolation_level=None, check_same_thread=False)
+            other.execute("begin immediate")
+            held.append(other)
+        else:
+            for path in Path("data/tracking").glob("optuna.db*"):
+                path.unlink()
+files.observer = observe
+sys.argv = ["kedro", "run", "--pipeline", "hpo", "--params", sys.argv[4]]
+from kedro.framework.cli import main
+main()
+"""
+
+
+def test_optuna_s_database_fails_in_the_middle_and_the_study_ends_the_same(tmp_path: Path) -> None:
+    """Locked for longer than it is waited for, or deleted: exit code 4 and what to do, no traceback. The same
+    command goes on to what an uninterrupted run comes to. `evaluate` restores the trials too."""
+    whole, project = (copy_project(folder_in(tmp_path, name)) for name in ("whole", "broken"))
+    assert run(whole).returncode == 0
+    faults = (
+        ("locked", "optuna_tell", 1, "database is locked"),
+        ("deleted", "append", 4, "was deleted while this process worked"),
+        ("deleted", "unlink report.html", 1, "the same command again: it restores the trials"),
+    )
+    for fault, moment, at, told in faults:
+        done = python(project, SPOILING, fault, moment, str(at), SMALL)
+        assert done.returncode == 4, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        assert told in said(done), moment
+    done = run(project)
+    assert done.returncode == 0, done.stderr
+    assert outcome(project) == outcome(whole)
+    for path in (project / "data/tracking").glob("optuna.db*"):
+        path.unlink()
+    evaluated = python(project, EVALUATING, SMALL)
+    assert evaluated.returncode == 2
+    assert "evaluation.force=true" in evaluated.stderr
+    assert outcome(project)["trials"] == outcome(whole)["trials"]
+
+
+EVALUATING = """
+import sys
+sys.argv = ["kedro", "run", "--pipeline", "evaluate", "--params", sys.argv[1]]
 from kedro.framework.cli import main
 main()
 """

@@ -25,7 +25,7 @@ from thriftune.search.final import evaluate_study
 from thriftune.search.run import run_search
 from thriftune.search.study import StudyHandle, as_single_trial
 from thriftune.tracking.journal import read_rows
-from thriftune.tracking.mlflow_sink import MlflowSink
+from thriftune.tracking.parent import connect
 
 pytestmark = pytest.mark.integration
 
@@ -129,9 +129,7 @@ def test_a_study_from_posts_to_one_test_evaluation(small: Path) -> None:
     assert figures["f1_micro"] == pytest.approx(f1_score(truth, guess, average="micro", zero_division=0))
     assert "<svg" in (study.folder / "report.html").read_text(encoding="utf-8")
     assert {len(list(p.glob("epoch_*"))) for p in study.folder.glob("trials/*/checkpoints")} <= {0, 1}
-    sink = MlflowSink(
-        f"sqlite:///{Path(parameters.tracking.root).absolute()}/mlflow.db", "thriftune", "file:///tmp/none"
-    )
+    sink = connect(parameters, Path())
     runs = sink._client.search_runs([sink._experiment])
     assert len(runs) == 4
     assert sum("mlflow.parentRunId" in run.data.tags for run in runs) == 3
@@ -150,6 +148,49 @@ def test_a_study_from_posts_to_one_test_evaluation(small: Path) -> None:
         run(small_parameters(small, study={"name": "small", "trials": 5}))
     with pytest.raises(StudyError, match="seed"):
         run(small_parameters(small, study={"name": "small", "trials": 3, "seed": 1}))
+
+
+@pytest.mark.parametrize(("first", "later"), [(1e-7, 1e-2), (1e-2, 1e-7)])
+def test_an_extended_study_says_whether_its_best_changed(
+    small: Path, caplog: pytest.LogCaptureFixture, first: float, later: float
+) -> None:
+    """Evaluated after one trial, then extended by a better one or a worse one: test is not read again by
+    itself; asked for and forced, the record says why."""
+
+    def settings(trials: int, **evaluation: Any) -> Parameters:
+        space = {"training.learning_rate": {"type": "float", "low": later, "high": 1.1 * later}}
+        return small_parameters(
+            small,
+            training={"learning_rate": first, "epochs": 4},
+            study={"name": "small", "trials": trials, "extend": True},
+            search={"space": space},
+            evaluation=evaluation,
+        )
+
+    run(settings(1))
+    before = evaluate(settings(1))
+    run(settings(2))
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        assert evaluate(settings(2)) == before
+    with pytest.raises(StudyError) as refused:
+        evaluate(settings(2), express=True)
+    forced = evaluate(settings(2, force=True), express=True)
+    reason = forced["evaluations"][-1]["reason"]
+    assert [item["forced"] for item in forced["evaluations"]] == [False, True]
+    assert reason.startswith("evaluation.force=true; ")
+    if later > first:
+        assert forced["best_trial"] == 1
+        told = "the study's best has changed since it was evaluated: trial 1 with"
+        assert told in caplog.text
+        assert '"study.name=small,evaluation.force=true"` evaluates the new best' in caplog.text
+        assert told in str(refused.value)
+        assert told in reason
+    else:
+        assert forced["best_trial"] == 0
+        assert "trial 0 is still its best" in caplog.text
+        assert "its best is still the one that was evaluated" in str(refused.value)
+        assert reason.endswith("the study's best is the same as before")
 
 
 def test_killed_at_many_moments_it_ends_the_same(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -98,7 +98,8 @@ class CorpusStore:
 
     def set_current(self, corpus: Corpus) -> None:
         """Note which corpus was ingested last."""
-        files.write_json(self.root / CURRENT, {"fingerprint": corpus.fingerprint})
+        with files.alone_with(self.root / CURRENT):
+            files.write_json(self.root / CURRENT, {"fingerprint": corpus.fingerprint})
 
     def open(self, fingerprint: str) -> Corpus:
         """The corpus of a fingerprint; DataError where it is not there."""
@@ -120,7 +121,19 @@ class CorpusStore:
         revision: Mapping[str, Any],
         report: Mapping[str, Any],
     ) -> Corpus:
-        """Commit a corpus whole: written beside, then renamed."""
+        """Commit a corpus whole: written beside, then renamed; unless another process was quicker."""
+        with files.alone_with(self.root / "corpora"):
+            found = self.find(source_key)
+            return found or self._write(posts, criteria, source_key, revision, report)
+
+    def _write(
+        self,
+        posts: Mapping[SplitName, Sequence[Post]],
+        criteria: Sequence[str],
+        source_key: str,
+        revision: Mapping[str, Any],
+        report: Mapping[str, Any],
+    ) -> Corpus:
         self.sweep()
         content = {
             f"{name}.jsonl": "".join(post_to_line(post) + "\n" for post in posts[name]).encode()

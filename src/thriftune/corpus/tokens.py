@@ -57,7 +57,8 @@ class PostSource(Protocol):
 
 
 _in_use: dict[Path, int] = {}
-"""Descriptors of the row files that this process reads; a shared lock on each tells other processes."""
+"""Descriptors of the row files that this process reads, hashed once each; a shared lock tells other
+processes."""
 
 
 class TokenisedStore:
@@ -80,14 +81,13 @@ class TokenisedStore:
             [RULES_VERSION, corpus.fingerprint, split, tokenizer_fingerprint, max_length, overlap]
         )
         folder = self.root / f"tokens_{split}_{key[:16]}"
-        if not _is_whole(folder):
-            files.remove_tree(folder)
-            count = self._write(
-                folder,
-                tokenise(corpus.posts(split), tokenizer, corpus.criteria, max_length, overlap),
-            )
-            log.info("tokenised %d %s posts", count, split)
-        _hold(folder / ROWS)
+        if folder / ROWS not in _in_use:
+            with files.alone_with(folder):
+                if not _is_whole(folder):
+                    files.remove_tree(folder)
+                    rows = tokenise(corpus.posts(split), tokenizer, corpus.criteria, max_length, overlap)
+                    log.info("tokenised %d %s posts", self._write(folder, rows), split)
+                _hold(folder / ROWS)
         return datasets.Dataset.from_file(str(folder / ROWS))
 
     def unused(self) -> Iterator[Path]:
@@ -115,10 +115,8 @@ class TokenisedStore:
 
 
 def _is_whole(folder: Path) -> bool:
-    """Whether the rows are those that were written; hashed once in the life of a process."""
+    """Whether the rows are those that were written."""
     path = folder / ROWS
-    if path in _in_use:
-        return True
     if not folder.exists():
         return False
     try:
@@ -132,10 +130,9 @@ def _is_whole(folder: Path) -> bool:
 
 
 def _hold(path: Path) -> None:
-    if path not in _in_use:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
-        _in_use[path] = descriptor
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    _in_use[path] = descriptor
 
 
 def _is_held(path: Path) -> bool:

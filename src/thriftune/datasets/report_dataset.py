@@ -29,10 +29,11 @@ class JSONReportDataset(AbstractDataset[Any, Any]):
 
     def save(self, data: Any) -> None:
         """Replace the report."""
-        from thriftune.files import write_json
+        from thriftune.files import alone_with, write_json
 
-        if not self._exists() or self.load() != data:
-            write_json(self._filepath, data)
+        with alone_with(self._filepath):
+            if not self._exists() or self.load() != data:
+                write_json(self._filepath, data)
 
     def preview(self) -> JSONPreview:
         """What Kedro-Viz shows."""

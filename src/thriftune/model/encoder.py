@@ -116,7 +116,9 @@ def _from_config(source: EncoderFromConfig, train_texts: Callable[[], Iterable[s
     key = files.sha256_json([source.vocabulary_size, files.sha256_json(texts)])
     folder = cache / f"tokenizer_{key[:16]}"
     if not folder.exists():
-        _train_tokenizer(texts, source.vocabulary_size, folder)
+        with files.alone_with(folder):
+            if not folder.exists():
+                _train_tokenizer(texts, source.vocabulary_size, folder)
     tokenizer = _load_tokenizer(folder)
     config = BertConfig(
         vocab_size=len(tokenizer),

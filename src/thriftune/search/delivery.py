@@ -10,7 +10,7 @@ from typing import Any
 
 from thriftune.evaluation.metrics import flatten
 from thriftune.evaluation.report import EVALUATION, PAGE, read_evaluation
-from thriftune.search.milestones import PROGRESS_TAG, milestone
+from thriftune.search.milestones import PROGRESS_TAG, Milestones
 from thriftune.search.record import study_params, trial_params
 from thriftune.search.study import StudyHandle
 from thriftune.search.trial import CONFIG, JOURNAL, read_config
@@ -30,6 +30,7 @@ def undelivered(
     """(delivery, status) of every trial that the store does not have to its end, in order of number;
     running: also of those that are not over."""
     parent = sink.parent_run(study.id, study.name)
+    milestones = Milestones()
     for number, journal in journals_of(study).items():
         cursor = read_cursor(journal, uri)
         if cursor.closed and cursor.parent == parent:
@@ -42,7 +43,7 @@ def undelivered(
         if config is None:
             log.warning("%s is missing or damaged: the trial's metrics wait", journal.parent / CONFIG)
             continue
-        yield study_delivery(study, record, journal, number, trial_params(config)), status
+        yield study_delivery(study, record, journal, number, trial_params(config), milestones), status
 
 
 def journals_of(study: StudyHandle) -> dict[int, Path]:
@@ -57,8 +58,10 @@ def study_delivery(
     journal: Path,
     number: int,
     config: dict[str, Any],
+    milestones: Milestones,
 ) -> Delivery:
-    """How a trial's journal gets to its run, nested in the study's."""
+    """How a trial's journal gets to its run, nested in the study's. milestones: what is known of the study's,
+    the same for all of its trials."""
     identity = journal.parent.name.rpartition("_")[2]
 
     def open_run(sink: MlflowSink) -> tuple[str, str]:
@@ -83,13 +86,12 @@ def study_delivery(
 
     def on_done(sink: MlflowSink) -> None:
         journals = journals_of(study)
-        reached = milestone(journals, number, record["trials"])
+        reached = milestones.at(journals, number, record["trials"])
         if reached is not None:
             parent = sink.parent_run(study.id, study.name)
             sink.log_rows(parent, reached.rows)
             # Trials come in any order after an outage; the tag tells of the last that is over.
-            last = (milestone(journals, other, record["trials"]) for other in reversed(journals))
-            sink.set_tags(parent, {PROGRESS_TAG: str(next(found for found in last if found is not None))})
+            sink.set_tags(parent, {PROGRESS_TAG: str(milestones.last(journals, record["trials"]))})
 
     return Delivery(journal, open_run, on_done)
 

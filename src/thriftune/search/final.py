@@ -35,6 +35,7 @@ from thriftune.search.identity import save_interval, trial_id
 from thriftune.search.optuna_study import OptunaStudy, trial_row
 from thriftune.search.outlook import evaluation_bytes
 from thriftune.search.ownership import guard_of
+from thriftune.search.rebuild import restore_missing
 from thriftune.search.run import is_over
 from thriftune.search.study import StudyHandle, require_mounted
 from thriftune.search.trial import (
@@ -92,16 +93,13 @@ def evaluate_study(
         ownership.alone(EVALUATING),
         store.owned(ownership.check, guard_of(ownership)),
     ):
+        restore_missing(study, optuna_study, parameters)
         before = read_evaluation(study.folder)
         force = settings.evaluation.force
         if before is not None and not force:
             if express:
-                raise _refusal(study, before)
-            log.info(
-                "nothing to do: the study is over and evaluated (%s), test is not read again: %s",
-                before["evaluations"][-1]["at"],
-                study.folder / EVALUATION,
-            )
+                raise _refusal(study, before, optuna_study)
+            _say_evaluated(study, record, before, optuna_study)
             if not (study.folder / PAGE).exists():
                 _write_page(study, store, optuna_study, record, before)
             _deliver(settings, study)
@@ -115,7 +113,7 @@ def evaluate_study(
         corpus = corpora.open(record["data"]["fingerprint"])
         corpus.check("test", "validation")
         store.require_room(evaluation_bytes(corpus))
-        evaluation = _evaluate(parameters, study, store, corpus, record, before, flag)
+        evaluation = _evaluate(parameters, study, optuna_study, store, corpus, record, before, flag)
         _write_page(study, store, optuna_study, record, evaluation)
         _deliver(settings, study)
     log.info("evaluation: %s", study.folder / PAGE)
@@ -137,9 +135,50 @@ def _deliver(settings: Parameters, study: StudyHandle) -> None:
         log.warning("MLflow has not got the test evaluation (%s); `thriftune tracking flush` sends it", found)
 
 
-def _refusal(study: StudyHandle, before: Mapping[str, Any]) -> StudyError:
+def _say_evaluated(
+    study: StudyHandle, record: dict[str, Any], before: Mapping[str, Any], optuna_study: OptunaStudy
+) -> None:
+    at, place = before["evaluations"][-1]["at"], study.folder / EVALUATION
+    if changed := _best_since(before, optuna_study):
+        log.warning(
+            "%s (%s). Test is not read again by itself: %s. "
+            '`kedro run --pipeline evaluate --params "study.name=%s,evaluation.force=true"` evaluates the '
+            "new best; both are on record then",
+            changed,
+            at,
+            place,
+            study.name,
+        )
+        return
+    state = "nothing to do: the study is over and evaluated"
+    if not is_over(record, optuna_study):  # study.timeout ended the run, not the extended search
+        state = (
+            f"{len(optuna_study.finished())} of {record['trials']} trials are done; the study was evaluated"
+        )
+    log.info(
+        "%s (%s; trial %d is still its best), test is not read again: %s",
+        state,
+        at,
+        before["best_trial"],
+        place,
+    )
+
+
+def _best_since(before: Mapping[str, Any], optuna_study: OptunaStudy) -> str:
+    """In which way the study's best is another one than was evaluated; empty where it is the same."""
+    best = optuna_study.best()
+    if best is None or best.number == before["best_trial"]:
+        return ""
+    return (
+        f"the study's best has changed since it was evaluated: trial {best.number} with {best.value:.4f}, "
+        f"where trial {before['best_trial']} with {before['validation_score']:.4f} was"
+    )
+
+
+def _refusal(study: StudyHandle, before: Mapping[str, Any], optuna_study: OptunaStudy) -> StudyError:
+    since = _best_since(before, optuna_study) or "its best is still the one that was evaluated"
     return StudyError(
-        f"the study {study.name!r} was evaluated on test at {before['evaluations'][-1]['at']}; "
+        f"the study {study.name!r} was evaluated on test at {before['evaluations'][-1]['at']}; {since}; "
         "a second look at the test split makes its figures worth less",
         where=str(study.folder / "evaluation.json"),
         remedy='to do it all the same: --params "evaluation.force=true"; both will be on record.',
@@ -166,11 +205,16 @@ def _without_checkpoints(study: StudyHandle, express: bool) -> dict[str, Any]:
 
 
 def _best_checkpoints(
-    parameters: Parameters, study: StudyHandle, store: CheckpointStore, corpus: Corpus, flag: StopFlag
+    parameters: Parameters,
+    study: StudyHandle,
+    optuna_study: OptunaStudy,
+    store: CheckpointStore,
+    corpus: Corpus,
+    flag: StopFlag,
 ) -> list[Entry]:
     """The study's best and its exact ties, each verified. A damaged one is set aside; where no valid copy of
     the best is left, its trial is trained again (SPEC 6.2)."""
-    best = study.optuna(parameters).best()
+    best = optuna_study.best()
     if best is None:
         raise StudyError(
             f"no trial of the study {study.name!r} has ended with a value",
@@ -182,7 +226,8 @@ def _best_checkpoints(
         if any(e.manifest.trial == best.number and e.manifest.value == best.value for e in ties):
             return ties
         if not again:
-            _make_again(parameters, study, store, corpus, flag, best.number, best.value)
+            own = _config_of(parameters, optuna_study, best.number)
+            _make_again(own, study, store, corpus, flag, best.number, best.value)
     raise DamageError(
         f"trial {best.number}, trained again, did not come to its value of {best.value} again",
         where=str(study.folder),
@@ -200,7 +245,7 @@ def _is_sound(store: CheckpointStore, entry: Entry) -> bool:
 
 
 def _make_again(
-    parameters: Parameters,
+    own: Parameters,
     study: StudyHandle,
     store: CheckpointStore,
     corpus: Corpus,
@@ -208,7 +253,6 @@ def _make_again(
     number: int,
     value: float | None,
 ) -> None:
-    own = _config_of(parameters, study, number)
     folder = trial_folder(study.folder, number, trial_id(own))
     journal = Journal(folder / JOURNAL)
     metric = f"validation/{own.study.metric}"
@@ -249,6 +293,7 @@ def _make_again(
 def _evaluate(
     parameters: Parameters,
     study: StudyHandle,
+    optuna_study: OptunaStudy,
     store: CheckpointStore,
     corpus: Corpus,
     record: Mapping[str, Any],
@@ -257,12 +302,12 @@ def _evaluate(
 ) -> dict[str, Any]:
     started = time.monotonic()
     configure_determinism(int(record["identity"]["threads"]), resolve_device(parameters.training.device))
-    ties = _best_checkpoints(parameters, study, store, corpus, flag)
+    ties = _best_checkpoints(parameters, study, optuna_study, store, corpus, flag)
     check_disjoint(_ids(corpus, "test"), _ids(corpus, "validation"))
-    results = [_predict(parameters, study, store, entry, corpus, flag) for entry in ties]
+    configs = [_config_of(parameters, optuna_study, entry.manifest.trial) for entry in ties]
+    results = [_predict(own, store, entry, corpus, flag) for own, entry in zip(configs, ties, strict=True)]
     predictions, decisions, thresholds = results[0]
     best = ties[0].manifest
-    config = _config_of(parameters, study, best.trial).model_dump(mode="json")
     checkpoints = [
         {
             "trial": entry.manifest.trial,
@@ -274,7 +319,7 @@ def _evaluate(
         }
         for entry, result in zip(ties, results, strict=True)
     ]
-    checkpoints += _dropped_ties(study.optuna(parameters), ties)
+    checkpoints += _dropped_ties(optuna_study, ties)
     forced = before is not None
     note: dict[str, Any] = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -284,8 +329,9 @@ def _evaluate(
         "sha256": best.sha256,
         "test_metrics": checkpoints[0]["test_metrics"],
     }
-    if forced:
-        note["reason"] = "evaluation.force=true"
+    if before is not None:
+        since = _best_since(before, optuna_study) or "the study's best is the same as before"
+        note["reason"] = f"evaluation.force=true; {since}"
     bootstrap = parameters.evaluation
     evaluation = {
         "schema_version": SCHEMA_VERSION,
@@ -303,7 +349,7 @@ def _evaluate(
         },
         "baselines": baselines(predictions),
         "thresholds": thresholds,
-        "config": config,
+        "config": configs[0].model_dump(mode="json"),
         "data": record["data"],
         "seeds": record["seeds"],
         "checkpoints": checkpoints,
@@ -333,20 +379,14 @@ def _ids(corpus: Corpus, split: Any) -> list[str]:
     return [post.post_id for post in corpus.posts(split)]
 
 
-def _config_of(parameters: Parameters, study: StudyHandle, trial: int) -> Parameters:
-    overrides = trial_row(study.optuna(parameters).trials()[trial])["overrides"]
+def _config_of(parameters: Parameters, optuna_study: OptunaStudy, trial: int) -> Parameters:
+    overrides = trial_row(optuna_study.trials()[trial])["overrides"]
     return override(parameters, overrides)
 
 
 def _predict(
-    parameters: Parameters,
-    study: StudyHandle,
-    store: CheckpointStore,
-    entry: Entry,
-    corpus: Corpus,
-    flag: StopFlag,
+    own: Parameters, store: CheckpointStore, entry: Entry, corpus: Corpus, flag: StopFlag
 ) -> tuple[Predictions, Decisions, dict[str, list[float]]]:
-    own = _config_of(parameters, study, entry.manifest.trial)
     encoder = encoder_for(own, corpus)
     agent = build_agent(own, encoder, corpus.criteria)
     agent.load_trained(store.load(entry, signature_of(agent)).model)

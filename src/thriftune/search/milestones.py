@@ -53,19 +53,37 @@ class Milestone:
         return f"{self.over} of {self.trials} trials, {best}"
 
 
-def milestone(journals: Mapping[int, Path], number: int, trials: int) -> Milestone | None:
-    """At the end of a trial, from the journals by trial number; None where that trial is not over."""
-    over: list[tuple[int, dict[str, Any], int]] = []
-    for each in sorted(journals.keys() & set(range(number + 1))):
-        first, end = first_and_end(journals[each])
-        if first is not None and end is not None:
-            over.append((each, end, end["timestamp"] - first["timestamp"]))
-    if not over or over[-1][0] != number:
-        return None
-    last = over[-1][1]
-    complete = [(end["value"], -n) for n, end, _ in over if end["state"] == "complete"]
+class Milestones:
+    """Those of one study. The journal of a trial that is over is read once."""
+
+    def __init__(self) -> None:
+        self._over: dict[int, tuple[dict[str, Any], int]] = {}
+        """Of each trial that is over: the record of its end, and the milliseconds that it took."""
+
+    def at(self, journals: Mapping[int, Path], number: int, trials: int) -> Milestone | None:
+        """At the end of a trial, from the journals by trial number; None where that trial is not over."""
+        self._read(journals)
+        if number not in self._over:
+            return None
+        return _milestone({n: found for n, found in self._over.items() if n <= number}, number, trials)
+
+    def last(self, journals: Mapping[int, Path], trials: int) -> Milestone | None:
+        """At the end of the last trial that is over; None where none is."""
+        self._read(journals)
+        return self.at(journals, max(self._over), trials) if self._over else None
+
+    def _read(self, journals: Mapping[int, Path]) -> None:
+        for number in journals.keys() - self._over.keys():
+            first, end = first_and_end(journals[number])
+            if first is not None and end is not None:
+                self._over[number] = end, end["timestamp"] - first["timestamp"]
+
+
+def _milestone(over: Mapping[int, tuple[dict[str, Any], int]], number: int, trials: int) -> Milestone:
+    last = over[number][0]
+    complete = [(end["value"], -n) for n, (end, _) in over.items() if end["state"] == "complete"]
     best, best_number = max(complete, default=(None, None))
-    mean_seconds = sum(took for _, _, took in over) / len(over) / 1000
+    mean_seconds = sum(took for _, took in over.values()) / len(over) / 1000
     return Milestone(
         number=number,
         trials=trials,

@@ -8,7 +8,9 @@ value does. Then, and after every restart, it is re-attached.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,18 +19,37 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy import Engine, event
+from sqlalchemy.exc import SQLAlchemyError
 
 from thriftune import files
 from thriftune.config import Parameters, override
-from thriftune.errors import UnavailableError
+from thriftune.errors import UnavailableError, chain
 from thriftune.search.ownership import Ownership
 from thriftune.search.samplers import pruner_for, sampler_for
 from thriftune.search.space import as_written, distributions, sample
 from thriftune.tracking.probe import trouble
-from thriftune.tracking.sqlite import SQLITE, keep_logs_short, make_whole
+from thriftune.tracking.sqlite import SQLITE, inode_of, keep_logs_short, make_whole
 
 OVERRIDES, ATTEMPT, REASON = "overrides", "attempt", "reason"
 BUSY_TIMEOUT_SECONDS = 60
+
+
+@contextmanager
+def storage_needed() -> Iterator[None]:
+    """UnavailableError where Optuna's storage fails for good: locked for longer than is waited for, a server
+    that is gone. A full disk stays what it is. Around, or decorating, all that reads or writes the storage.
+    """
+    try:
+        yield
+    except (optuna.exceptions.StorageInternalError, SQLAlchemyError, sqlite3.Error) as error:
+        *_, cause = chain(error)  # the database's own error; Optuna's text names no reason
+        if files.is_out_of_space(cause):
+            raise
+        raise UnavailableError(
+            f"Optuna's database cannot be used: {str(cause).partition(chr(10))[0]}",
+            remedy="free it and run the same command again; it goes on where it was. A damaged one is made "
+            "anew by `thriftune tracking rebuild`.",
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -47,12 +68,14 @@ class TrialHandle:
     sampler_attrs: Mapping[str, Any]
     """What the sampler keeps with the trial."""
 
+    @storage_needed()
     def report(self, epoch: int, value: float) -> None:
         """An intermediate value; one that is on record stands."""
         if epoch not in self.reported:
             self.trial.report(value, epoch)
             self.reported.add(epoch)
 
+    @storage_needed()
     def should_prune(self) -> bool:
         """The pruner's decision, from stored history only."""
         return bool(self.trial.should_prune())
@@ -76,6 +99,7 @@ class TrialFacts:
 class OptunaStudy:
     """One study in Optuna's RDB storage."""
 
+    @storage_needed()
     def __init__(self, url: str, study_id: str, parameters: Parameters) -> None:
         storage = _storage(url)
         self._parameters = parameters
@@ -87,6 +111,7 @@ class OptunaStudy:
             pruner=pruner_for(parameters),
         )
 
+    @storage_needed()
     def trials(self) -> list[FrozenTrial]:
         """All trials in order of their numbers."""
         return self._study.get_trials(deepcopy=False)
@@ -104,6 +129,7 @@ class OptunaStudy:
         """Trials that are under way, by whichever process, or interrupted."""
         return [trial.number for trial in self.trials() if trial.state == TrialState.RUNNING]
 
+    @storage_needed()
     def next_trial(self, limit: int, ownership: Ownership | None = None) -> TrialHandle | None:
         """An interrupted trial, re-attached with a higher attempt; else a new one; None where all `limit`
         trials are over or in other hands. One process at a time calls it.
@@ -162,6 +188,7 @@ class OptunaStudy:
             system_attrs=system_attrs,
         )
 
+    @storage_needed()
     def restore(self, facts: TrialFacts) -> None:
         """Add a trial that a journal tells of, as the study had it."""
         space = distributions(self._parameters)
@@ -190,6 +217,7 @@ class OptunaStudy:
             return as_written(self._parameters)
         return None
 
+    @storage_needed()
     def tell(self, handle: TrialHandle, value: float | None, reason: str | None) -> None:
         """End a trial: complete with its value, or failed without one; the reason stays with it."""
         if reason is not None:
@@ -200,6 +228,7 @@ class OptunaStudy:
         else:
             self._study.tell(handle.number, value, skip_if_finished=True)
 
+    @storage_needed()
     def tell_pruned(self, handle: TrialHandle, reason: str) -> None:
         """End a trial that the pruner stopped; Optuna keeps its last intermediate value."""
         handle.trial.set_user_attr(REASON, reason)
@@ -207,6 +236,7 @@ class OptunaStudy:
         self._study.tell(handle.number, state=TrialState.PRUNED, skip_if_finished=True)
 
 
+@storage_needed()
 def trial_count(url: str, study_id: str) -> int:
     """How many trials a study has; 0 where there is no such study. Creates no study."""
     if _is_missing(url):
@@ -215,6 +245,7 @@ def trial_count(url: str, study_id: str) -> int:
     return next((item.n_trials for item in summaries if item.study_name == study_id), 0)
 
 
+@storage_needed()
 def delete_optuna_study(url: str, study_id: str) -> None:
     """Remove a study's record; one that is not there is fine."""
     if _is_missing(url):
@@ -254,6 +285,17 @@ def _sqlite_storage(database: Path) -> optuna.storages.RDBStorage:
     engine: Engine = storage.engine
     event.listen(engine, "connect", _write_ahead)
     engine.dispose()
+    opened = inode_of(database)
+
+    def require_same_file(connection: Any) -> None:
+        if inode_of(database) != opened:
+            raise UnavailableError(
+                "Optuna's database was deleted while this process worked",
+                where=str(database),
+                remedy="run the same command again: it restores the trials from the journals and goes on.",
+            )
+
+    event.listen(engine, "begin", require_same_file)
     return storage
 
 

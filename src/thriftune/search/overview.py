@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thriftune import files
 from thriftune.checkpoints.disk import disk_of, human_bytes
 from thriftune.checkpoints.marker import remove_marker
-from thriftune.config import EncoderFromPackage, EncoderSource, Parameters, parse_parameters, suggest
-from thriftune.errors import DamageError, StudyError, UnavailableError
+from thriftune.config import (
+    EncoderFromPackage,
+    EncoderSource,
+    Parameters,
+    parse_parameters,
+    suggest,
+    without_password,
+)
+from thriftune.errors import DamageError, StudyError, ThriftuneError, UnavailableError
 from thriftune.search.record import STUDY, read_record, versions
 from thriftune.search.study import StudyHandle
 
@@ -78,6 +87,8 @@ def delete_study(root: Path, settings: Parameters, name: str, *, really: bool, t
     handle = StudyHandle.of(root, settings, name)
     if not handle.is_known:  # one whose folder is gone can still be deleted
         handle = _handle(root, settings, name)
+    record = handle.record()
+    own = settings if record is None else with_store_of(settings, record)
     size = human_bytes(files.directory_bytes(handle.folder))
     runs = " and its MLflow runs" if tracking else "; its MLflow runs stay (--tracking)"
     if not really:
@@ -89,7 +100,7 @@ def delete_study(root: Path, settings: Parameters, name: str, *, really: bool, t
     if tracking:
         from thriftune.tracking.parent import connect
 
-        connect(settings, root).delete_runs(handle.id)
+        connect(own, root).delete_runs(handle.id)
     return f"deleted {handle.folder} ({size}) and its Optuna study{runs}"
 
 
@@ -129,45 +140,95 @@ def json_schema(name: str) -> Any:
     return load_schema(name)
 
 
-def flush_all(root: Path, settings: Parameters, *, owned: bool = False) -> int:
+def with_store_of(settings: Parameters, record: dict[str, Any]) -> Parameters:
+    """The settings with the MLflow store that a study's rows belong in: the one that tracking.mlflow_uri
+    names now, else the one that the study was run with last (a `--params` of that run, for instance)."""
+    run_with = parse_parameters(record["config"]).tracking
+    if settings.tracking.mlflow_uri is not None or run_with.mlflow_uri is None:
+        return settings
+    store = {"mlflow_uri": run_with.mlflow_uri, "experiment": run_with.experiment}
+    return settings.model_copy(update={"tracking": settings.tracking.model_copy(update=store)})
+
+
+def flush_all(
+    root: Path, settings: Parameters, *, owned: bool = False, say: Callable[[str], None] = lambda line: None
+) -> int:
     """Send what the journals of all studies hold and MLflow has not; rows sent.
 
-    A study that a process is working on is left to that process's own sender. owned: the caller holds the
-    studies' locks. The first DamageError of a journal is raised once all others were sent.
+    Each study's go to its own store (see with_store_of); `say` hears of every study whose store is not the
+    configured one. A study that a process is working on is left to that process's own sender. owned: the
+    caller holds the studies' locks. The first DamageError of a journal or UnavailableError of a store is
+    raised once all others were sent.
     """
+    from thriftune.tracking.location import mlflow_uri
+
+    sent, failures = 0, list[ThriftuneError]()
+    sinks: dict[str, MlflowSink] = {}
+    for handle in handles(root, settings):
+        if not owned and handle.ownership().is_held():
+            continue
+        with nullcontext() if owned else handle.ownership(alone=True):
+            record = handle.record()
+            if record is None:  # deleted meanwhile
+                continue
+            own = with_store_of(settings, record)
+            uri = mlflow_uri(own.tracking, root)
+            try:
+                if uri not in sinks:
+                    sinks[uri] = _open_store(own, root, uri)
+            except UnavailableError as error:
+                failures.append(error)
+                continue
+            count, damage = _flush(handle, record, uri, sinks[uri])
+            sent, failures = sent + count, failures + damage
+            if note := _store_note(settings, own, record, root):
+                say(f"study {handle.name}: {count} rows sent to {note}")
+    if failures:
+        raise failures[0]
+    return sent
+
+
+def _flush(
+    handle: StudyHandle, record: dict[str, Any], uri: str, sink: MlflowSink
+) -> tuple[int, list[ThriftuneError]]:
+    """(rows of one study that were sent, what is wrong with its journals)."""
     from thriftune.search.delivery import deliver_evaluation, undelivered
     from thriftune.tracking.cursor import read_cursor
     from thriftune.tracking.journal import KILLED
-    from thriftune.tracking.location import mlflow_uri
     from thriftune.tracking.sender import Parcel
 
-    uri = mlflow_uri(settings.tracking, root)
-    sink = _open_store(settings, root, uri)
-    sent, damage = 0, list[DamageError]()
+    count, damage = 0, list[ThriftuneError]()
+    for delivery, status in undelivered(handle, record, uri, sink, running=True):
+        try:
+            count += Parcel(delivery, read_cursor(delivery.journal, uri), status=status).send(sink)
+        except DamageError as error:
+            damage.append(error)
+    count += deliver_evaluation(handle, sink, uri)
+    over = (handle.folder / "evaluation.json").exists()
+    sink.finish(sink.parent_run(handle.id, handle.name), "FINISHED" if over else KILLED)
+    return count, damage
 
-    def flush(handle: StudyHandle) -> int:
-        count, record = 0, handle.record()
-        if record is None:
-            return 0
-        for delivery, status in undelivered(handle, record, uri, sink, running=True):
-            try:
-                count += Parcel(delivery, read_cursor(delivery.journal, uri), status=status).send(sink)
-            except DamageError as error:
-                damage.append(error)
-        count += deliver_evaluation(handle, sink, uri)
-        over = (handle.folder / "evaluation.json").exists()
-        sink.finish(sink.parent_run(handle.id, handle.name), "FINISHED" if over else KILLED)
-        return count
 
-    for handle in handles(root, settings):
-        if owned:
-            sent += flush(handle)
-        elif not handle.ownership().is_held():
-            with handle.ownership(alone=True):
-                sent += flush(handle)
-    if damage:
-        raise damage[0]
-    return sent
+def _store_note(settings: Parameters, own: Parameters, record: dict[str, Any], root: Path) -> str:
+    """Which store a study's rows went to, where the configuration and the study's record name different ones;
+    else empty."""
+    from thriftune.observe.sanitiser import Sanitiser
+    from thriftune.tracking.location import mlflow_uri
+
+    run_with = parse_parameters(record["config"]).tracking
+    configured, recorded, taken = (
+        without_password(mlflow_uri(tracking, root))
+        for tracking in (settings.tracking, run_with, own.tracking)
+    )
+    if configured == recorded:
+        return ""
+    clean = Sanitiser(settings.observe.redact).clean
+    if taken == recorded:
+        return clean(f"{recorded}, which it was run with")
+    option = f"tracking.mlflow_uri={run_with.mlflow_uri}"
+    if run_with.mlflow_uri is None:
+        option = f"tracking.root={run_with.root}"
+    return clean(f'{configured}; it was run with {recorded}: --params "{option}" sends them there')
 
 
 def _open_store(settings: Parameters, root: Path, uri: str) -> MlflowSink:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -15,12 +16,15 @@ from thriftune.errors import StudyError
 from thriftune.search.delivery import journals_of
 from thriftune.search.identity import save_interval
 from thriftune.search.optuna_study import OptunaStudy, TrialFacts
-from thriftune.search.overview import flush_all, handles
+from thriftune.search.overview import flush_all, handles, with_store_of
 from thriftune.search.study import StudyHandle
 from thriftune.search.trial import JOURNAL
 from thriftune.tracking.journal import CURSOR, read_records
-from thriftune.tracking.location import MLFLOW_DATABASE, OPTUNA_DATABASE
-from thriftune.tracking.sqlite import set_aside
+from thriftune.tracking.location import MLFLOW_DATABASE, OPTUNA_DATABASE, mlflow_uri
+from thriftune.tracking.probe import is_unsound
+from thriftune.tracking.sqlite import SQLITE, set_aside
+
+log = logging.getLogger(__name__)
 
 STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 
@@ -38,21 +42,16 @@ def rebuild(root: Path, settings: Parameters, *, really: bool) -> list[str]:
 
 
 def _rebuild(root: Path, settings: Parameters, found: list[StudyHandle], *, really: bool) -> list[str]:
-    tracking = root / settings.tracking.root
-    # Those of a server are not ours to set aside; what they lack is added.
-    own = {OPTUNA_DATABASE: settings.tracking.optuna_url, MLFLOW_DATABASE: settings.tracking.mlflow_uri}
-    names = [name for name, url in own.items() if url is None]
+    databases = _databases(root, settings, found)
     studies = ", ".join(handle.name for handle in found) or "no study"
     if not really:
-        return [
-            f"would set aside {', '.join(str(tracking / name) for name in names)} and make them anew from "
-            f"the journals of {studies}; add --yes"
-        ]
+        files = ", ".join(map(str, databases)) or "no file (databases of a server are added to)"
+        return [f"would set aside {files} and make them anew from the journals of {studies}; add --yes"]
     for handle in found:
         _facts(handle, 0)  # a journal that is damaged or missing is found before anything is set aside
     lines = []
-    for name in names:
-        aside = set_aside(tracking / name)
+    for database in databases:
+        aside = set_aside(database)
         if aside is not None:
             lines.append(f"set aside {aside}; it counts against the budget until you delete it")
     for handle in found:
@@ -62,8 +61,24 @@ def _rebuild(root: Path, settings: Parameters, found: list[StudyHandle], *, real
         lines.append(f"{handle.name}: {restore_trials(handle, handle.optuna(parameters), parameters)} trials")
         for cursor in handle.folder.glob(f"**/{CURSOR}"):
             cursor.unlink()
-    lines.append(f"{flush_all(root, settings, owned=True)} rows sent to MLflow")
+    lines.append(f"{flush_all(root, settings, owned=True, say=lines.append)} rows sent to MLflow")
     return lines
+
+
+def _databases(root: Path, settings: Parameters, found: list[StudyHandle]) -> list[Path]:
+    """What is set aside: Optuna's database, and of MLflow's stores the project's own SQLite file. Another
+    SQLite file only where it is damaged, since it may hold runs of other projects."""
+    own = root / settings.tracking.root / MLFLOW_DATABASE
+    stores = {mlflow_uri(settings.tracking, root)}
+    for handle in found:
+        record = handle.record()
+        assert record is not None
+        stores.add(mlflow_uri(with_store_of(settings, record).tracking, root))
+    paths = [Path(uri.removeprefix(SQLITE)) for uri in sorted(stores) if uri.startswith(SQLITE)]
+    mlflow = [path for path in paths if path == own.absolute() or is_unsound(path)]
+    # That of a server is not ours to set aside; what it lacks is added.
+    optuna = [root / settings.tracking.root / OPTUNA_DATABASE] if settings.tracking.optuna_url is None else []
+    return [*optuna, *mlflow]
 
 
 def restore_trials(handle: StudyHandle, study: OptunaStudy, parameters: Parameters) -> int:
@@ -74,6 +89,12 @@ def restore_trials(handle: StudyHandle, study: OptunaStudy, parameters: Paramete
     for facts in missing:
         study.restore(facts)
     return len(missing)
+
+
+def restore_missing(handle: StudyHandle, study: OptunaStudy, parameters: Parameters) -> None:
+    """restore_trials, with a word where there were any."""
+    if count := restore_trials(handle, study, parameters):
+        log.warning("Optuna's database did not have all of this study: %d trials are restored", count)
 
 
 def _facts(handle: StudyHandle, first: int, parameters: Parameters | None = None) -> list[TrialFacts]:

@@ -30,10 +30,11 @@ from thriftune.observe.progress import StudyProgress
 from thriftune.search.check import check_configuration, check_metric
 from thriftune.search.delivery import study_delivery, undelivered
 from thriftune.search.identity import study_identity, trial_id
+from thriftune.search.milestones import Milestones
 from thriftune.search.optuna_study import OptunaStudy, TrialHandle
 from thriftune.search.outlook import forecast_line, forecast_row, model_bytes, surroundings
 from thriftune.search.ownership import TRIALS, Ownership, guard_of
-from thriftune.search.rebuild import restore_trials
+from thriftune.search.rebuild import restore_missing
 from thriftune.search.record import open_or_create, recorded_threads, trial_params, write_record
 from thriftune.search.study import StudyHandle, require_mounted
 from thriftune.search.trial import (
@@ -97,8 +98,7 @@ def run_search(
                 store.require_budget(row["least_budget_bytes"] + len(elsewhere) * row["further_worker_bytes"])
             store.start(elsewhere)
             optuna_study = study.optuna(parameters)
-            if count := restore_trials(study, optuna_study, parameters):
-                log.warning("Optuna's database did not have all of this study: %d trials are restored", count)
+            restore_missing(study, optuna_study, parameters)
         store.dispose_of(TokenisedStore(Path(parameters.corpus.cache)).unused)
         stack.enter_context(DiskMonitor(store))
         stack.callback(lambda: store.drain(flag.seconds_left()))
@@ -130,6 +130,7 @@ class _Run:
     device: torch.device
     ownership: Ownership
     started: float = field(default_factory=time.monotonic)
+    milestones: Milestones = field(default_factory=Milestones)
     _waiting: bool = False
 
     def deliver_what_is_left(self, stack: ExitStack) -> None:
@@ -209,7 +210,9 @@ class _Run:
                 sampler=dict(handle.sampler_attrs),
             )
             config = trial_params(handle.parameters)
-            self._sender.watch(study_delivery(self.study, self.record, journal.path, handle.number, config))
+            self._sender.watch(
+                study_delivery(self.study, self.record, journal.path, handle.number, config, self.milestones)
+            )
             outcome = yield from self._guarded(handle, journal, folder)
             self._end(handle, journal, outcome)
         except TakenOverError:

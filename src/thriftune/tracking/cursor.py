@@ -25,6 +25,8 @@ class Cursor:
     """Checksum of the line that ends there: a journal that was cut, edited or begun anew has another one."""
     closed: bool = False
     """The trial is over, and its run's status and its row in the parent run are there too."""
+    run: str = ""
+    """The trial's run there: another one has no rows yet."""
 
 
 def read_cursor(journal: Path, uri: str) -> Cursor:

@@ -9,7 +9,7 @@ import os
 import re
 import sqlite3
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,10 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
+from thriftune import files
 from thriftune.observe.sanitiser import Sanitiser
 from thriftune.tracking.journal import MetricRow
-from thriftune.tracking.sqlite import SQLITE, fold_log, keep_logs_short, make_whole
+from thriftune.tracking.sqlite import SQLITE, fold_log, inode_of, keep_logs_short, make_whole
 
 log = logging.getLogger(__name__)
 logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -46,33 +47,40 @@ class StoreGoneError(ConnectionError):
 class MlflowSink:
     """One experiment of one MLflow store."""
 
-    def __init__(self, uri: str, experiment: str, artifact_root: str, redact: Sequence[str] = ()) -> None:
+    def __init__(
+        self, uri: str, experiment: str, artifact_root: str, redact: Sequence[str] = (), *, locks: Path
+    ) -> None:
         """Connect; a new SQLite store is made in WAL mode, so that a reader stops no writer.
 
+        locks: folder of the lock under which this machine's processes look for a run and make it.
         redact: the user's own patterns, masked beside the known secrets in all text that is sent.
         """
         self._clean = Sanitiser(redact).clean_value
+        self._uri, self._lock = uri, locks / "mlflow-runs"
         self._database = Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
         keep_logs_short()
         if self._database is not None:
             make_whole(self._database, lambda url: MlflowClient(tracking_uri=url).search_experiments())
-        self._client = MlflowClient(tracking_uri=uri)
-        self._experiment = self._experiment_id(experiment, artifact_root)
+        with self._turn():
+            self._client = MlflowClient(tracking_uri=uri)
+            self._experiment = self._experiment_id(experiment, artifact_root)
         if self._database is not None:
             with closing(sqlite3.connect(self._database)) as connection:
                 connection.execute("PRAGMA journal_mode=WAL")
-        self._inode = self._database_inode()
+            self._inode = inode_of(self._database)
 
-    def _database_inode(self) -> int:
-        try:
-            return 0 if self._database is None else self._database.stat().st_ino
-        except FileNotFoundError:
-            return -1
+    def _turn(self) -> AbstractContextManager[None]:
+        """One process at a time: of those that use a PostgreSQL, else of this machine's."""
+        if self._uri.startswith("postgresql"):
+            from thriftune.tracking.postgres import turn
+
+            return turn(self._uri, "mlflow")
+        return files.alone_with(self._lock)
 
     def check_present(self) -> None:
         """StoreGoneError where a SQLite file is no longer the one that was opened: what is written to it now
         is written to nowhere."""
-        if self._database_inode() != self._inode:
+        if self._database is not None and inode_of(self._database) != self._inode:
             raise StoreGoneError(
                 f"MLflow's database {self._database} was deleted while it was in use. Every row is in the "
                 "journals; the next run, or `thriftune tracking flush`, makes the database anew"
@@ -95,7 +103,8 @@ class MlflowSink:
         return self._run({STUDY_TAG: study_id, TRIAL_TAG: PARENT}, name)
 
     def trial_run(self, parent: str, study_id: str, number: int, trial_id: str, started: int = 0) -> str:
-        """A trial's nested run: found by its tags, else made with them; then RUNNING.
+        """A trial's nested run: found by its tags, else (also where it was deleted) made with them; then
+        RUNNING.
 
         started: of the trial's journal, in milliseconds since 1970. A run of the same trial with another
         start has the rows of a journal that is gone, and is deleted.
@@ -109,14 +118,15 @@ class MlflowSink:
         return self._run(identity, f"trial {number}", {"mlflow.parentRunId": parent})
 
     def _run(self, identity: Mapping[str, str], name: str, more: Mapping[str, str] | None = None) -> str:
-        found = self._client.search_runs([self._experiment], _query(identity), max_results=1)
-        if found:
-            run_id = str(found[0].info.run_id)
-            self._client.update_run(run_id, status="RUNNING")
-            return run_id
         tags = {**identity, **(more or {}), "mlflow.source.name": "thriftune"}
-        run = self._client.create_run(self._experiment, tags=tags, run_name=self._clean(name))
-        return str(run.info.run_id)
+        with self._turn():
+            found = self._client.search_runs([self._experiment], _query(identity), max_results=1)
+            if not found:
+                run = self._client.create_run(self._experiment, tags=tags, run_name=self._clean(name))
+                return str(run.info.run_id)
+        run_id = str(found[0].info.run_id)
+        self._client.update_run(run_id, status="RUNNING")
+        return run_id
 
     def log_rows(self, run_id: str, rows: Sequence[MetricRow]) -> None:
         """Send rows; a row that is there already changes nothing. Undefined values stay in the

@@ -17,6 +17,7 @@ def connect(parameters: Parameters, root: Path) -> MlflowSink:
         tracking.experiment,
         artifact_root(tracking, root),
         parameters.observe.redact,
+        locks=root / tracking.root,
     )
 
 

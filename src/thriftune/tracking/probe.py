@@ -11,6 +11,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from thriftune.errors import chain
 from thriftune.tracking.sqlite import SQLITE
 
 PATIENCE_SECONDS = 5.0
@@ -38,7 +39,24 @@ def trouble(uri: str) -> str | None:
 
 
 def _sqlite_trouble(path: Path) -> str | None:
-    """A write transaction is begun and given back."""
+    """See trouble; damage is told with the command that mends it."""
+    error = _refused_write(path)
+    if error is None:
+        return None
+    if is_damaged(error):
+        return f"{path} is no sound database ({error}); {REBUILD}"
+    return f"{path}: {error}"
+
+
+def is_unsound(path: Path) -> bool:
+    """Whether a SQLite file is corrupt, or no database at all."""
+    error = _refused_write(path)
+    return error is not None and is_damaged(error)
+
+
+def _refused_write(path: Path) -> sqlite3.DatabaseError | None:
+    """Why a SQLite file cannot be written; None where it can, or is not there. A write transaction is begun
+    and given back."""
     if not path.exists():
         return None
     try:
@@ -48,16 +66,14 @@ def _sqlite_trouble(path: Path) -> str | None:
             connection.execute("pragma user_version = 0")  # a file that cannot be written is noticed here
             connection.execute("rollback")
     except sqlite3.DatabaseError as error:
-        if is_damaged(error):
-            return f"{path} is no sound database ({error}); {REBUILD}"
-        return f"{path}: {error}"
+        return error
     return None
 
 
-def is_damaged(error: sqlite3.DatabaseError) -> bool:
-    """Corrupt, or no database at all."""
-    code = getattr(error, "sqlite_errorcode", None)
-    return code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+def is_damaged(error: BaseException) -> bool:
+    """Whether a corrupt SQLite file, or one that is no database at all, lies behind an error."""
+    codes = [getattr(link, "sqlite_errorcode", None) for link in chain(error)]
+    return any(code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) for code in codes if code)
 
 
 def _http_trouble(uri: str) -> str | None:

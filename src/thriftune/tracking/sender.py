@@ -16,6 +16,7 @@ from thriftune.tracking.cursor import Cursor, line_checksum, read_cursor, unsent
 from thriftune.tracking.footprint import growth_bytes
 from thriftune.tracking.journal import KILLED, run_status
 from thriftune.tracking.mlflow_sink import MlflowSink, StoreGoneError
+from thriftune.tracking.probe import REBUILD, is_damaged, is_unsound
 from thriftune.tracking.sqlite import SQLITE
 
 log = logging.getLogger(__name__)
@@ -54,14 +55,15 @@ class Parcel:
     def send(self, sink: MlflowSink) -> int:
         """Send what the store does not have yet; rows sent.
 
-        A cursor of another study's run is void: the store was made anew, or is another one.
+        A cursor of other runs is void: the store was made anew, or is another one, or somebody deleted the
+        trial's run in the middle. The run that is made in its place gets the journal from its start.
         """
         status = self.status  # read first: rows come before the status that ends them
         journal = self.delivery.journal
         if self.run_id is None:
             parent, self.run_id = self.delivery.open_run(sink)
-            if self.cursor.parent != parent:
-                self.cursor = Cursor(self.cursor.uri, parent)
+            if (self.cursor.parent, self.cursor.run) != (parent, self.run_id):
+                self.cursor = Cursor(self.cursor.uri, parent, run=self.run_id)
         rows, end = unsent(journal, self.cursor.sent_bytes)
         if end > self.cursor.sent_bytes:
             # Durable first: a row that a power cut takes from the journal comes again with another timestamp.
@@ -219,6 +221,10 @@ class Sender:
             if delivery.journal not in self._parcels:
                 self.watch(delivery, status)
 
+    def _is_unsound(self) -> bool:
+        """Damage does not always lie behind what MLflow says: a cut file gives an I/O error."""
+        return self._uri.startswith(SQLITE) and is_unsound(Path(self._uri.removeprefix(SQLITE)))
+
     def _note(self, error: Exception) -> None:
         self._failures += 1
         self._sink = None
@@ -231,6 +237,8 @@ class Sender:
             log.warning("%s", error)
         elif self._failures == 1:
             reason = str(error).partition("\n")[0] or type(error).__name__
+            if is_damaged(error) or self._is_unsound():
+                reason = f"{reason}; the database is damaged: {REBUILD}"
             log.warning("MLflow does not take the metrics (%s); the journals keep them", reason)
         if not self._warned and (waiting := self._waiting_bytes()) >= BACKLOG_BYTES:
             self._warned = True

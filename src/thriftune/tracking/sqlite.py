@@ -14,7 +14,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
@@ -39,8 +38,7 @@ def make_whole(database: Path, make: Callable[[str], object]) -> None:
     """
     if database.exists():
         return
-    database.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(database.with_name(f".{database.name}.lock")):
+    with files.alone_with(database):
         if database.exists():
             return
         temporary = new_name(database)
@@ -54,6 +52,14 @@ def make_whole(database: Path, make: Callable[[str], object]) -> None:
 def new_name(database: Path) -> Path:
     """Where a database is until its tables are made."""
     return database.with_name(f".new-{database.name}")
+
+
+def inode_of(database: Path) -> int:
+    """Tells whether a database is still the file that was opened; -1 where there is none."""
+    try:
+        return database.stat().st_ino
+    except FileNotFoundError:
+        return -1
 
 
 def set_aside(database: Path) -> Path | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from thriftune.search.milestones import Milestone, milestone
+from thriftune.search.milestones import Milestone, Milestones
 from thriftune.tracking.journal import Journal, encode
 
 pytestmark = pytest.mark.unit
@@ -35,7 +35,7 @@ def test_best_so_far_and_time_left(tmp_path: Path) -> None:
         (None, None),
     ]
     journals = {n: journal(tmp_path, n, *end, seconds=10 * (n + 1)) for n, end in enumerate(ends)}
-    found = [milestone(journals, number, 10) for number in range(6)]
+    found = [Milestones().at(journals, number, 10) for number in range(6)]
     assert found[5] is None
     known = [reached for reached in found if reached is not None]
     assert [reached.best for reached in known] == [0.5, 0.5, 0.7, 0.7, 0.7]
@@ -47,15 +47,33 @@ def test_best_so_far_and_time_left(tmp_path: Path) -> None:
     assert {(row.step, row.timestamp) for row in known[4].rows} == {(4, 1_050_000)}
 
 
+def test_the_journal_of_a_trial_that_is_over_is_read_once(tmp_path: Path) -> None:
+    """Each further trial costs the reading of its own alone, of a thousand or not: the others' could be gone
+    by then. One that was not over is looked at again."""
+    known, fresh = Milestones(), Milestones()
+    journals = {number: journal(tmp_path, number, None, None) for number in range(4)}
+    for number in range(4):
+        assert known.at(journals, number, 4) is None
+        journals[number].parent.joinpath("metrics.jsonl").unlink()
+        journals[number].parent.rmdir()
+        journals[number] = journal(tmp_path, number, "complete", number / 10)
+        reached = known.at(journals, number, 4)
+        assert reached is not None
+        assert (reached.over, reached.best) == (number + 1, number / 10)
+        assert known.last(journals, 4) == fresh.last(journals, 4) == reached
+        journals[number] = tmp_path / "read no more"
+    assert known.at(journals, 1, 4) == fresh.at(journals, 1, 4)
+
+
 def test_without_a_value_there_is_no_best(tmp_path: Path) -> None:
     """The first trial failed; a torn journal is one that is not over."""
     journals = {0: journal(tmp_path, 0, "failed", None)}
-    reached = milestone(journals, 0, 2)
+    reached = Milestones().at(journals, 0, 2)
     assert isinstance(reached, Milestone)
     assert str(reached) == "1 of 2 trials, none has a value"
     with journals[0].open("rb+") as handle:
         handle.truncate(journals[0].stat().st_size - 1)
-    assert milestone(journals, 0, 2) is None
+    assert Milestones().at(journals, 0, 2) is None
 
 
 def test_the_end_is_found_behind_a_long_journal(tmp_path: Path) -> None:
@@ -67,6 +85,6 @@ def test_the_end_is_found_behind_a_long_journal(tmp_path: Path) -> None:
         log.log({"train/loss": 0.1}, step)
     log.record_once("end", state="complete", value=0.5, reason="x" * 5000)
     log.close()
-    reached = milestone({0: path}, 0, 1)
+    reached = Milestones().at({0: path}, 0, 1)
     assert reached is not None
     assert (reached.value, reached.eta_seconds) == (0.5, 0.0)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
+from optuna.trial import TrialState
 
 from thriftune.config import Parameters, override, parse_parameters
-from thriftune.errors import ConfigError
-from thriftune.search.optuna_study import OptunaStudy, delete_optuna_study, trial_row
+from thriftune.errors import ConfigError, UnavailableError
+from thriftune.search import optuna_study
+from thriftune.search.optuna_study import OptunaStudy, TrialFacts, delete_optuna_study, trial_row
 from thriftune.search.samplers import check_grid, sampler_for
 from thriftune.search.space import sample
 
@@ -81,6 +86,34 @@ def test_restarts_before_every_write_change_no_proposal(
     assert [t.params for t in cut.trials()] == [t.params for t in whole.trials()]
     assert [t.value for t in cut.trials()] == [t.value for t in whole.trials()]
     assert len({tuple(t.params.values()) for t in whole.trials()}) > 5
+
+
+def test_a_storage_that_fails_is_told_from_a_fault_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Locked, every write says so with what to do; deleted, everything does, and nothing is made in its
+    place."""
+    monkeypatch.setattr(optuna_study, "BUSY_TIMEOUT_SECONDS", 0.05)
+    database, now = tmp_path / "o.db", datetime.now()
+    study = OptunaStudy(database, "s", parameters())
+    handle = study.next_trial(3)
+    assert handle is not None
+    writes = (
+        lambda: handle.report(1, 0.5),
+        lambda: study.tell(handle, 0.5, None),
+        lambda: study.tell_pruned(handle, "r"),
+        lambda: study.restore(TrialFacts({}, {}, TrialState.FAIL, None, None, {}, now, now)),
+    )
+    with closing(sqlite3.connect(database, isolation_level=None)) as other:
+        other.execute("begin immediate")
+        for write in writes:
+            with pytest.raises(UnavailableError, match=r"database is locked\nWhat to do: free it"):
+                write()
+    database.unlink()
+    for use in (*writes, study.trials, lambda: study.next_trial(3)):
+        with pytest.raises(UnavailableError, match="was deleted while this process worked"):
+            use()
+    assert not database.exists()
 
 
 def test_a_grid_is_walked_to_its_end(tmp_path: Path) -> None:

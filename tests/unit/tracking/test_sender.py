@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from thriftune.config import parse_parameters
 from thriftune.tracking import sender as module
+from thriftune.tracking.cursor import read_cursor, unsent
 from thriftune.tracking.journal import Journal, MetricRow, run_status
 from thriftune.tracking.location import mlflow_uri
 from thriftune.tracking.mlflow_sink import MlflowSink
@@ -185,6 +187,65 @@ def test_a_run_whose_journal_is_gone_is_made_anew(store: MlflowSink) -> None:
     assert store._client.get_run(second).data.metrics == {}
     found = store._client.search_runs([store._experiment], "tags.`thriftune.trial` = '0'")
     assert [run.info.run_id for run in found] == [second]
+
+
+def sent_rows(journal: Journal, root: Path, rows: int) -> None:
+    """Waits until the store has so many rows of the journal."""
+    deadline = time.monotonic() + 60
+    while len(unsent(journal.path, 0)[0]) - len(unsent(journal.path, sent_bytes(journal, root))[0]) < rows:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def sent_bytes(journal: Journal, root: Path) -> int:
+    return read_cursor(journal.path, uri(root)).sent_bytes
+
+
+@pytest.mark.parametrize("later", [0, 1])
+def test_a_run_that_is_deleted_in_the_middle_is_made_again(
+    tmp_path: Path, store: MlflowSink, monkeypatch: pytest.MonkeyPatch, later: int
+) -> None:
+    """As MLflow's UI does, before the trial's last rows or after them: the new run has every row once, from
+    the journal's start."""
+    monkeypatch.setattr(module, "IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(module, "wait_seconds", lambda failures: 0.01)
+    journal = Journal(tmp_path / "t" / "metrics.jsonl")
+    for step in range(3):
+        journal.log({"a": step / 7}, step)
+    sender = Sender(lambda: store, uri(tmp_path))
+    sender.watch(delivery(journal))
+    sent_rows(journal, tmp_path, 3)
+    first = store.trial_run(store.parent_run("s", "s"), "s", 0, "id")
+    store._client.delete_run(first)
+    for step in range(3, 3 + later):
+        journal.log({"a": step / 7}, step)
+    journal.record_once("end", state="complete", value=0.5, reason=None)
+    sender.finish(journal.path, "FINISHED")
+    assert sender.close(60) == 0
+    (run,) = store._client.search_runs([store._experiment], "tags.`thriftune.trial` = '0'")
+    assert run.info.run_id != first
+    assert run.info.status == "FINISHED"
+    assert history(store, "a") == [(step, step / 7) for step in range(3 + later)]
+
+
+def test_damage_in_the_middle_is_told_with_its_remedy(
+    tmp_path: Path, store: MlflowSink, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The database is garbled between two sendings: the first warning names `tracking rebuild`."""
+    monkeypatch.setattr(module, "IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(module, "wait_seconds", lambda failures: 0.01)
+    journal = Journal(tmp_path / "t" / "metrics.jsonl")
+    journal.log({"a": 1.0}, 1)
+    sender = Sender(lambda: store, uri(tmp_path))
+    sender.watch(delivery(journal))
+    sent_rows(journal, tmp_path, 1)
+    database = tmp_path / "tracking" / "mlflow.db"
+    with database.open("rb+") as handle:
+        handle.write(b"no database at all" * (database.stat().st_size // 18))
+    journal.log({"a": 2.0}, 2)
+    assert sender.close(60) == 1
+    (warning,) = [text for text in caplog.messages if "MLflow does not take the metrics" in text]
+    assert "the database is damaged: `thriftune tracking rebuild`" in warning
 
 
 def test_the_parent_run_is_found_again_and_text_is_masked(tmp_path: Path) -> None:
