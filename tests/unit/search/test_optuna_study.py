@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,29 @@ def test_restarts_before_every_write_change_no_proposal(
     assert [t.params for t in cut.trials()] == [t.params for t in whole.trials()]
     assert [t.value for t in cut.trials()] == [t.value for t in whole.trials()]
     assert len({tuple(t.params.values()) for t in whole.trials()}) > 5
+
+
+@pytest.mark.parametrize("space", [SPACE, CONDITIONAL])
+def test_a_shared_history_proposes_what_a_copied_one_does(tmp_path: Path, space: dict[str, Any]) -> None:
+    """Trials are sampled from as they are; Optuna's own copies of them give the same, and none is changed."""
+    settings = parameters(space=space)
+    study = OptunaStudy(tmp_path / "o.db", "s", settings)
+    for number in range(40):
+        handle = study.next_trial(41)
+        assert handle is not None
+        handle.report(1, value_of(handle))
+        if number % 3:
+            study.tell(handle, value_of(handle), None)
+        else:
+            study.tell_pruned(handle, "worse")
+    history = [copy.deepcopy(trial) for trial in study.trials()]
+    plain = optuna.create_study(study_name="s", direction="maximize", sampler=sampler_for(settings, 40))
+    plain.add_trials(history)
+    expected = sample(plain.ask(), settings)
+    handle = study.next_trial(41)
+    assert handle is not None
+    assert handle.overrides == expected
+    assert study.trials()[:40] == history
 
 
 def test_a_grid_is_walked_to_its_end(tmp_path: Path) -> None:
