@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from thriftune.checkpoints.folders import TrialFolders
 from thriftune.checkpoints.retention import Key
+from thriftune.observe.stopwatch import Stopwatch
 
 
 class Writer:
@@ -54,6 +56,7 @@ def _nothing() -> Iterable[Path]:
 class Activity:
     """The running trial, what it resumed from, and the write in flight."""
 
+    folders: TrialFolders
     running: int | None = None
     resumed_from: Key | None = None
     disposable: Callable[[], Iterable[Path]] = _nothing
@@ -69,6 +72,8 @@ class Activity:
     lock: threading.RLock = field(default_factory=threading.RLock)
     """Held while entries are listed and plans are carried out, not while tensors are written."""
     writer: Writer = field(default_factory=Writer)
+    upkeep: Stopwatch = field(default_factory=Stopwatch)
+    """What saves took beside the writing of bytes."""
 
 
 _activities: dict[Path, Activity] = {}
@@ -76,4 +81,5 @@ _activities: dict[Path, Activity] = {}
 
 def activity_in(folder: Path) -> Activity:
     """The one of a study's folder."""
-    return _activities.setdefault(folder.absolute(), Activity())
+    place = folder.absolute()
+    return _activities.setdefault(place, Activity(TrialFolders(place)))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -65,9 +65,9 @@ class CheckpointStore:
     def entries(self) -> list[Entry]:
         """Every checkpoint with a valid manifest, by trial and epoch."""
         found = []
-        for path in sorted(self.folder.glob("trials/trial_*/checkpoints/epoch_*")):
+        for path in self._activity.folders.epochs():
             try:
-                found.append(read_entry(path))
+                found.append(read_entry(self.folder / path))
             except DamageError:
                 continue  # never counted; newest_valid and start() report and quarantine it
         return sorted(found, key=lambda entry: entry.held.key)
@@ -85,7 +85,16 @@ class CheckpointStore:
 
     def held_bytes(self) -> int:
         """Bytes of everything that counts against the budget: the study's folder and what is shared."""
-        return files.directory_bytes(self.folder, *self.shared)
+        return self._activity.folders.held_bytes(*self.shared)
+
+    @property
+    def upkeep_seconds(self) -> float:
+        """What saves have taken in this process beside the writing of bytes: making room, retention."""
+        return self._activity.upkeep.seconds
+
+    def settle(self, over: Collection[int]) -> None:
+        """The numbers of the trials that are over: most of their folders need not be read again."""
+        self._activity.folders.settle(over)
 
     def newest_valid(self, trial: int, signature: Mapping[str, Any]) -> Loaded | None:
         """The newest resume-capable checkpoint of a trial, verified; damaged ones are quarantined
@@ -145,6 +154,7 @@ class CheckpointStore:
 
     def begin_trial(self, trial: int, resumed_from: Entry | None = None) -> None:
         """From now on this trial is the running one."""
+        self._activity.folders.reopen(trial)
         self._activity.running = trial
         self._activity.resumed_from = None if resumed_from is None else resumed_from.held.key
 
@@ -263,10 +273,11 @@ class CheckpointStore:
                 remedy="save it through the catalog entry of its own study.",
             )
         self._activity.running = checkpoint.trial
-        self._make_room(disk.estimate_bytes(checkpoint))
+        with self._activity.upkeep:
+            self._make_room(disk.estimate_bytes(checkpoint))
         try:
             manifest = self._write(checkpoint, self._path(checkpoint))
-            with self._activity.lock:
+            with self._activity.lock, self._activity.upkeep:
                 self._apply(self._plan())
         except OSError as error:
             if files.is_out_of_space(error):
