@@ -34,6 +34,7 @@ from thriftune.search.identity import save_interval, trial_id
 from thriftune.search.optuna_study import OptunaStudy, trial_row
 from thriftune.search.outlook import evaluation_bytes
 from thriftune.search.ownership import StudyLock
+from thriftune.search.prepared import Prepared, encoder_for, rows_of
 from thriftune.search.run import is_over
 from thriftune.search.study import StudyHandle, require_mounted
 from thriftune.search.trial import (
@@ -41,9 +42,7 @@ from thriftune.search.trial import (
     Finished,
     Setting,
     build_agent,
-    encoder_for,
     retrain,
-    rows_of,
     signature_of,
     trial_folder,
 )
@@ -221,7 +220,9 @@ def _make_again(
         epoch,
     )
     device = resolve_device(own.training.device)
-    setting = Setting(study.id, study.name, corpus, store, device, flag.check, lambda step, steps: None)
+    setting = Setting(
+        study.id, study.name, corpus, store, device, flag.check, lambda step, steps: None, Prepared(corpus)
+    )
     try:
         retrain(Finished(number, own), setting, journal, folder, epoch)
     finally:

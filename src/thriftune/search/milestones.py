@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from thriftune.observe.progress import eta_seconds
+from thriftune.search.overhead import trial_seconds
 from thriftune.tracking.journal import MACHINE_PREFIX, MetricRow, first_and_end
 
 VALUE, BEST, OVER = "study/value", "study/best", "study/trials_over"
@@ -34,7 +36,7 @@ class Milestone:
     best_trial: int | None
     over: int
     eta_seconds: float
-    """Mean time from a trial's start to its end so far, times the trials that are left."""
+    """Of the trials that are left (see observe.progress)."""
 
     @property
     def rows(self) -> list[MetricRow]:
@@ -55,17 +57,16 @@ class Milestone:
 
 def milestone(journals: Mapping[int, Path], number: int, trials: int) -> Milestone | None:
     """At the end of a trial, from the journals by trial number; None where that trial is not over."""
-    over: list[tuple[int, dict[str, Any], int]] = []
+    over: list[tuple[int, dict[str, Any], float]] = []
     for each in sorted(journals.keys() & set(range(number + 1))):
         first, end = first_and_end(journals[each])
         if first is not None and end is not None:
-            over.append((each, end, end["timestamp"] - first["timestamp"]))
+            over.append((each, end, trial_seconds(journals[each]) or 0.0))
     if not over or over[-1][0] != number:
         return None
     last = over[-1][1]
     complete = [(end["value"], -n) for n, end, _ in over if end["state"] == "complete"]
     best, best_number = max(complete, default=(None, None))
-    mean_seconds = sum(took for _, _, took in over) / len(over) / 1000
     return Milestone(
         number=number,
         trials=trials,
@@ -74,5 +75,5 @@ def milestone(journals: Mapping[int, Path], number: int, trials: int) -> Milesto
         best=best,
         best_trial=None if best_number is None else -best_number,
         over=len(over),
-        eta_seconds=mean_seconds * (trials - len(over)),
+        eta_seconds=eta_seconds([took for _, _, took in over], trials - len(over)),
     )
