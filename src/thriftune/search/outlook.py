@@ -50,7 +50,7 @@ TOKENS_PER_CORPUS_BYTE = 2.6
 """Tokenised splits against the ingested ones, as measured on the sample."""
 REPORT_BYTES, FIGURE_BYTES = 2_500, 48
 """A trial's validation report beside its configuration: as such, and a figure."""
-OVERHEAD_BYTES = 230
+OVERHEAD_BYTES = 115
 """A trial in overhead.json and in the curves of its page."""
 PREDICTION_BYTES_PER_CRITERION, PREDICTION_BYTES, EVALUATION_BYTES = 110, 700, 120_000
 """Of predictions.jsonl a post; of evaluation.json and the page."""
