@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
 log = logging.getLogger(__name__)
 
@@ -45,18 +45,20 @@ class StudyProgress:
     _live: Progress | None = None
 
     def __post_init__(self) -> None:
+        self._left = self._estimate()
         console = Console(stderr=True)
         if console.is_terminal:
             self._live = Progress(
                 TextColumn("{task.description}"),
-                BarColumn(),
+                BarColumn(bar_width=None),
                 TextColumn("step {task.completed}/{task.total}"),
-                TimeRemainingColumn(),
+                TextColumn("{task.fields[state]}"),
                 console=console,
                 transient=True,
+                expand=True,
             )
             self._live.start()
-            self._task = self._live.add_task("starting", total=1)
+            self._task = self._live.add_task("starting", total=1, state="")
 
     def trial(self, number: int, epochs: int, start: str) -> None:
         """A trial starts or goes on; start: where, and why there."""
@@ -67,9 +69,9 @@ class StudyProgress:
     def step(self, step: int, steps: int) -> None:
         """An optimizer step was taken."""
         if self._live is not None:
-            self._live.update(
-                self._task, description=f"{self._name}; {self._state()}", completed=step, total=steps
-            )
+            bytes_held = f"{self._held_bytes / 1e6:.0f}/{self.budget_bytes / 1e6:.0f} MB"
+            state = f"best {_shown(self.best)}; {bytes_held}{self._left.replace('about ', '')}"
+            self._live.update(self._task, description=self._name, completed=step, total=steps, state=state)
 
     def epoch(self, epoch: int, metric: str, value: float | None, held_bytes: int) -> None:
         """An epoch was validated and saved."""
@@ -87,16 +89,19 @@ class StudyProgress:
     def trial_done(self, state: str, value: float | None, best: float | None, seconds: float) -> None:
         """A trial ended, which took so long."""
         self.taken.append(seconds)
-        self.best = best
+        self.best, self._left = best, self._estimate()
         log.info("%s: %s with %s; %s", self._name, state, _shown(value), self._state())
 
     def _state(self) -> str:
         """The study as a whole: best so far, bytes, time left."""
-        parts = [f"best so far {_shown(self.best)}", self._held()]
-        if self.taken:
-            left = eta_seconds(self.taken, self.trials - len(self.taken))
-            parts.append(f"about {human_seconds(left)} left")
-        return "; ".join(parts)
+        return f"best so far {_shown(self.best)}; {self._held()}{self._left}"
+
+    def _estimate(self) -> str:
+        """The time left in words, once a trial: it goes through all that are over."""
+        if not self.taken:
+            return ""
+        left = eta_seconds(self.taken, self.trials - len(self.taken))
+        return f"; about {human_seconds(left)} left"
 
     def _held(self) -> str:
         return f"{self._held_bytes / 1e6:.1f} of {self.budget_bytes / 1e6:.1f} MB held"
