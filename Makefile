@@ -80,8 +80,8 @@ test-unit: setup  ## unit tests alone, no coverage
 torture: setup  ## kill a study KILLS times; the same command must end the same (200: some 15 minutes)
 	$(BIN)/python -m tests.torture --kills $(KILLS) $(ARGS)
 
-bench: setup  ## measure metric calls, start, resume, saving, loading; build/bench.json (ARGS='--sizes 1')
-	code=0; for each in tracking commands; do $(BIN)/python -m benchmarks.$$each || code=1; done; \
+bench: setup  ## measure metric calls, start, resume, trials, saving, loading; build/bench.json (ARGS='--sizes 1')
+	code=0; for each in tracking commands trials; do $(BIN)/python -m benchmarks.$$each || code=1; done; \
 	$(BIN)/python -m benchmarks.storage $(ARGS) || code=1; exit $$code
 
 bench-memory: setup  ## peak memory and time of saving and loading 10 GB (ARGS='--size 3')

@@ -277,22 +277,37 @@ def study() -> None:
 @study.command("list")
 @_as_json
 def study_list(as_json: bool) -> None:
-    """Every study: trials, best value, bytes held."""
+    """Every study: trials by state, best value, time, bytes held."""
     from thriftune.search.overview import list_studies
 
-    root, settings = _settings()
-    _show(list_studies(root, settings), as_json, "studies")
+    rows = list_studies(*_settings())
+    if as_json or not rows:
+        _show(rows, as_json, "studies")
+        return
+    from rich.console import Console
+
+    from thriftune.search.summary import print_list
+
+    print_list(rows, Console())
 
 
 @study.command("show")
 @click.argument("name")
+@click.option("--all", "every", is_flag=True, help="Every trial, not the best and the last ten.")
 @_as_json
-def study_show(name: str, as_json: bool) -> None:
-    """The trials of one study."""
+def study_show(name: str, every: bool, as_json: bool) -> None:
+    """One study: best configuration, what mattered, time and bytes, the best trials and the last."""
     from thriftune.search.overview import show_study
 
-    root, settings = _settings()
-    _show(show_study(root, settings, name), as_json, f"study {name}")
+    found = show_study(*_settings(), name)
+    if as_json:
+        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    from rich.console import Console
+
+    from thriftune.search.summary import print_study
+
+    print_study(found, Console(), every=every)
 
 
 @study.command("delete")

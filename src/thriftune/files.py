@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -249,12 +249,14 @@ def sha256_json(value: Any) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
-def directory_bytes(*paths: Path) -> int:
+def directory_bytes(*paths: Path, skipped: Collection[str] = ()) -> int:
     """Bytes (st_size) of all files below the folders, each inode once; links are not followed, and
-    files that vanish meanwhile count as 0."""
+    files that vanish meanwhile count as 0. skipped: paths of folders that do not count."""
     sizes: dict[tuple[int, int], int] = {}
     for path in paths:
-        for folder, _, names in os.walk(path):
+        for folder, folders, names in os.walk(path):
+            if skipped:
+                folders[:] = [name for name in folders if os.path.join(folder, name) not in skipped]  # noqa: PTH118
             for name in names:
                 try:
                     fact = os.lstat(os.path.join(folder, name))  # noqa: PTH118

@@ -15,7 +15,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from thriftune.checkpoints.folders import TrialFolders
 from thriftune.checkpoints.retention import Key
+from thriftune.observe.stopwatch import Stopwatch
 
 
 class Writer:
@@ -64,6 +66,7 @@ def alone() -> AbstractContextManager[None]:
 class Activity:
     """This process's trial, and its write in flight."""
 
+    folders: TrialFolders
     own: int | None = None
     """The trial that this process runs."""
     attempt: int = 1
@@ -83,6 +86,8 @@ class Activity:
     told: dict[str, set[Key]] = field(default_factory=lambda: {"strip": set(), "delete": set()})
     """What a dry run has said already."""
     writer: Writer = field(default_factory=Writer)
+    upkeep: Stopwatch = field(default_factory=Stopwatch)
+    """What saves took beside the writing of bytes."""
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _depth: int = 0
 
@@ -103,4 +108,5 @@ _activities: dict[Path, Activity] = {}
 
 def activity_in(folder: Path) -> Activity:
     """The one of a study's folder."""
-    return _activities.setdefault(folder.absolute(), Activity())
+    place = folder.absolute()
+    return _activities.setdefault(place, Activity(TrialFolders(place)))

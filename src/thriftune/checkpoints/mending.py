@@ -20,26 +20,29 @@ def trial_of(path: Path) -> int:
     return int(path.parents[1].name.split("_")[1])
 
 
-def checkpoint_folders(study_folder: Path, pattern: str, but: Collection[int] = ()) -> list[Path]:
-    """What stands where checkpoints do, by name; not that of the trials `but`."""
-    found = sorted(study_folder.glob(f"trials/trial_*/checkpoints/{pattern}"))
+def checkpoint_folders(
+    study_folder: Path, pattern: str, trial: int | None = None, but: Collection[int] = ()
+) -> list[Path]:
+    """What stands where checkpoints do, by name: of one trial, or of all but some."""
+    name = "trial_*" if trial is None else f"trial_{trial:04d}_*"
+    found = sorted(study_folder.glob(f"trials/{name}/checkpoints/{pattern}"))
     return [path for path in found if not but or trial_of(path) not in but]
 
 
-def mend(study_folder: Path, but: Collection[int] = ()) -> None:
+def mend(study_folder: Path, trial: int | None = None, but: Collection[int] = ()) -> None:
     """Temporary directories, files that no manifest lists, directories without a valid manifest, and
-    replacements that were cut off. but: trials that others work on."""
-    for path in checkpoint_folders(study_folder, f"{REPLACED}*", but):
+    replacements that were cut off: of one trial, or of all but some."""
+    for path in checkpoint_folders(study_folder, f"{REPLACED}*", trial, but):
         target = path.with_name(path.name.removeprefix(REPLACED))
         if target.exists():
             files.remove_tree(path)
         else:
             log.info("put back %s, whose replacement was not committed", target.name)
             files.rename(path, target)
-    for path in checkpoint_folders(study_folder, f"{TEMPORARY}*", but):
+    for path in checkpoint_folders(study_folder, f"{TEMPORARY}*", trial, but):
         log.info("removed a half-written checkpoint: %s", path.name)
         files.remove_tree(path)
-    for path in checkpoint_folders(study_folder, "epoch_*", but):
+    for path in checkpoint_folders(study_folder, "epoch_*", trial, but):
         try:
             listed = {MANIFEST, *read_entry(path).manifest.files}
         except DamageError as error:

@@ -72,9 +72,9 @@ class CheckpointStore:
     def _committed(self) -> list[Entry]:
         """Every checkpoint with a valid manifest, by trial and epoch."""
         found = []
-        for path in checkpoint_folders(self.folder, "epoch_*"):
+        for path in self._activity.folders.epochs():
             try:
-                found.append(read_entry(path))
+                found.append(read_entry(self.folder / path))
             except DamageError:
                 continue  # never counted; newest_valid and start() report and quarantine it
         return sorted(found, key=lambda entry: entry.held.key)
@@ -92,7 +92,16 @@ class CheckpointStore:
 
     def held_bytes(self) -> int:
         """Bytes of everything that counts against the budget: the study's folder and what is shared."""
-        return files.directory_bytes(self.folder, *self.shared)
+        return self._activity.folders.held_bytes(*self.shared)
+
+    @property
+    def upkeep_seconds(self) -> float:
+        """What saves have taken in this process beside the writing of bytes: making room, retention."""
+        return self._activity.upkeep.seconds
+
+    def settle(self, over: Collection[int]) -> None:
+        """The numbers of the trials that are over: most of their folders need not be read again."""
+        self._activity.folders.settle(over)
 
     def running(self) -> set[int]:
         """The trials that are under way, here, elsewhere, or interrupted."""
@@ -133,8 +142,18 @@ class CheckpointStore:
     def start(self, but: Collection[int] = ()) -> None:
         """Mend what an interrupted process left; but: trials that other processes work on."""
         with self._activity.exclusive():
-            self._remove_void(but)
-            mend(self.folder, but)
+            attempts = read_attempts(self.folder)
+            for entry in self._committed() if attempts else ():
+                if entry.manifest.trial not in but and not _counts(entry, attempts):
+                    log.warning("deleted %s: its attempt had been taken over", entry.path)
+                    self._delete(entry.path)
+            mend(self.folder, but=but)
+
+    def take_over(self, trial: int) -> None:
+        """Mend what the process left that had the trial before."""
+        with self._activity.exclusive():
+            self._activity.folders.reopen(trial)
+            mend(self.folder, trial)
 
     def next_attempt(self, trial: int) -> int:
         """The number of an attempt that would begin now."""
@@ -143,6 +162,7 @@ class CheckpointStore:
 
     def begin_trial(self, trial: int, resumed_from: Entry | None = None, attempt: int = 1) -> None:
         """From now on this process runs the trial; what earlier attempts commit later does not count."""
+        self._activity.folders.reopen(trial)
         with self._activity.exclusive():
             accepted = [entry.manifest.epoch for entry in self.entries() if entry.manifest.trial == trial]
             epoch = None if resumed_from is None else resumed_from.manifest.epoch
@@ -180,14 +200,6 @@ class CheckpointStore:
             remove_attempt(self.folder, attempt.trial)
         elif attempt.running:  # what an earlier one commits from now on does not count either
             write_attempt(self.folder, replace(attempt, running=False, reserved_bytes=0))
-
-    def _remove_void(self, but: Collection[int] = ()) -> None:
-        """Delete what an earlier attempt committed after a later one had begun."""
-        attempts = read_attempts(self.folder)
-        for entry in self._committed() if attempts else ():
-            if entry.manifest.trial not in but and not _counts(entry, attempts):
-                log.warning("deleted %s: its attempt had been taken over", entry.path)
-                self._delete(entry.path)
 
     def drain(self, seconds: float | None = None) -> None:
         """Wait for the write in flight, at most for so long; then it is abandoned with the process, and the
@@ -302,10 +314,11 @@ class CheckpointStore:
                 where=str(self.folder),
                 remedy="save it through the catalog entry of its own study.",
             )
-        self._claim(checkpoint)
+        with self._activity.upkeep:
+            self._claim(checkpoint)
         try:
             manifest = self._write(checkpoint, self._path(checkpoint))
-            with self._activity.exclusive():
+            with self._activity.upkeep, self._activity.exclusive():
                 self._apply(self._plan())
         except OSError as error:
             if files.is_out_of_space(error):
@@ -414,7 +427,7 @@ class CheckpointStore:
         return [
             path
             for prefix in (TEMPORARY, QUARANTINE)
-            for path in checkpoint_folders(self.folder, f"{prefix}*", elsewhere)
+            for path in checkpoint_folders(self.folder, f"{prefix}*", but=elsewhere)
             if path != self._activity.writing
         ]
 

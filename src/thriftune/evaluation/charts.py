@@ -43,6 +43,21 @@ def scatter(points: Sequence[tuple[float, float]], x_label: str) -> str:
     return _svg(body)
 
 
+def curve(points: Sequence[tuple[float, float]], x_label: str, limit: float | None = None) -> str:
+    """One line from 0 to its largest value, or to a limit that is drawn too."""
+    if not points:
+        return ""
+    low, high = points[0][0], points[-1][0]
+    top = max(limit or 0.0, *(y for _, y in points)) or 1.0
+    span = (high - low) or 1.0
+    path = " ".join(f"{_x((x - low) / span):.1f},{_y(y / top):.1f}" for x, y in points)
+    body = [_frame(x_label, low, high, top), f'<polyline points="{path}"/>']
+    if limit is not None:
+        y = f"{_y(limit / top):.1f}"
+        body.append(f'<line x1="{MARGIN}" x2="{WIDTH - MARGIN}" y1="{y}" y2="{y}" class="limit"/>')
+    return _svg(body)
+
+
 def bars(values: Mapping[str, float], labels: Mapping[str, str]) -> str:
     """Horizontal bars relative to the largest value."""
     largest = max(values.values(), default=0.0) or 1.0
@@ -57,10 +72,10 @@ def bars(values: Mapping[str, float], labels: Mapping[str, str]) -> str:
     return _svg(rows, 20 + 26 * len(values))
 
 
-def _frame(x_label: str, low: float, high: float) -> str:
+def _frame(x_label: str, low: float, high: float, top: float = 1.0) -> str:
     bottom, right = HEIGHT - MARGIN, WIDTH - MARGIN
     ticks = "".join(
-        f'<text x="4" y="{_y(value) + 4:.1f}">{value:.1f}</text>'
+        f'<text x="4" y="{_y(value) + 4:.1f}">{_tick(value * top)}</text>'
         f'<line x1="{MARGIN}" x2="{right}" y1="{_y(value):.1f}" y2="{_y(value):.1f}" class="grid"/>'
         for value in (0.0, 0.5, 1.0)
     )
@@ -69,6 +84,10 @@ def _frame(x_label: str, low: float, high: float) -> str:
         f'<text x="{right - 10}" y="{bottom + 16}">{high:g}</text>'
         f'<text x="{WIDTH / 2}" y="{HEIGHT - 6}">{escape(x_label)}</text>'
     )
+
+
+def _tick(value: float) -> str:
+    return f"{value:.1f}" if value <= 1 else f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
 def _svg(body: Sequence[str], height: int = HEIGHT) -> str:

@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 import logging
-import time
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
 log = logging.getLogger(__name__)
+
+
+def eta_seconds(taken: Sequence[float], left: int) -> float:
+    """What so many further trials will take, of the seconds that those before took, in order.
+
+    A later trial counts for more, the n-th n times: the first ones run before the pruner may stop any, and
+    the sampler moves on to what is better, which may be larger.
+    """
+    if not taken:
+        return 0.0
+    weights = range(1, len(taken) + 1)
+    return left * sum(n * seconds for n, seconds in zip(weights, taken, strict=True)) / sum(weights)
+
+
+def human_seconds(seconds: float) -> str:
+    """To the unit that matters: 42 s, 12 min, 3 h 20 min."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
 @dataclass
@@ -18,24 +38,27 @@ class StudyProgress:
 
     trials: int
     budget_bytes: int
-    done: int = 0
-    _started: float = field(default_factory=time.monotonic)
-    _finished_here: int = 0
+    taken: list[float]
+    """Seconds of each trial that is over, whichever process ran it."""
+    best: float | None = None
+    _held_bytes: int = 0
     _live: Progress | None = None
 
     def __post_init__(self) -> None:
+        self._left = self._estimate()
         console = Console(stderr=True)
         if console.is_terminal:
             self._live = Progress(
                 TextColumn("{task.description}"),
-                BarColumn(),
+                BarColumn(bar_width=None),
                 TextColumn("step {task.completed}/{task.total}"),
-                TimeRemainingColumn(),
+                TextColumn("{task.fields[state]}"),
                 console=console,
                 transient=True,
+                expand=True,
             )
             self._live.start()
-            self._task = self._live.add_task("starting", total=1)
+            self._task = self._live.add_task("starting", total=1, state="")
 
     def trial(self, number: int, epochs: int, start: str) -> None:
         """A trial starts or goes on; start: where, and why there."""
@@ -46,39 +69,49 @@ class StudyProgress:
     def step(self, step: int, steps: int) -> None:
         """An optimizer step was taken."""
         if self._live is not None:
-            self._live.update(self._task, description=self._name, completed=step, total=steps)
+            bytes_held = f"{self._held_bytes / 1e6:.0f}/{self.budget_bytes / 1e6:.0f} MB"
+            state = f"best {_shown(self.best)}; {bytes_held}{self._left.replace('about ', '')}"
+            self._live.update(self._task, description=self._name, completed=step, total=steps, state=state)
 
     def epoch(self, epoch: int, metric: str, value: float | None, held_bytes: int) -> None:
         """An epoch was validated and saved."""
-        shown = "undefined" if value is None else f"{value:.4f}"
+        self._held_bytes = held_bytes
         log.info(
-            "%s, epoch %d of %d: %s %s; %.1f of %.1f MB held",
+            "%s, epoch %d of %d: %s %s; %s",
             self._name,
             epoch,
             self._epochs,
             metric,
-            shown,
-            held_bytes / 1e6,
-            self.budget_bytes / 1e6,
+            _shown(value),
+            self._held(),
         )
 
-    def trial_done(self, state: str, value: float | None, best: float | None) -> None:
-        """A trial ended."""
-        self.done += 1
-        self._finished_here += 1
-        left = self.trials - self.done
-        seconds = (time.monotonic() - self._started) / self._finished_here * left
-        shown = ["undefined" if item is None else f"{item:.4f}" for item in (value, best)]
-        log.info(
-            "%s: %s with %s; best so far %s; about %.0f s left",
-            self._name,
-            state,
-            *shown,
-            seconds,
-        )
+    def trial_done(self, state: str, value: float | None, best: float | None, seconds: float) -> None:
+        """A trial ended, which took so long."""
+        self.taken.append(seconds)
+        self.best, self._left = best, self._estimate()
+        log.info("%s: %s with %s; %s", self._name, state, _shown(value), self._state())
+
+    def _state(self) -> str:
+        """The study as a whole: best so far, bytes, time left."""
+        return f"best so far {_shown(self.best)}; {self._held()}{self._left}"
+
+    def _estimate(self) -> str:
+        """The time left in words, once a trial: it goes through all that are over."""
+        if not self.taken:
+            return ""
+        left = eta_seconds(self.taken, self.trials - len(self.taken))
+        return f"; about {human_seconds(left)} left"
+
+    def _held(self) -> str:
+        return f"{self._held_bytes / 1e6:.1f} of {self.budget_bytes / 1e6:.1f} MB held"
 
     def close(self) -> None:
         """Give the terminal back; closing twice is fine."""
         if self._live is not None:
             self._live.stop()
             self._live = None
+
+
+def _shown(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4f}"

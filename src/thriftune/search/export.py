@@ -18,8 +18,9 @@ from thriftune.errors import ConfigError, StudyError
 from thriftune.model.dual_agent import DualAgent
 from thriftune.model.encoder import Encoder, load_arguments
 from thriftune.search.optuna_study import trial_row
+from thriftune.search.prepared import encoder_for
 from thriftune.search.study import StudyHandle
-from thriftune.search.trial import build_agent, encoder_for, signature_of
+from thriftune.search.trial import build_agent, signature_of
 
 HEADS, FACTS, EXAMPLE = "heads.safetensors", "dual_agent.json", "predict.py"
 

@@ -35,6 +35,7 @@ from thriftune.search.identity import save_interval, trial_id
 from thriftune.search.optuna_study import OptunaStudy, trial_row
 from thriftune.search.outlook import evaluation_bytes
 from thriftune.search.ownership import guard_of
+from thriftune.search.prepared import Prepared, encoder_for, rows_of
 from thriftune.search.rebuild import restore_missing
 from thriftune.search.run import is_over
 from thriftune.search.study import StudyHandle, require_mounted
@@ -43,9 +44,7 @@ from thriftune.search.trial import (
     Finished,
     Setting,
     build_agent,
-    encoder_for,
     retrain,
-    rows_of,
     signature_of,
     trial_folder,
 )
@@ -282,6 +281,7 @@ def _make_again(
         check_signals=flag.check,
         check_owned=store.check_attempt,
         on_step=lambda step, steps: None,
+        prepared=Prepared(corpus),
     )
     try:
         retrain(Finished(number, own), setting, journal, folder, epoch)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from thriftune.observe.progress import eta_seconds
+from thriftune.search.overhead import trial_seconds
 from thriftune.tracking.journal import MACHINE_PREFIX, MetricRow, first_and_end
 
 VALUE, BEST, OVER = "study/value", "study/best", "study/trials_over"
@@ -34,7 +36,7 @@ class Milestone:
     best_trial: int | None
     over: int
     eta_seconds: float
-    """Mean time from a trial's start to its end so far, times the trials that are left."""
+    """Of the trials that are left (see observe.progress)."""
 
     @property
     def rows(self) -> list[MetricRow]:
@@ -57,8 +59,8 @@ class Milestones:
     """Those of one study. The journal of a trial that is over is read once."""
 
     def __init__(self) -> None:
-        self._over: dict[int, tuple[dict[str, Any], int]] = {}
-        """Of each trial that is over: the record of its end, and the milliseconds that it took."""
+        self._over: dict[int, tuple[dict[str, Any], float]] = {}
+        """Of each trial that is over: the record of its end, and the seconds that it took."""
 
     def at(self, journals: Mapping[int, Path], number: int, trials: int) -> Milestone | None:
         """At the end of a trial, from the journals by trial number; None where that trial is not over."""
@@ -76,14 +78,13 @@ class Milestones:
         for number in journals.keys() - self._over.keys():
             first, end = first_and_end(journals[number])
             if first is not None and end is not None:
-                self._over[number] = end, end["timestamp"] - first["timestamp"]
+                self._over[number] = end, trial_seconds(journals[number]) or 0.0
 
 
-def _milestone(over: Mapping[int, tuple[dict[str, Any], int]], number: int, trials: int) -> Milestone:
+def _milestone(over: Mapping[int, tuple[dict[str, Any], float]], number: int, trials: int) -> Milestone:
     last = over[number][0]
     complete = [(end["value"], -n) for n, (end, _) in over.items() if end["state"] == "complete"]
     best, best_number = max(complete, default=(None, None))
-    mean_seconds = sum(took for _, took in over.values()) / len(over) / 1000
     return Milestone(
         number=number,
         trials=trials,
@@ -92,5 +93,5 @@ def _milestone(over: Mapping[int, tuple[dict[str, Any], int]], number: int, tria
         best=best,
         best_trial=None if best_number is None else -best_number,
         over=len(over),
-        eta_seconds=mean_seconds * (trials - len(over)),
+        eta_seconds=eta_seconds([over[n][1] for n in sorted(over)], trials - len(over)),
     )

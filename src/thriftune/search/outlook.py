@@ -23,8 +23,10 @@ from thriftune.evaluation.metrics import curves, produced_metrics
 from thriftune.model.encoder import Encoder
 from thriftune.search.identity import save_interval
 from thriftune.search.milestones import PARENT_KEYS
+from thriftune.search.overhead import FIGURES
+from thriftune.search.prepared import encoder_for
 from thriftune.search.record import trial_params
-from thriftune.search.trial import build_agent, encoder_for
+from thriftune.search.trial import build_agent
 from thriftune.tracking.footprint import (
     EMPTY_MLFLOW_BYTES,
     EMPTY_OPTUNA_BYTES,
@@ -35,6 +37,7 @@ from thriftune.tracking.footprint import (
     optuna_bytes,
     parent_bytes,
 )
+from thriftune.tracking.journal import EPOCH_SECONDS
 from thriftune.tracking.location import MLFLOW_DATABASE, OPTUNA_DATABASE
 from thriftune.training.batching import steps_per_epoch
 
@@ -46,6 +49,8 @@ TOKENS_PER_CORPUS_BYTE = 2.6
 """Tokenised splits against the ingested ones, as measured on the sample."""
 REPORT_BYTES, FIGURE_BYTES = 2_500, 48
 """A trial's validation report beside its configuration: as such, and a figure."""
+OVERHEAD_BYTES = 115
+"""A trial in overhead.json and in the curves of its page."""
 PREDICTION_BYTES_PER_CRITERION, PREDICTION_BYTES, EVALUATION_BYTES = 110, 700, 120_000
 """Of predictions.jsonl a post; of evaluation.json and the page."""
 ASSUMED_CRITERIA = tuple(f"CRITERION_{number}" for number in range(9))
@@ -121,7 +126,8 @@ def trial_bytes(settings: Parameters, around: Surroundings) -> int:
     training = settings.training
     steps = steps_per_epoch(around.train_posts, training.batch_size, training.accumulation)
     rows = {f"validation/{name}": training.epochs for name in logged}
-    rows["system/epoch_seconds"] = training.epochs
+    rows[EPOCH_SECONDS] = training.epochs
+    rows |= dict.fromkeys(FIGURES, 1)
     for name in ("train/loss", "train/gradient_norm", "train/learning_rate"):
         rows[name] = training.epochs * math.ceil(steps / settings.tracking.log_every_steps)
     # A budget of a fixed width: the least budget must not depend on the digits of the one that is set.
@@ -130,7 +136,7 @@ def trial_bytes(settings: Parameters, around: Surroundings) -> int:
     databases = optuna_bytes(training.epochs // save_interval(settings))
     if settings.tracking.mlflow_uri is None:
         databases += mlflow_bytes(rows, trial_params(settings)) + parent_bytes(PARENT_KEYS)
-    return len(yaml.safe_dump(dumped)) + report + journal_bytes(rows) + databases
+    return len(yaml.safe_dump(dumped)) + report + journal_bytes(rows) + databases + OVERHEAD_BYTES
 
 
 def forecast_row(settings: Parameters, weights: int, around: Surroundings) -> dict[str, Any]:

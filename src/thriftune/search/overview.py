@@ -45,39 +45,18 @@ def _handle(root: Path, settings: Parameters, name: str) -> StudyHandle:
     return StudyHandle.of(root, settings, name)
 
 
-def _rows(handle: StudyHandle) -> list[dict[str, Any]]:
-    from thriftune.search.optuna_study import trial_row
-
-    record = handle.record()
-    assert record is not None
-    trials = handle.optuna(parse_parameters(record["config"])).trials()
-    return [dict(trial_row(trial)) for trial in trials]
-
-
 def list_studies(root: Path, settings: Parameters) -> list[dict[str, Any]]:
     """A row a study."""
-    found = []
-    for handle in handles(root, settings):
-        rows = _rows(handle)
-        values = [r["value"] for r in rows if r["value"] is not None and r["state"] == "complete"]
-        record = handle.record() or {}
-        found.append(
-            {
-                "name": handle.name,
-                "id": handle.id,
-                "trials": f"{sum(r['state'] != 'running' for r in rows)}/{record['trials']}",
-                "best": max(values, default=None),
-                "bytes": files.directory_bytes(handle.folder),
-                "evaluated": (handle.folder / "evaluation.json").exists(),
-            }
-        )
-    return found
+    from thriftune.search.summary import listed, summarise
+
+    return [listed(summarise(handle)) for handle in handles(root, settings)]
 
 
-def show_study(root: Path, settings: Parameters, name: str) -> list[dict[str, Any]]:
-    """A row a trial."""
-    rows = _rows(_handle(root, settings, name))
-    return [{key: value for key, value in row.items() if key != "overrides"} for row in rows]
+def show_study(root: Path, settings: Parameters, name: str) -> dict[str, Any]:
+    """All that is known of one study (see search.summary)."""
+    from thriftune.search.summary import summarise
+
+    return summarise(_handle(root, settings, name))
 
 
 def delete_study(root: Path, settings: Parameters, name: str, *, really: bool, tracking: bool) -> str:

@@ -28,12 +28,15 @@ from thriftune.evaluation.metrics import produced_metrics
 from thriftune.observe.logs import log_context
 from thriftune.observe.progress import StudyProgress
 from thriftune.search.check import check_configuration, check_metric
-from thriftune.search.delivery import study_delivery, undelivered
+from thriftune.search.delivery import journals_of, study_delivery, undelivered
 from thriftune.search.identity import study_identity, trial_id
 from thriftune.search.milestones import Milestones
 from thriftune.search.optuna_study import OptunaStudy, TrialHandle
 from thriftune.search.outlook import forecast_line, forecast_row, model_bytes, surroundings
+from thriftune.search.overhead import PAGE as OVERHEAD_PAGE
+from thriftune.search.overhead import Meter, read_summary, trial_seconds, write_overhead
 from thriftune.search.ownership import TRIALS, Ownership, guard_of
+from thriftune.search.prepared import Prepared, encoder_for
 from thriftune.search.rebuild import restore_missing
 from thriftune.search.record import open_or_create, recorded_threads, trial_params, write_record
 from thriftune.search.study import StudyHandle, require_mounted
@@ -41,7 +44,7 @@ from thriftune.search.trial import (
     JOURNAL,
     Outcome,
     Setting,
-    encoder_for,
+    Start,
     run_trial,
     trial_folder,
 )
@@ -107,6 +110,8 @@ def run_search(
         if is_over(record, optuna_study):
             store.end_trial()  # a kill may have come between the last trial's end and its tidying
             log.debug("all %d trials are done, nothing to train", record["trials"])
+            if not (study.folder / OVERHEAD_PAGE).exists():
+                run.report()
         else:
             yield from run.trials(stack)
 
@@ -147,17 +152,22 @@ class _Run:
 
     def trials(self, stack: ExitStack) -> Iterator[Checkpoint]:
         """Every trial that is left."""
+        taken = [trial_seconds(path) for path in journals_of(self.study).values()]
+        best = self.optuna.best()
         self._progress = StudyProgress(
             self.record["trials"],
             self.parameters.storage.max_total_size,
-            done=len(self.optuna.finished()),
+            [seconds for seconds in taken if seconds is not None],
+            None if best is None else best.value,
         )
+        self._prepared, self._meter = Prepared(self.corpus), Meter(self.store)
         stack.callback(self._progress.close)
         while not self._ended():
+            self.store.settle({trial.number for trial in self.optuna.finished()})
             handle = self._next()
             if handle is None:
                 if not self.optuna.running():
-                    return
+                    break
                 self._wait()
                 continue
             with log_context(trial=handle.number):
@@ -168,6 +178,13 @@ class _Run:
                     self.store.leave_trial()
                 finally:
                     self.ownership.give_back(handle.number)
+        if is_over(self.record, self.optuna):
+            self.report()
+
+    def report(self) -> None:
+        """What the trials have cost, when all are over."""
+        found = read_summary(journals_of(self.study), self.parameters.storage.max_total_size)
+        write_overhead(self.study.folder, self.study.name, found, self.store)
 
     def _next(self) -> TrialHandle | None:
         """A trial for this process; None where all are over or in other hands."""
@@ -176,8 +193,8 @@ class _Run:
             for number in self.store.running() - under_way:
                 self.store.end_trial(number)  # a kill came between the trial's end and its tidying
             handle = self.optuna.next_trial(self.record["trials"], self.ownership)
-            if handle is not None and self.ownership.shared:
-                self.store.start(under_way - {handle.number})
+            if handle is not None and handle.attempt > 1:
+                self.store.take_over(handle.number)
             return handle
 
     def _wait(self) -> None:
@@ -237,7 +254,14 @@ class _Run:
             check_signals=self.flag.check,
             check_owned=self._check_owned,
             on_step=self._progress.step,
+            prepared=self._prepared,
+            training=self._meter.training,
         )
+
+        def on_start(start: Start) -> None:
+            self._meter.goes_on(journal, start.epoch)
+            self._progress.trial(handle.number, handle.parameters.training.epochs, str(start))
+
         try:
             return (
                 yield from run_trial(
@@ -245,9 +269,7 @@ class _Run:
                     setting,
                     journal,
                     folder,
-                    on_start=lambda start: self._progress.trial(
-                        handle.number, handle.parameters.training.epochs, str(start)
-                    ),
+                    on_start=on_start,
                     on_saved=self._saved,
                 )
             )
@@ -267,6 +289,7 @@ class _Run:
     def _end(self, handle: TrialHandle, journal: Journal, outcome: Outcome | _Failure) -> None:
         self._check_owned()
         state, value, reason = self._state(handle, outcome)
+        seconds = self._meter.trial_over(journal, handle.number)
         journal.record_once("end", state=state, value=value, reason=reason)
         journal.sync()
         if state == "pruned":
@@ -276,7 +299,7 @@ class _Run:
         self.store.end_trial(handle.number)
         self._sender.finish(journal.path, "FAILED" if state == "failed" else "FINISHED")
         best = self.optuna.best()
-        self._progress.trial_done(state, value, None if best is None else best.value)
+        self._progress.trial_done(state, value, None if best is None else best.value, seconds)
 
     def _state(
         self, handle: TrialHandle, outcome: Outcome | _Failure

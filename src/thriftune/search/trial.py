@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,16 @@ from thriftune.checkpoints.store import CheckpointStore
 from thriftune.checkpoints.tensors import describe
 from thriftune.config import Parameters, parse_parameters
 from thriftune.corpus.store import Corpus
-from thriftune.corpus.tokens import TokenisedStore
-from thriftune.corpus.types import SplitName
 from thriftune.errors import ConfigError
 from thriftune.evaluation.metrics import curves
 from thriftune.evaluation.report import SCHEMA_VERSION, write_trial_report
 from thriftune.model.dual_agent import DualAgent
-from thriftune.model.encoder import Encoder, build_encoder, check_window, resolve_encoder
+from thriftune.model.encoder import Encoder
 from thriftune.model.losses import positive_weights
+from thriftune.observe.stopwatch import Stopwatch
 from thriftune.search.identity import save_interval, trial_id
 from thriftune.search.optuna_study import TrialHandle
+from thriftune.search.prepared import Prepared
 from thriftune.tracking.journal import Journal
 from thriftune.training.loop import Identity, Resume, Trainer, train
 from thriftune.training.seeding import seed_everything
@@ -51,6 +51,9 @@ class Setting:
     check_owned: Callable[[], None]
     """Raises where another process has the trial by now."""
     on_step: Callable[[int, int], None]
+    prepared: Prepared
+    training: Stopwatch = field(default_factory=Stopwatch)
+    """Runs while a trial gets its model and data, trains, validates, and waits for bytes to be written."""
 
 
 @dataclass(frozen=True)
@@ -90,18 +93,6 @@ def trial_folder(study_folder: Path, number: int, identity: str) -> Path:
     return study_folder / "trials" / f"trial_{number:04d}_{identity}"
 
 
-def encoder_for(parameters: Parameters, corpus: Corpus) -> Encoder:
-    """The encoder of a configuration, its window checked."""
-    source = resolve_encoder(parameters.encoder, parameters.encoders)
-    encoder = build_encoder(
-        source,
-        lambda: (post.text for post in corpus.posts("train")),
-        Path(parameters.corpus.cache),
-    )
-    check_window(encoder, parameters.training.max_length)
-    return encoder
-
-
 def build_agent(parameters: Parameters, encoder: Encoder, criteria: tuple[str, ...]) -> DualAgent:
     """The dual agent of a configuration. All generators are seeded first: weights that are drawn, a frozen
     base among them, are the same whoever builds it."""
@@ -113,18 +104,6 @@ def build_agent(parameters: Parameters, encoder: Encoder, criteria: tuple[str, .
 def signature_of(agent: DualAgent) -> dict[str, Any]:
     """What a checkpoint must agree with to be loaded into this agent, every tensor's shape included."""
     return {**agent.signature(), "tensors": describe(agent.trained_state())}
-
-
-def rows_of(
-    parameters: Parameters, corpus: Corpus, encoder: Encoder, split: SplitName
-) -> list[dict[str, Any]]:
-    """The tokenised posts of a split; tokenised once per encoder and length."""
-    training = parameters.training
-    dataset = TokenisedStore(Path(parameters.corpus.cache)).get(
-        corpus, split, encoder.tokenizer, encoder.fingerprint, training.max_length, training.overlap
-    )
-    rows: list[dict[str, Any]] = dataset.to_list()
-    return rows
 
 
 def run_trial(
@@ -142,9 +121,9 @@ def run_trial(
     """
     parameters, store = handle.parameters, setting.store
     _write_config(folder / CONFIG, parameters)
-    encoder = encoder_for(parameters, setting.corpus)
-    agent = build_agent(parameters, encoder, setting.corpus.criteria)
-    agent.to(setting.device)
+    with setting.training:
+        encoder = setting.prepared.encoder(parameters)
+        agent = build_agent(parameters, encoder, setting.corpus.criteria).to(setting.device)
     saved = parameters.storage.checkpointing
     metric = f"validation/{parameters.study.metric}"
     interval = save_interval(parameters)
@@ -163,12 +142,13 @@ def run_trial(
     report = _Report(handle, setting, folder / REPORT)
     trainer = _trainer(handle, setting, agent, encoder, journal, report, attempt)
     if pruned is None:
-        for checkpoint in train(trainer, _resume(loaded)):
+        for checkpoint in setting.training.over(train(trainer, _resume(loaded))):
             setting.check_owned()
             report.write_if_best(checkpoint)
             journal.sync()
             if saved:
-                yield checkpoint
+                with setting.training:
+                    yield checkpoint
                 checkpoint.receipt.check()
             else:
                 store.require_room()  # metrics count against the budget too
@@ -176,7 +156,8 @@ def run_trial(
             on_saved(checkpoint)
             pruned = _report(handle, checkpoint.epoch, checkpoint.value)
             if pruned is not None:
-                checkpoint.receipt.wait()
+                with setting.training:
+                    checkpoint.receipt.wait()
                 break
     return Outcome(_best_saved(journal, metric, interval), pruned)
 
@@ -194,7 +175,7 @@ def retrain(trial: Finished, setting: Setting, journal: Journal, folder: Path, e
 
     The journal's rows stand; nothing is told to Optuna.
     """
-    encoder = encoder_for(trial.parameters, setting.corpus)
+    encoder = setting.prepared.encoder(trial.parameters)
     agent = build_agent(trial.parameters, encoder, setting.corpus.criteria).to(setting.device)
     attempt = setting.store.next_attempt(trial.number)
     setting.store.begin_trial(trial.number, attempt=attempt)
@@ -261,8 +242,9 @@ def _trainer(
     attempt: int,
 ) -> Trainer:
     parameters, corpus = handle.parameters, setting.corpus
-    train_rows = rows_of(parameters, corpus, encoder, "train")
-    validation_rows = rows_of(parameters, corpus, encoder, "validation")
+    with setting.training:
+        train_rows = setting.prepared.rows(parameters, encoder, "train")
+        validation_rows = setting.prepared.rows(parameters, encoder, "validation")
 
     def validated(agent: DualAgent) -> Mapping[str, float | None]:
         report.last = validate(

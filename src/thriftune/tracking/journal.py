@@ -32,6 +32,7 @@ TAIL_BYTES = 1 << 16
 """Of a journal's end, in which its last record lies."""
 MACHINE_PREFIX = "system/"
 """Keys of what measures the machine: left out of every comparison."""
+EPOCH_SECONDS = f"{MACHINE_PREFIX}epoch_seconds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,11 +233,31 @@ def first_and_end(path: Path) -> tuple[dict[str, Any] | None, dict[str, Any] | N
     the last record of a journal: the rest is not read."""
     with path.open("rb") as handle:
         first = handle.readline()
-        size = handle.seek(0, os.SEEK_END)
-        handle.seek(max(0, size - TAIL_BYTES))
-        lines = handle.read().splitlines(keepends=True)
+    lines = _tail(path)
     end = _whole(lines[-1]) if lines else None
     return _whole(first), end if end is not None and end.get("kind") == "end" else None
+
+
+def last_machine_rows(path: Path) -> dict[str, float]:
+    """The rows of what measures the machine that stand at a journal's end, right before the trial's end, by
+    key; none where the trial is not over. The rest is not read."""
+    lines = _tail(path)
+    end = _whole(lines.pop()) if lines else None
+    found: dict[str, float] = {}
+    while end is not None and end.get("kind") == "end" and lines:
+        row = _whole(lines.pop())
+        if row is None or not str(row.get("key")).startswith(MACHINE_PREFIX):
+            break
+        found[row["key"]] = row["value"]
+    return found
+
+
+def _tail(path: Path) -> list[bytes]:
+    """The lines of a journal's last TAIL_BYTES; the first of them may be cut."""
+    with path.open("rb") as handle:
+        size = handle.seek(0, os.SEEK_END)
+        handle.seek(max(0, size - TAIL_BYTES))
+        return handle.read().splitlines(keepends=True)
 
 
 def _whole(line: bytes) -> dict[str, Any] | None:

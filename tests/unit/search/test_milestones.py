@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from thriftune.observe.progress import eta_seconds
 from thriftune.search.milestones import Milestone, Milestones
 from thriftune.tracking.journal import Journal, encode
 
@@ -41,7 +42,10 @@ def test_best_so_far_and_time_left(tmp_path: Path) -> None:
     assert [reached.best for reached in known] == [0.5, 0.5, 0.7, 0.7, 0.7]
     assert [reached.best_trial for reached in known] == [0, 0, 2, 2, 2]
     assert [reached.over for reached in known] == [1, 2, 3, 4, 5]
-    assert [reached.eta_seconds for reached in known] == [9 * 10, 8 * 15, 7 * 20, 6 * 25, 5 * 30]
+    taken = [10.0, 20.0, 30.0, 40.0, 50.0]
+    assert [reached.eta_seconds for reached in known] == [
+        eta_seconds(taken[:over], 10 - over) for over in range(1, 6)
+    ]
     assert str(known[4]) == "5 of 10 trials, best 0.7000 of trial 2"
     assert {row.key for row in known[3].rows} == {"study/best", "study/trials_over", "system/eta_seconds"}
     assert {(row.step, row.timestamp) for row in known[4].rows} == {(4, 1_050_000)}

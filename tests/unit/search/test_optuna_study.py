@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sqlite3
 from contextlib import closing
 from datetime import datetime
@@ -95,7 +96,7 @@ def test_a_storage_that_fails_is_told_from_a_fault_of_ours(
     place."""
     monkeypatch.setattr(optuna_study, "BUSY_TIMEOUT_SECONDS", 0.05)
     database, now = tmp_path / "o.db", datetime.now()
-    study = OptunaStudy(database, "s", parameters())
+    study = OptunaStudy(f"sqlite:///{database}", "s", parameters())
     handle = study.next_trial(3)
     assert handle is not None
     writes = (
@@ -114,6 +115,29 @@ def test_a_storage_that_fails_is_told_from_a_fault_of_ours(
         with pytest.raises(UnavailableError, match="was deleted while this process worked"):
             use()
     assert not database.exists()
+
+
+@pytest.mark.parametrize("space", [SPACE, CONDITIONAL])
+def test_a_shared_history_proposes_what_a_copied_one_does(tmp_path: Path, space: dict[str, Any]) -> None:
+    """Trials are sampled from as they are; Optuna's own copies of them give the same, and none is changed."""
+    settings = parameters(space=space)
+    study = OptunaStudy(f"sqlite:///{tmp_path}/o.db", "s", settings)
+    for number in range(40):
+        handle = study.next_trial(41)
+        assert handle is not None
+        handle.report(1, value_of(handle))
+        if number % 3:
+            study.tell(handle, value_of(handle), None)
+        else:
+            study.tell_pruned(handle, "worse")
+    history = [copy.deepcopy(trial) for trial in study.trials()]
+    plain = optuna.create_study(study_name="s", direction="maximize", sampler=sampler_for(settings, 40))
+    plain.add_trials(history)
+    expected = sample(plain.ask(), settings)
+    handle = study.next_trial(41)
+    assert handle is not None
+    assert handle.overrides == expected
+    assert study.trials()[:40] == history
 
 
 def test_a_grid_is_walked_to_its_end(tmp_path: Path) -> None:

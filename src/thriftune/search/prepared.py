@@ -1,0 +1,65 @@
+"""What a trial is trained on: its encoder, and the tokenised rows of a split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from thriftune.config import Parameters
+from thriftune.corpus.store import Corpus
+from thriftune.corpus.tokens import TokenisedStore
+from thriftune.corpus.types import SplitName
+from thriftune.model.encoder import Encoder, build_encoder, check_window, resolve_encoder
+
+
+def encoder_for(parameters: Parameters, corpus: Corpus) -> Encoder:
+    """The encoder of a configuration, its window checked."""
+    source = resolve_encoder(parameters.encoder, parameters.encoders)
+    encoder = build_encoder(
+        source,
+        lambda: (post.text for post in corpus.posts("train")),
+        Path(parameters.corpus.cache),
+    )
+    check_window(encoder, parameters.training.max_length)
+    return encoder
+
+
+def rows_of(
+    parameters: Parameters, corpus: Corpus, encoder: Encoder, split: SplitName
+) -> list[dict[str, Any]]:
+    """The tokenised posts of a split; tokenised once per encoder and length."""
+    training = parameters.training
+    dataset = TokenisedStore(Path(parameters.corpus.cache)).get(
+        corpus, split, encoder.tokenizer, encoder.fingerprint, training.max_length, training.overlap
+    )
+    rows: list[dict[str, Any]] = dataset.to_list()
+    return rows
+
+
+class Prepared:
+    """What the trial before was trained on, for the next one that takes the same: its encoder, and the rows
+    of its encoder and length. Others take their place, so that memory holds one of each."""
+
+    def __init__(self, corpus: Corpus) -> None:
+        self._corpus = corpus
+        self._encoder: tuple[Any, Encoder] | None = None
+        self._rows: dict[SplitName, list[dict[str, Any]]] = {}
+        self._rows_key: tuple[Any, ...] = ()
+
+    def encoder(self, parameters: Parameters) -> Encoder:
+        """See encoder_for."""
+        source = resolve_encoder(parameters.encoder, parameters.encoders)
+        if self._encoder is None or self._encoder[0] != source:
+            self._encoder = None
+            self._encoder = source, encoder_for(parameters, self._corpus)
+        check_window(self._encoder[1], parameters.training.max_length)
+        return self._encoder[1]
+
+    def rows(self, parameters: Parameters, encoder: Encoder, split: SplitName) -> list[dict[str, Any]]:
+        """See rows_of; nobody may change them."""
+        key = encoder.fingerprint, parameters.training.max_length, parameters.training.overlap
+        if key != self._rows_key:
+            self._rows, self._rows_key = {}, key
+        if split not in self._rows:
+            self._rows[split] = rows_of(parameters, self._corpus, encoder, split)
+        return self._rows[split]

@@ -1,0 +1,70 @@
+"""The time left, in a real study whose pruner and early stopping shorten trials, interrupted midway."""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+
+import pytest
+from tests.conftest import small_parameters
+from tests.integration.test_search import parts
+
+from thriftune.corpus.ingest import ingest
+from thriftune.observe.progress import eta_seconds, human_seconds
+from thriftune.search.delivery import journals_of
+from thriftune.search.milestones import Milestones
+from thriftune.search.overhead import TOTAL, trial_seconds
+from thriftune.search.run import run_search
+from thriftune.tracking.journal import last_machine_rows, read_rows
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+TRIALS, EPOCHS = 60, 6
+SPACE = {
+    "training.learning_rate": {"type": "float", "low": 1e-4, "high": 2e-2, "log": True},
+    "training.batch_size": {"type": "int", "low": 4, "high": 16, "step": 4},
+}
+
+
+def test_the_time_left_is_right_from_a_tenth_on(small: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Within 30 % of what the study took in all, at every trial; of what was left, as long as a third was.
+
+    Counted in optimizer steps, the same on every machine: how quick a step is may change with what else the
+    machine does. That terminal and MLflow say the same of seconds is looked at beside it.
+    """
+    parameters = small_parameters(
+        small,
+        study={"name": "eta", "trials": TRIALS},
+        training={"epochs": EPOCHS, "early_stopping_patience": 2},
+        search={"pruner": "median", "pruner_startup_trials": 3, "space": SPACE},
+    )
+    corpora, study, store = parts(parameters)
+    corpus = ingest(parameters.corpus, corpora, lambda line: None)
+    with caplog.at_level(logging.INFO, logger="thriftune"):
+        first = run_search(parameters, corpus, study, store)
+        for count, checkpoint in enumerate(first):
+            store.submit(checkpoint)
+            if count == EPOCHS * TRIALS // 8:
+                break
+        first.close()  # type: ignore[attr-defined]
+        for checkpoint in run_search(parameters, corpus, study, store):
+            store.submit(checkpoint)
+    journals = journals_of(study)
+    steps = [float(max(r.step for r in read_rows(p) if r.key == "train/loss")) for p in journals.values()]
+    assert len(steps) == TRIALS
+    assert len(set(steps)) > 4, "neither the pruner nor early stopping shortened a trial"
+    assert any("goes on after epoch" in line for line in caplog.messages), "no trial was interrupted"
+    for over in range(TRIALS // 10, TRIALS):
+        eta, left = eta_seconds(steps[:over], TRIALS - over), sum(steps[over:])
+        assert 0.7 <= (sum(steps[:over]) + eta) / sum(steps) <= 1.3, f"after {over} trials"
+        if over <= TRIALS * 2 // 3:
+            print(f"after {over} trials: {eta / left:.2f} of what was left")
+            assert 0.65 <= eta / left <= 1.35, f"after {over} trials"
+    said = [found.group(1) for line in caplog.messages if (found := re.search(r"about (.+) left", line))]
+    taken = [trial_seconds(path) or 0.0 for path in journals.values()]
+    assert all(TOTAL in last_machine_rows(path) for path in journals.values())
+    etas = [eta_seconds(taken[:over], TRIALS - over) for over in range(1, TRIALS + 1)]
+    assert said == [human_seconds(eta) for eta in etas]
+    reached = Milestones().at(journals, TRIALS // 2, TRIALS)
+    assert reached is not None
+    assert reached.eta_seconds == pytest.approx(etas[TRIALS // 2])

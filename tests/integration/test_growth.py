@@ -1,0 +1,49 @@
+"""A trial asks the disk as much after many trials as after few (SPEC 9.2)."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pytest
+from tests.conftest import small_parameters
+from tests.history import lengthen
+from tests.integration.test_search import parts, run
+
+from thriftune import files
+
+pytestmark = pytest.mark.integration
+
+
+def test_what_a_trial_lists_does_not_grow(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders listed by training and saving, from one trial's end to the next: at trial 10 and at trial 250.
+
+    Not counted is the sender, which looks at journals in a thread of its own.
+    """
+    monkeypatch.chdir(small)
+    scandir, counts = os.scandir, [0]
+
+    def counted(path: Any = ".") -> Any:
+        counts[-1] += threading.current_thread().name != "metric-sender"
+        return scandir(path)
+
+    def at_the_end(event: files.Event) -> None:
+        if event.operation == "optuna_tell":
+            counts.append(0)
+
+    monkeypatch.setattr(os, "scandir", counted)
+    monkeypatch.setattr(files, "observer", at_the_end)
+    found = []
+    for trials in (14, 254):
+        settings = small_parameters(small, study={"name": "small", "trials": trials, "extend": True})
+        if found:
+            lengthen(settings, parts(settings)[1], trials - 8, small)
+        counts[:] = [0]
+        run(settings)
+        found.append(median(counts[-7:-1]))
+        assert len(parts(settings)[1].optuna(settings).finished()) == trials
+    print(f"{found[0]} folders listed by a trial about trial 10, {found[1]} about trial 250")
+    assert 0 < found[1] <= 1.5 * found[0]
