@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,7 +20,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy import Engine, event
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
 from thriftune import files
 from thriftune.config import Parameters, override
@@ -51,6 +51,15 @@ def storage_needed() -> Iterator[None]:
             remedy="free it and run the same command again; it goes on where it was. A damaged one is made "
             "anew by `thriftune tracking rebuild`.",
         ) from error
+
+
+def is_silence(error: BaseException) -> bool:
+    """Whether a database did not answer, rather than refused."""
+    return any(isinstance(link, OperationalError | InterfaceError) for link in chain(error))
+
+
+class UncertainError(Exception):
+    """Whether the trial was added is not known; who chooses again, with the lock taken anew, will see."""
 
 
 @dataclass(frozen=True)
@@ -101,9 +110,12 @@ class OptunaStudy:
     """One study in Optuna's RDB storage."""
 
     @storage_needed()
-    def __init__(self, url: str, study_id: str, parameters: Parameters) -> None:
-        storage = _storage(url)
-        self._parameters = parameters
+    def __init__(
+        self, url: str, study_id: str, parameters: Parameters, waiting: Callable[[], None] = lambda: None
+    ) -> None:
+        """waiting: called while a server is waited for; may raise."""
+        storage = _storage(url, waiting)
+        self._parameters, self._on_server = parameters, not url.startswith(SQLITE)
         self._study = optuna.create_study(
             storage=storage,
             study_name=study_id,
@@ -135,7 +147,8 @@ class OptunaStudy:
         """An interrupted trial, re-attached with a higher attempt; else a new one; None where all `limit`
         trials are over or in other hands. One process at a time calls it.
 
-        ownership: takes the trial; None: no other process works on the study.
+        ownership: takes the trial; None: no other process works on the study. UncertainError where a server
+        went silent while a trial was added.
         """
         trials = self.trials()
         for number in self.running():
@@ -144,7 +157,13 @@ class OptunaStudy:
         if len(trials) >= limit or not (ownership is None or ownership.take(len(trials))):
             return None
         files.announce("optuna_add_trial", Path(self._study.study_name))
-        self._study.add_trial(self._propose(trials))
+        proposed = self._propose(trials)
+        try:
+            self._study.add_trial(proposed)
+        except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
+            if self._on_server and is_silence(error):
+                raise UncertainError from error
+            raise
         return self._attach(self.trials()[-1], 1)
 
     def _attach(self, frozen: FrozenTrial, attempt: int) -> TrialHandle:
@@ -276,12 +295,12 @@ def _is_missing(url: str) -> bool:
     return url.startswith(SQLITE) and not Path(url.removeprefix(SQLITE)).exists()
 
 
-def _storage(url: str) -> optuna.storages.RDBStorage:
+def _storage(url: str, waiting: Callable[[], None] = lambda: None) -> optuna.storages.RDBStorage:
     if url.startswith(SQLITE):
         return _sqlite_storage(Path(url.removeprefix(SQLITE)))
-    from thriftune.search.postgres import postgres_storage
+    from thriftune.search.postgres import PatientStorage
 
-    return postgres_storage(url)
+    return PatientStorage(url, waiting)
 
 
 def _sqlite_storage(database: Path) -> optuna.storages.RDBStorage:

@@ -12,16 +12,28 @@ import logging
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial, wraps
 from types import TracebackType
 from typing import Any, Self
 
 import psycopg
+from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from thriftune.config import without_password
 from thriftune.errors import StudyError, TakenOverError
-from thriftune.tracking.postgres import KEEPALIVE, SERVER_KEEPALIVE, brief, connect, lock_key, patiently, turn
+from thriftune.search.optuna_study import is_silence
+from thriftune.tracking.postgres import (
+    KEEPALIVE,
+    SERVER_KEEPALIVE,
+    brief,
+    connect,
+    lock_key,
+    nothing,
+    patiently,
+    turn,
+)
 
 log = logging.getLogger(__name__)
 
@@ -191,20 +203,51 @@ class PostgresLock:
         return f"{self._study_id}:{name}"
 
 
-def postgres_storage(url: str) -> RDBStorage:
-    """Optuna's storage; its tables are made by one process."""
+class SilentError(Exception):
+    """The server did not answer."""
 
-    def opened() -> RDBStorage:
-        return RDBStorage(
-            url,
-            engine_kwargs={
-                "pool_pre_ping": True,
-                "connect_args": {**KEEPALIVE, "options": SERVER_KEEPALIVE},
-            },
-        )
 
-    with turn(url, "optuna tables"):
-        return patiently(opened, OperationalError, url)
+class PatientStorage(RDBStorage):
+    """Optuna's storage on a server that may be started again, or be cut off, in the middle of a search: what
+    can be said twice without harm (PATIENT) is said again until it answers."""
+
+    def __init__(self, url: str, waiting: Callable[[], None] = nothing) -> None:
+        self.waiting = waiting
+        settings = {**KEEPALIVE, "options": SERVER_KEEPALIVE}
+        with turn(url, "optuna tables", waiting):  # one process makes them
+            super().__init__(url, engine_kwargs={"pool_pre_ping": True, "connect_args": settings})
+
+
+PATIENT = (
+    "get_study_id_from_name", "get_study_name_from_id", "get_study_directions", "get_study_user_attrs",
+    "get_study_system_attrs", "get_all_studies", "get_all_trials", "get_trial",
+    "get_trial_id_from_study_id_trial_number", "get_best_trial", "set_trial_intermediate_value",
+    "set_trial_user_attr", "set_trial_system_attr", "set_trial_state_values",
+)  # fmt: skip
+"""Not the adding of a trial: see OptunaStudy.next_trial."""
+
+
+def _patient(name: str) -> Callable[..., Any]:
+    method = getattr(RDBStorage, name)
+
+    def asked(*words: Any, **named: Any) -> Any:
+        try:
+            return method(*words, **named)
+        except (StorageInternalError, DBAPIError) as error:
+            if is_silence(error):
+                raise SilentError(brief(error.__cause__ or error)) from error
+            raise
+
+    @wraps(method)
+    def patient(storage: PatientStorage, *words: Any, **named: Any) -> Any:
+        call = partial(asked, storage, *words, **named)
+        return patiently(call, SilentError, storage.url, storage.waiting)
+
+    return patient
+
+
+for _name in PATIENT:
+    setattr(PatientStorage, _name, _patient(_name))
 
 
 def _try(session: psycopg.Connection[Any], key: int, *, shared: bool = False) -> bool:

@@ -31,7 +31,7 @@ from thriftune.search.check import check_configuration, check_metric
 from thriftune.search.delivery import journals_of, study_delivery, undelivered
 from thriftune.search.identity import study_identity, trial_id
 from thriftune.search.milestones import Milestones
-from thriftune.search.optuna_study import OptunaStudy, TrialHandle
+from thriftune.search.optuna_study import OptunaStudy, TrialHandle, UncertainError
 from thriftune.search.outlook import forecast_line, forecast_row, model_bytes, surroundings
 from thriftune.search.overhead import PAGE as OVERHEAD_PAGE
 from thriftune.search.overhead import Meter, read_summary, trial_seconds, write_overhead
@@ -100,7 +100,7 @@ def run_search(
             if elsewhere and row is not None:
                 store.require_budget(row["least_budget_bytes"] + len(elsewhere) * row["further_worker_bytes"])
             store.start(elsewhere)
-            optuna_study = study.optuna(parameters)
+            optuna_study = study.optuna(parameters, flag.check)
             restore_missing(study, optuna_study, parameters)
         store.dispose_of(TokenisedStore(Path(parameters.corpus.cache)).unused)
         stack.enter_context(DiskMonitor(store))
@@ -188,6 +188,13 @@ class _Run:
 
     def _next(self) -> TrialHandle | None:
         """A trial for this process; None where all are over or in other hands."""
+        while True:
+            try:
+                return self._choose()
+            except UncertainError as error:
+                log.warning("%s; choosing again", error.__cause__)
+
+    def _choose(self) -> TrialHandle | None:
         with self.ownership.alone(TRIALS):
             under_way = set(self.optuna.running())
             for number in self.store.running() - under_way:

@@ -75,11 +75,11 @@ class StudyHandle:
 
         return trial_count(self.storage, self.id) > 0
 
-    def optuna(self, parameters: Parameters) -> OptunaStudy:
-        """The Optuna study, made where it is missing."""
+    def optuna(self, parameters: Parameters, waiting: Callable[[], None] = lambda: None) -> OptunaStudy:
+        """The Optuna study, made where it is missing. waiting: called while a server is waited for."""
         from thriftune.search.optuna_study import OptunaStudy
 
-        return OptunaStudy(self.storage, self.id, parameters)
+        return OptunaStudy(self.storage, self.id, parameters, waiting)
 
 
 def ownership(
