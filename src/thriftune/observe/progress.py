@@ -41,6 +41,8 @@ class StudyProgress:
     taken: list[float]
     """Seconds of each trial that is over, whichever process ran it."""
     best: float | None = None
+    over_elsewhere: int = 0
+    running_elsewhere: int = 0
     _held_bytes: int = 0
     _live: Progress | None = None
 
@@ -86,9 +88,18 @@ class StudyProgress:
             self._held(),
         )
 
-    def trial_done(self, state: str, value: float | None, best: float | None, seconds: float) -> None:
-        """A trial ended, which took so long."""
+    def trial_done(
+        self,
+        state: str,
+        value: float | None,
+        best: float | None,
+        seconds: float,
+        elsewhere: tuple[int, int] = (0, 0),
+    ) -> None:
+        """A trial ended, which took so long. elsewhere: of other workers, (trials that are over and that this
+        process did not see end, trials that are under way)."""
         self.taken.append(seconds)
+        self.over_elsewhere, self.running_elsewhere = elsewhere
         self.best, self._left = best, self._estimate()
         log.info("%s: %s with %s; %s", self._name, state, _shown(value), self._state())
 
@@ -100,7 +111,8 @@ class StudyProgress:
         """The time left in words, once a trial: it goes through all that are over."""
         if not self.taken:
             return ""
-        left = eta_seconds(self.taken, self.trials - len(self.taken))
+        over = len(self.taken) + self.over_elsewhere
+        left = eta_seconds(self.taken, self.trials - over) / (1 + self.running_elsewhere)
         return f"; about {human_seconds(left)} left"
 
     def _held(self) -> str:

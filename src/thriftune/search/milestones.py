@@ -67,12 +67,18 @@ class Milestones:
         self._read(journals)
         if number not in self._over:
             return None
-        return _milestone({n: found for n, found in self._over.items() if n <= number}, number, trials)
+        until = self._ended(number)
+        over = {n: found for n, found in self._over.items() if self._ended(n) <= until}
+        return _milestone(over, number, trials)
 
     def last(self, journals: Mapping[int, Path], trials: int) -> Milestone | None:
         """At the end of the last trial that is over; None where none is."""
         self._read(journals)
-        return self.at(journals, max(self._over), trials) if self._over else None
+        return self.at(journals, max(self._over, key=self._ended), trials) if self._over else None
+
+    def _ended(self, number: int) -> tuple[int, int]:
+        """Orders trials by their ends: several workers end them in another order than that of numbers."""
+        return self._over[number][0]["timestamp"], number
 
     def _read(self, journals: Mapping[int, Path]) -> None:
         for number in journals.keys() - self._over.keys():

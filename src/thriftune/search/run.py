@@ -217,6 +217,12 @@ class _Run:
             self.flag.check()
             time.sleep(0.1)
 
+    def _elsewhere(self) -> tuple[int, int]:
+        """Trials of other workers, (over since this one began, under way)."""
+        if not self.ownership.shared:
+            return 0, 0
+        return len(self.optuna.finished()) - len(self._progress.taken) - 1, len(self.optuna.running())
+
     def _check_owned(self) -> None:
         self.ownership.check()
         self.store.check_attempt()
@@ -306,7 +312,9 @@ class _Run:
         self.store.end_trial(handle.number)
         self._sender.finish(journal.path, "FAILED" if state == "failed" else "FINISHED")
         best = self.optuna.best()
-        self._progress.trial_done(state, value, None if best is None else best.value, seconds)
+        self._progress.trial_done(
+            state, value, None if best is None else best.value, seconds, self._elsewhere()
+        )
 
     def _state(
         self, handle: TrialHandle, outcome: Outcome | _Failure
