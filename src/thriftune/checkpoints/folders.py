@@ -71,9 +71,16 @@ class TrialFolders:
     def held_bytes(self, *others: Path) -> int:
         """Bytes of the study's folder, and of others, each inode once."""
         settled = self._settled
-        paths = {str(self._root / name) for name in settled}
-        rest = files.directory_bytes(self._study, *others, skipped=paths)
-        return rest + sum(known.size for known in settled.values())
+        size = sum(known.size for known in settled.values())
+        walked: list[Path] = []
+        for entry in self._scan():
+            if entry.name in settled:
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                walked.append(Path(entry.path))
+            else:
+                size += entry.stat(follow_symlinks=False).st_size
+        return size + files.directory_bytes(self._study, *walked, *others, skipped=(str(self._root),))
 
     def _scan(self) -> list[os.DirEntry[str]]:
         return _scan(self._root)

@@ -97,7 +97,8 @@ def test_other_names_and_missing_folders(tmp_path: Path) -> None:
     odd = tmp_path / "trials" / "notes" / "checkpoints" / "epoch_0001"
     odd.mkdir(parents=True)
     (odd / "x").write_bytes(b"12345")
+    (tmp_path / "trials" / "list.txt").write_bytes(b"123")
     (tmp_path / "trials" / "trial_x").mkdir()
     folders = TrialFolders(tmp_path)
     folders.settle([-1, 0])
-    assert (folders.held_bytes(), list(folders.epochs())) == (5, [])
+    assert (folders.held_bytes(), list(folders.epochs())) == (8, [])
