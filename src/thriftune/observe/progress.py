@@ -39,7 +39,7 @@ class StudyProgress:
 
     def trial(self, number: int, epochs: int, start: str) -> None:
         """A trial starts or goes on; start: where, and why there."""
-        self._name = f"trial {number} ({number + 1} of {self.trials})"
+        self._name = self._name_of(number)
         self._epochs = epochs
         log.info("%s: %s", self._name, start)
 
@@ -62,8 +62,8 @@ class StudyProgress:
             self.budget_bytes / 1e6,
         )
 
-    def trial_done(self, state: str, value: float | None, best: float | None) -> None:
-        """A trial ended."""
+    def trial_done(self, number: int, state: str, value: float | None, best: float | None) -> None:
+        """A trial ended, be it before it could start."""
         self.done += 1
         self._finished_here += 1
         left = self.trials - self.done
@@ -71,11 +71,14 @@ class StudyProgress:
         shown = ["undefined" if item is None else f"{item:.4f}" for item in (value, best)]
         log.info(
             "%s: %s with %s; best so far %s; about %.0f s left",
-            self._name,
+            self._name_of(number),
             state,
             *shown,
             seconds,
         )
+
+    def _name_of(self, number: int) -> str:
+        return f"trial {number} ({number + 1} of {self.trials})"
 
     def close(self) -> None:
         """Give the terminal back; closing twice is fine."""

@@ -20,7 +20,8 @@ from sqlalchemy import Engine, event
 
 from thriftune import files
 from thriftune.config import Parameters, override
-from thriftune.errors import UnavailableError
+from thriftune.errors import ConfigError, UnavailableError
+from thriftune.search.identity import refused_id, trial_id
 from thriftune.search.samplers import pruner_for, sampler_for
 from thriftune.search.space import as_written, distributions, sample
 from thriftune.tracking.probe import trouble
@@ -45,6 +46,13 @@ class TrialHandle:
     """What the search space, or a baseline, sets in this trial."""
     sampler_attrs: Mapping[str, Any]
     """What the sampler keeps with the trial."""
+    refused: ConfigError | None = None
+    """Why the overrides make no configuration; `parameters` are then those of the study."""
+
+    @property
+    def trial_id(self) -> str:
+        """The derived id."""
+        return trial_id(self.parameters) if self.refused is None else refused_id(self.overrides)
 
     def report(self, epoch: int, value: float) -> None:
         """An intermediate value; one that is on record stands."""
@@ -118,14 +126,20 @@ class OptunaStudy:
         if attempt != frozen.user_attrs[ATTEMPT]:
             trial.set_user_attr(ATTEMPT, attempt)
         overrides = json.loads(frozen.user_attrs[OVERRIDES])
+        parameters, refused = self._parameters, None
+        try:
+            parameters = override(self._parameters, overrides)
+        except ConfigError as error:  # a combination that only this trial has
+            refused = error
         return TrialHandle(
             frozen.number,
-            override(self._parameters, overrides),
+            parameters,
             attempt,
             trial,
             set(frozen.intermediate_values),
             overrides,
             frozen.system_attrs,
+            refused,
         )
 
     def _propose(self, history: list[FrozenTrial]) -> FrozenTrial:
