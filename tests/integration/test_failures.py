@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -18,22 +19,24 @@ from tests.integration.test_search import facts, in_child, parts, run
 
 from thriftune import files
 from thriftune.config import EncoderFromConfig, Parameters
+from thriftune.corpus.ingest import ingest
 from thriftune.errors import StudyError
 from thriftune.model.encoder import build_encoder
 from thriftune.search import trial as trial_module
+from thriftune.search.run import run_search
 
 pytestmark = pytest.mark.integration
 
 # The whole command with little memory to spare from the first trial on. At each trial's end it notes how many
-# models are alive; Python's collector is off, so that nothing but the command itself frees one.
+# weights are alive; Python's collector is off, so that nothing but the command itself frees one.
 PROGRAM = """
 import gc, resource, sys
 from pathlib import Path
 from thriftune import files
 SPARE = 700_000_000
 def alive():
-    from thriftune.model.dual_agent import DualAgent
-    return sum(isinstance(each, DualAgent) for each in gc.get_objects())
+    from torch.nn import Parameter
+    return sum(isinstance(each, Parameter) for each in gc.get_objects())
 def observe(event):
     if event.operation == "optuna_add_trial":
         gc.disable()
@@ -125,7 +128,7 @@ def test_each_failure_is_recorded_and_the_next_trial_begins(tmp_path: Path) -> N
         )
         assert dict(database.execute(query).fetchall()) == reasons
     notes = [line.split() for line in (project / "alive").read_text(encoding="utf-8").splitlines()]
-    assert "1" in {count for operation, count in notes if operation == "append"}
+    assert max(int(count) for operation, count in notes if operation == "append") > 10
     failed = [n for n, (operation, _) in enumerate(notes) if operation == "optuna_tell"]
     kept = [notes[at][1] for at, (_, reason) in zip(failed, CASES, strict=True) if reason]
     assert kept == ["0"] * len(reasons)
@@ -188,6 +191,31 @@ def test_interrupted_and_resumed_it_fails_the_same(
     assert facts(parameters) == broken_down
     trials = parts(parameters)[1].optuna(parameters).trials()
     assert [trial.user_attrs.get("reason") is None for trial in trials] == [False, True, False]
+
+
+def test_a_checkpoint_in_flight_counts_when_its_trial_fails(
+    small: Path, broken_down: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The only save of the first trial is still being written when the loss overflows: once committed it is
+    the study's best, and so the trial is complete."""
+    last = max(broken_down["trials"][0][4])
+    base = exploding(small)
+    parameters = base.model_copy(
+        update={"storage": base.storage.model_copy(update={"min_interval_epochs": last})}
+    )
+
+    def slow(event: files.Event) -> None:
+        if event.operation == "rename" and event.path.name.startswith("epoch_"):
+            time.sleep(2)
+
+    corpora, study, store = parts(parameters)
+    corpus = ingest(parameters.corpus, corpora, lambda line: None)
+    monkeypatch.setattr(files, "observer", slow)
+    for checkpoint in run_search(parameters, corpus, study, store):
+        store.submit(checkpoint)
+    first = parts(parameters)[1].optuna(parameters).trials()[0]
+    assert (first.state.name, list(first.intermediate_values)) == ("COMPLETE", [last])
+    assert first.user_attrs["reason"].startswith("diverged: ")
 
 
 def test_too_many_in_a_row_are_told_with_what_they_had_in_common(small: Path) -> None:

@@ -46,8 +46,8 @@ def failure_reason(error: Exception, redact: Sequence[str]) -> str | None:
 
 
 def give_back_memory() -> None:
-    """Free what a trial that broke down left: its model may hang in reference cycles, which Python collects
-    when it pleases, and CUDA's cache keeps what was freed."""
+    """Free what a trial that broke down left, once its error is gone, whose traceback holds the model: an
+    architecture may tie its modules in reference cycles, and CUDA's cache keeps what was freed."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -217,7 +217,7 @@ class _Run:
             if reason is None:
                 raise
         self._await_save()
-        give_back_memory()  # after the handler: the error's traceback holds the model
+        give_back_memory()
         log.warning("trial %d failed: %s", handle.number, reason)
         return _Failure(reason)
 
