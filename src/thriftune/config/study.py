@@ -25,9 +25,14 @@ class StudyConfig(Section):
     max_failed_trials: int = Field(default=3, ge=1)
     """Failed trials in a row after which the study stops."""
     timeout: float | None = Field(default=None, gt=0)
-    """Seconds of one run after which no further trial is started; null: no limit."""
+    """Seconds of training, of all trials and runs of the study together, after which no further trial is
+    started; null: no limit."""
+    trial_timeout: float | None = Field(default=None, gt=0)
+    """Seconds of training after which a trial ends with its next saved epoch, its best so far its value;
+    null: no limit."""
     stop_after_no_gain: int | None = Field(default=None, ge=1)
-    """Trials in a row without a new best after which the search ends; null: never."""
+    """Trials in a row, failed and pruned ones included, without a strictly better value after which the
+    search ends; null: never."""
 
 
 Scalar = str | bool | int | float | None

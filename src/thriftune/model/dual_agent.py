@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from thriftune.config import ModelConfig
-from thriftune.errors import DamageError
+from thriftune.errors import ConfigError, DamageError
 from thriftune.model.batch import Batch
 
 INITIAL_THRESHOLD = 0.5
@@ -174,7 +174,8 @@ def _bytes_of(tensor: Tensor) -> memoryview:
 
 
 def _add_lora(encoder: Any, config: ModelConfig) -> None:
-    """Freeze the encoder and give its linear layers low-rank adapters (Hu et al., 2021)."""
+    """Freeze the encoder and give its linear layers low-rank adapters (Hu et al., 2021). ConfigError where it
+    has no layer of those names."""
     from peft import LoraConfig, inject_adapter_in_model
 
     settings = LoraConfig(
@@ -183,7 +184,14 @@ def _add_lora(encoder: Any, config: ModelConfig) -> None:
         lora_dropout=config.lora.dropout,
         target_modules=config.lora.target_modules,
     )
-    inject_adapter_in_model(settings, encoder)
+    try:
+        inject_adapter_in_model(settings, encoder)
+    except (ValueError, re.error) as error:
+        raise ConfigError(
+            f"{type(encoder).__name__} cannot be given adapters: {str(error).partition(chr(10))[0]}",
+            where="model.lora.target_modules",
+            remedy="name layers that the encoder has, or all-linear.",
+        ) from error
 
 
 def _head(kind: str, size: int, outputs: int, config: ModelConfig) -> nn.Module:

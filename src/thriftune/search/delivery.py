@@ -8,6 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from thriftune.config import override, parse_parameters
+from thriftune.errors import ConfigError
 from thriftune.evaluation.metrics import flatten
 from thriftune.evaluation.report import EVALUATION, PAGE, read_evaluation
 from thriftune.search.milestones import PROGRESS_TAG, Milestones
@@ -21,7 +23,7 @@ from thriftune.tracking.sender import Delivery
 
 log = logging.getLogger(__name__)
 
-FOLDER_TAG = "thriftune.folder"
+FOLDER_TAG, STATE_TAG, REASON_TAG = "thriftune.folder", "thriftune.state", "thriftune.reason"
 
 
 def undelivered(
@@ -39,11 +41,26 @@ def undelivered(
         # A trial that was killed before its configuration was written has no rows either.
         if status == KILLED and not running:
             continue
-        config = read_config(journal.parent / CONFIG)
+        config = _config_shown(record, journal)
         if config is None:
             log.warning("%s is missing or damaged: the trial's metrics wait", journal.parent / CONFIG)
             continue
-        yield study_delivery(study, record, journal, number, trial_params(config), milestones), status
+        yield study_delivery(study, record, journal, number, config, milestones), status
+
+
+def _config_shown(record: dict[str, Any], journal: Path) -> dict[str, Any] | None:
+    """What MLflow shows of a trial's configuration; None where config.yaml is needed and cannot be read. A
+    trial whose overrides make no configuration has none."""
+    config = read_config(journal.parent / CONFIG)
+    if config is not None:
+        return trial_params(config)
+    first, _ = first_and_end(journal)
+    study = parse_parameters(record["config"])
+    try:
+        override(study, {} if first is None else first["overrides"])
+    except ConfigError:
+        return trial_params(study, {} if first is None else first["overrides"])
+    return None
 
 
 def journals_of(study: StudyHandle) -> dict[int, Path]:
@@ -84,7 +101,10 @@ def study_delivery(
         sink.log_params(run, config)
         return parent, run
 
-    def on_done(sink: MlflowSink) -> None:
+    def on_done(sink: MlflowSink, run: str) -> None:
+        _, end = first_and_end(journal)
+        if end is not None:
+            sink.set_tags(run, {STATE_TAG: end["state"], REASON_TAG: end["reason"] or "none"})
         journals = journals_of(study)
         reached = milestones.at(journals, number, record["trials"])
         if reached is not None:

@@ -51,6 +51,11 @@ def trial_id(parameters: Parameters) -> str:
     return files.sha256_json(trial_config(parameters))[:8]
 
 
+def refused_id(overrides: Mapping[str, Any]) -> str:
+    """The id of a trial whose overrides make no configuration: of the overrides alone."""
+    return files.sha256_json(dict(overrides))[:8]
+
+
 def study_identity(
     parameters: Parameters, corpus: str, encoder: str, device: str, threads: int
 ) -> dict[str, Any]:

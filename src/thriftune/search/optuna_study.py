@@ -24,7 +24,8 @@ from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
 from thriftune import files
 from thriftune.config import Parameters, override
-from thriftune.errors import UnavailableError, chain
+from thriftune.errors import ConfigError, UnavailableError, chain
+from thriftune.search.identity import refused_id, trial_id
 from thriftune.search.ownership import Ownership
 from thriftune.search.samplers import pruner_for, sampler_for
 from thriftune.search.space import as_written, distributions, sample
@@ -77,6 +78,13 @@ class TrialHandle:
     """What the search space, or a baseline, sets in this trial."""
     sampler_attrs: Mapping[str, Any]
     """What the sampler keeps with the trial."""
+    refused: ConfigError | None = None
+    """Why the overrides make no configuration; `parameters` are then those of the study."""
+
+    @property
+    def trial_id(self) -> str:
+        """The derived id."""
+        return trial_id(self.parameters) if self.refused is None else refused_id(self.overrides)
 
     @storage_needed()
     def report(self, epoch: int, value: float) -> None:
@@ -171,14 +179,20 @@ class OptunaStudy:
         if attempt != frozen.user_attrs[ATTEMPT]:
             trial.set_user_attr(ATTEMPT, attempt)
         overrides = json.loads(frozen.user_attrs[OVERRIDES])
+        parameters, refused = self._parameters, None
+        try:
+            parameters = override(self._parameters, overrides)
+        except ConfigError as error:  # a combination that only this trial has
+            refused = error
         return TrialHandle(
             frozen.number,
-            override(self._parameters, overrides),
+            parameters,
             attempt,
             trial,
             set(frozen.intermediate_values),
             overrides,
             frozen.system_attrs,
+            refused,
         )
 
     def _propose(self, history: list[FrozenTrial]) -> FrozenTrial:

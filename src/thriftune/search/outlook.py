@@ -37,7 +37,7 @@ from thriftune.tracking.footprint import (
     optuna_bytes,
     parent_bytes,
 )
-from thriftune.tracking.journal import EPOCH_SECONDS
+from thriftune.tracking.journal import EPOCH_SECONDS, TRAIN_SECONDS, VALIDATION_SECONDS
 from thriftune.tracking.location import MLFLOW_DATABASE, OPTUNA_DATABASE
 from thriftune.training.batching import steps_per_epoch
 
@@ -126,9 +126,9 @@ def trial_bytes(settings: Parameters, around: Surroundings) -> int:
     training = settings.training
     steps = steps_per_epoch(around.train_posts, training.batch_size, training.accumulation)
     rows = {f"validation/{name}": training.epochs for name in logged}
-    rows[EPOCH_SECONDS] = training.epochs
+    rows[EPOCH_SECONDS] = rows[VALIDATION_SECONDS] = training.epochs
     rows |= dict.fromkeys(FIGURES, 1)
-    for name in ("train/loss", "train/gradient_norm", "train/learning_rate"):
+    for name in ("train/loss", "train/gradient_norm", "train/learning_rate", TRAIN_SECONDS):
         rows[name] = training.epochs * math.ceil(steps / settings.tracking.log_every_steps)
     # A budget of a fixed width: the least budget must not depend on the digits of the one that is set.
     dumped = override(settings, {"storage.max_total_size": 10**12}).model_dump(mode="json")

@@ -17,6 +17,7 @@ from thriftune import __version__, files
 from thriftune.config import Parameters
 from thriftune.errors import DamageError, StudyError
 from thriftune.search.identity import differences, flat
+from thriftune.search.limits import reopen
 
 STUDY, CHECKSUM = "study.json", "checksum"
 LIBRARIES = (
@@ -60,7 +61,23 @@ SCHEMA: dict[str, Any] = {
         "versions": {"type": "object"},
         "checksum": {"type": "string"},
         "trials": {"type": "integer", "minimum": 1},
-        "ended": {"type": "string"},
+        "ended": {
+            "description": "The rule that ended the search before its last trial.",
+            "type": "object",
+            "required": ["rule", "limit", "trials", "reason"],
+            "properties": {
+                "rule": {"enum": ["timeout", "stop_after_no_gain"]},
+                "limit": {"type": "number"},
+                "trials": {"type": "integer"},
+                "seconds": {"type": "number"},
+                "reason": {"type": "string"},
+            },
+        },
+        "extended": {
+            "description": "Trials and seconds of training that the rules leave out since trials were added.",
+            "type": "object",
+            "required": ["trials", "seconds"],
+        },
         "changes": {"type": "array", "items": {"type": "object"}},
     },
 }
@@ -129,9 +146,7 @@ def _note_changes(folder: Path, record: dict[str, Any], parameters: Parameters) 
         )
     config = parameters.model_dump(mode="json")
     changed = differences(record["config"], config)
-    if wanted > record["trials"]:
-        record["trials"] = wanted
-        record.pop("ended", None)
+    reopen(record, parameters.study)
     if changed:
         record["changes"].append({"at": _now(), "settings": changed})
         record["config"] = config
@@ -203,11 +218,15 @@ def study_params(record: Mapping[str, Any]) -> dict[str, Any]:
     return {**flat(config), **flat(record["identity"])}
 
 
-def trial_params(parameters: Parameters) -> dict[str, Any]:
-    """What MLflow shows of a trial: what may differ from trial to trial. The rest is the study's."""
+def trial_params(parameters: Parameters, refused: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What MLflow shows of a trial: what may differ from trial to trial. The rest is the study's.
+
+    refused: overrides that make no configuration with these parameters, shown as they are.
+    """
     dumped = parameters.model_dump(mode="json")
     shown = {name: dumped[name] for name in ("encoder", "model", "training")}
-    return flat({**shown, "study": {name: dumped["study"][name] for name in ("metric", "seed")}})
+    study = {name: dumped["study"][name] for name in ("metric", "seed")}
+    return flat({**shown, "study": study}) | dict(refused or {})
 
 
 def _now() -> str:

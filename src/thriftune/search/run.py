@@ -10,26 +10,28 @@ import logging
 import time
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from thriftune.checkpoints.checkpoint import Checkpoint
+from thriftune.checkpoints.checkpoint import Checkpoint, Receipt
 from thriftune.checkpoints.marker import set_marker
 from thriftune.checkpoints.monitor import DiskMonitor
 from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import Parameters
 from thriftune.corpus.store import Corpus
 from thriftune.corpus.tokens import TokenisedStore
-from thriftune.errors import ConfigError, InterruptedRunError, StudyError, TakenOverError
+from thriftune.errors import InterruptedRunError, TakenOverError
 from thriftune.evaluation.metrics import produced_metrics
 from thriftune.observe.logs import log_context
 from thriftune.observe.progress import StudyProgress
 from thriftune.search.check import check_configuration, check_metric
 from thriftune.search.delivery import journals_of, study_delivery, undelivered
-from thriftune.search.identity import study_identity, trial_id
+from thriftune.search.failures import check_failures, failure_reason, give_back_memory
+from thriftune.search.identity import study_identity
+from thriftune.search.limits import TrainingTime, ending, what_ended
 from thriftune.search.milestones import Milestones
 from thriftune.search.optuna_study import OptunaStudy, TrialHandle, UncertainError
 from thriftune.search.outlook import forecast_line, forecast_row, model_bytes, surroundings
@@ -53,7 +55,6 @@ from thriftune.tracking.location import mlflow_uri
 from thriftune.tracking.parent import connect
 from thriftune.tracking.sender import Sender
 from thriftune.training.interrupt import StopFlag, stop_on_signal
-from thriftune.training.loop import DivergedError
 from thriftune.training.seeding import configure_determinism, resolve_device
 
 log = logging.getLogger(__name__)
@@ -107,9 +108,11 @@ def run_search(
         stack.callback(lambda: store.drain(flag.seconds_left()))
         run = _Run(parameters, corpus, study, store, optuna_study, record, flag, device, ownership)
         run.deliver_what_is_left(stack)
+        check_failures(optuna_study.finished(), record["trials"], parameters)
         if is_over(record, optuna_study):
             store.end_trial()  # a kill may have come between the last trial's end and its tidying
-            log.debug("all %d trials are done, nothing to train", record["trials"])
+            if "ended" in record:
+                log.info("%s", what_ended(record))
             if not (study.folder / OVERHEAD_PAGE).exists():
                 run.report()
         else:
@@ -117,8 +120,10 @@ def run_search(
 
 
 def is_over(record: dict[str, Any], optuna_study: OptunaStudy) -> bool:
-    """All trials are over, or a rule of the study ended the search."""
-    return "ended" in record or len(optuna_study.finished()) >= record["trials"]
+    """All trials are over, or a rule of the study ended the search and those that were begun are."""
+    trials = optuna_study.trials()
+    over = sum(trial.state.is_finished() for trial in trials)
+    return over >= record["trials"] or ("ended" in record and over == len(trials))
 
 
 @dataclass
@@ -134,7 +139,8 @@ class _Run:
     flag: StopFlag
     device: torch.device
     ownership: Ownership
-    started: float = field(default_factory=time.monotonic)
+    saving: Receipt | None = None
+    """Of the checkpoint that the running trial made last."""
     milestones: Milestones = field(default_factory=Milestones)
     _waiting: bool = False
 
@@ -162,7 +168,8 @@ class _Run:
         )
         self._prepared, self._meter = Prepared(self.corpus), Meter(self.store)
         stack.callback(self._progress.close)
-        while not self._ended():
+        self._time = TrainingTime(lambda: journals_of(self.study))
+        while True:
             self.store.settle({trial.number for trial in self.optuna.finished()})
             handle = self._next()
             if handle is None:
@@ -199,7 +206,11 @@ class _Run:
             under_way = set(self.optuna.running())
             for number in self.store.running() - under_way:
                 self.store.end_trial(number)  # a kill came between the trial's end and its tidying
-            handle = self.optuna.next_trial(self.record["trials"], self.ownership)
+            handle = self.optuna.next_trial(
+                0, self.ownership
+            )  # one that was interrupted goes on to its own end
+            if handle is None and not self._ended():
+                handle = self.optuna.next_trial(self.record["trials"], self.ownership)
             if handle is not None and handle.attempt > 1:
                 self.store.take_over(handle.number)
             return handle
@@ -228,23 +239,25 @@ class _Run:
         self.store.check_attempt()
 
     def _trial(self, handle: TrialHandle) -> Iterator[Checkpoint]:
-        folder = trial_folder(self.study.folder, handle.number, trial_id(handle.parameters))
+        folder = trial_folder(self.study.folder, handle.number, handle.trial_id)
         adopted = self.ownership.shared and handle.attempt > 1
         journal = Journal(folder / JOURNAL, self.ownership.check_quickly, taken_over=adopted)
         try:
             journal.record_once(
                 "start",
                 trial=handle.number,
-                trial_id=trial_id(handle.parameters),
+                trial_id=handle.trial_id,
                 overrides=dict(handle.overrides),
                 sampler=dict(handle.sampler_attrs),
             )
-            config = trial_params(handle.parameters)
+            config = trial_params(handle.parameters, handle.overrides if handle.refused else None)
             self._sender.watch(
                 study_delivery(self.study, self.record, journal.path, handle.number, config, self.milestones)
             )
-            outcome = yield from self._guarded(handle, journal, folder)
-            self._end(handle, journal, outcome)
+            if journal.record("end") is None:  # else only a kill kept it from being told
+                outcome = yield from self._guarded(handle, journal, folder)
+                self._decide(handle, journal, outcome)
+            self._end(handle, journal)
         except TakenOverError:
             self._sender.forget(journal.path)
             raise
@@ -276,6 +289,8 @@ class _Run:
             self._progress.trial(handle.number, handle.parameters.training.epochs, str(start))
 
         try:
+            if handle.refused is not None:
+                raise handle.refused
             return (
                 yield from run_trial(
                     handle,
@@ -286,12 +301,28 @@ class _Run:
                     on_saved=self._saved,
                 )
             )
-        except (DivergedError, torch.OutOfMemoryError, MemoryError, ConfigError) as error:
-            reason = str(error).partition("\n")[0] or type(error).__name__
-            log.warning("trial %d failed: %s", handle.number, reason)
-            return _Failure(reason)
+        except Exception as error:
+            reason = failure_reason(error, self.parameters.observe.redact)
+            if reason is None:
+                raise
+        self._await_save()
+        give_back_memory()
+        log.warning("trial %d failed: %s", handle.number, reason)
+        return _Failure(reason)
+
+    def _await_save(self) -> None:
+        """Wait for the write in flight of a trial that failed: it may be the study's best. What the write
+        fails of is raised where it is not the trial's own failure, as a full disk is not."""
+        saving, self.saving = self.saving, None
+        try:
+            if saving is not None:
+                saving.wait()
+        except Exception as error:
+            if failure_reason(error, ()) is None:
+                raise
 
     def _saved(self, checkpoint: Checkpoint) -> None:
+        self.saving = checkpoint.receipt
         self._progress.epoch(
             checkpoint.epoch,
             self.parameters.study.metric,
@@ -299,12 +330,20 @@ class _Run:
             self.store.held_bytes(),
         )
 
-    def _end(self, handle: TrialHandle, journal: Journal, outcome: Outcome | _Failure) -> None:
+    def _decide(self, handle: TrialHandle, journal: Journal, outcome: Outcome | _Failure) -> None:
         self._check_owned()
         state, value, reason = self._state(handle, outcome)
-        seconds = self._meter.trial_over(journal, handle.number)
+        self._meter.trial_over(journal, handle.number)
         journal.record_once("end", state=state, value=value, reason=reason)
         journal.sync()
+
+    def _end(self, handle: TrialHandle, journal: Journal) -> None:
+        """Tell what the journal's record of the trial's end says, and tidy."""
+        self._check_owned()
+        end = journal.record("end")
+        assert end is not None
+        state, value, reason = end["state"], end["value"], end["reason"]
+        self.saving = None
         if state == "pruned":
             self.optuna.tell_pruned(handle, reason or "")
         else:
@@ -313,7 +352,12 @@ class _Run:
         self._sender.finish(journal.path, "FAILED" if state == "failed" else "FINISHED")
         best = self.optuna.best()
         self._progress.trial_done(
-            state, value, None if best is None else best.value, seconds, self._elsewhere()
+            handle.number,
+            state,
+            value,
+            None if best is None else best.value,
+            trial_seconds(journal.path) or 0.0,
+            self._elsewhere(),
         )
 
     def _state(
@@ -331,35 +375,28 @@ class _Run:
             return "failed", None, f"{self.parameters.study.metric} was undefined at every epoch"
         if outcome.pruned is not None and not holds_best:
             return "pruned", outcome.value, outcome.pruned
-        return "complete", outcome.value, outcome.pruned
+        return "complete", outcome.value, outcome.pruned or outcome.timed_out
 
     def _ended(self) -> bool:
-        """Whether a rule ends the search; what ends the study is written down."""
-        study = self.parameters.study
-        finished = self.optuna.finished()
-        failed = 0
-        for trial in reversed(finished):
-            if trial.state.name != "FAIL":
-                break
-            failed += 1
-        if failed >= study.max_failed_trials:
-            reasons = {str(trial.user_attrs.get("reason")) for trial in finished[-failed:]}
-            raise StudyError(
-                f"{failed} trials in a row have failed: {'; '.join(sorted(reasons))}",
-                where=f"study {study.name!r}",
-                remedy="correct the cause, or raise study.max_failed_trials to go on.",
-            )
-        if study.timeout is not None and time.monotonic() - self.started > study.timeout:
-            log.info("study.timeout is over; the same command goes on with the next trial")
+        """Whether no further trial is to begin; a rule that ends the search is written down, once."""
+        over = self.optuna.finished()
+        check_failures(over, self.record["trials"], self.parameters)
+        if "ended" in self.record or len(over) >= self.record["trials"]:
             return True
         best = self.optuna.best()
-        patience = study.stop_after_no_gain
-        if patience is not None and best is not None and len(finished) - 1 - best.number >= patience:
-            self.record["ended"] = f"no gain in {patience} trials"
-            write_record(self.study.folder, self.record)
-            log.info("the search ends: %s", self.record["ended"])
-            return True
-        return False
+        ended = ending(
+            self.parameters.study,
+            self.record,
+            len(over),
+            None if best is None else best.number,
+            self._time.seconds,
+        )
+        if ended is None:
+            return False
+        self.record["ended"] = ended
+        write_record(self.study.folder, self.record)
+        log.info("%s", what_ended(self.record))
+        return True
 
     def _close_sender(self) -> None:
         stopped = self.flag.signal_name is not None

@@ -14,6 +14,7 @@ import yaml
 from thriftune import files
 from thriftune.checkpoints.checkpoint import Checkpoint
 from thriftune.checkpoints.entries import Loaded
+from thriftune.checkpoints.manifest import Manifest
 from thriftune.checkpoints.store import CheckpointStore
 from thriftune.checkpoints.tensors import describe
 from thriftune.config import Parameters, parse_parameters
@@ -26,6 +27,7 @@ from thriftune.model.encoder import Encoder
 from thriftune.model.losses import positive_weights
 from thriftune.observe.stopwatch import Stopwatch
 from thriftune.search.identity import save_interval, trial_id
+from thriftune.search.limits import out_of_time
 from thriftune.search.optuna_study import TrialHandle
 from thriftune.search.prepared import Prepared
 from thriftune.tracking.journal import Journal
@@ -58,10 +60,12 @@ class Setting:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial ended: the value of its best saved epoch, and why it ended early, if it did."""
+    """How a trial ended: the value of its best saved epoch, and why it ended early, if it did: by the
+    pruner, or because its time was up."""
 
     value: float | None
     pruned: str | None
+    timed_out: str | None = None
 
 
 @dataclass(frozen=True)
@@ -139,9 +143,12 @@ def run_trial(
     store.begin_trial(handle.number, None if loaded is None else loaded.entry, attempt)
     on_start(_start(attempt, journal, loaded, checkpointing=saved))
     pruned = _catch_up(handle, journal, metric, interval, loaded)
+    timed_out = None
+    if loaded is not None:
+        timed_out = _out_of_time(parameters, journal, loaded.entry.manifest)
     report = _Report(handle, setting, folder / REPORT)
     trainer = _trainer(handle, setting, agent, encoder, journal, report, attempt)
-    if pruned is None:
+    if pruned is None and timed_out is None:
         for checkpoint in setting.training.over(train(trainer, _resume(loaded))):
             setting.check_owned()
             report.write_if_best(checkpoint)
@@ -155,11 +162,12 @@ def run_trial(
                 checkpoint.receipt.commit()
             on_saved(checkpoint)
             pruned = _report(handle, checkpoint.epoch, checkpoint.value)
-            if pruned is not None:
+            timed_out = _out_of_time(parameters, journal, checkpoint)
+            if pruned is not None or timed_out is not None:
                 with setting.training:
                     checkpoint.receipt.wait()
                 break
-    return Outcome(_best_saved(journal, metric, interval), pruned)
+    return Outcome(_best_saved(journal, metric, interval), pruned, timed_out)
 
 
 @dataclass(frozen=True)
@@ -218,6 +226,12 @@ def _report(handle: TrialHandle, epoch: int, value: float | None) -> str | None:
         return None
     handle.report(epoch, value)
     return f"pruned after epoch {epoch}" if handle.should_prune() else None
+
+
+def _out_of_time(parameters: Parameters, journal: Journal, saved: Checkpoint | Manifest) -> str | None:
+    if saved.epoch >= parameters.training.epochs:
+        return None
+    return out_of_time(journal, parameters.study.trial_timeout, saved.epoch, saved.step)
 
 
 def _best_saved(journal: Journal, metric: str, interval: int) -> float | None:

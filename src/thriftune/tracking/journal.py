@@ -33,6 +33,10 @@ TAIL_BYTES = 1 << 16
 MACHINE_PREFIX = "system/"
 """Keys of what measures the machine: left out of every comparison."""
 EPOCH_SECONDS = f"{MACHINE_PREFIX}epoch_seconds"
+TRAIN_SECONDS = f"{MACHINE_PREFIX}train_seconds"
+"""Of the optimizer steps since the row before, or since the epoch's start (step = the last of them)."""
+VALIDATION_SECONDS = f"{MACHINE_PREFIX}validation_seconds"
+"""Of one validation (step = epoch)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,7 @@ class Journal:
         self._owned = owned
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._values: dict[tuple[str, int], float | None] = {}
-        self._kinds: set[str] = set()
+        self._records: dict[str, Mapping[str, Any]] = {}
         self._warned = False
         if not self.path.exists():
             # A journal that begins anew has nothing to do with how far another one was sent.
@@ -82,7 +86,7 @@ class Journal:
             if "key" in record:
                 self._values[record["key"], record["step"]] = record["value"]
             else:
-                self._kinds.add(record["kind"])
+                self._records[record["kind"]] = record
         if whole < len(content):
             log.info("cut a torn last line of %d bytes from %s", len(content) - whole, self.path)
             with self.path.open("rb+") as handle:
@@ -121,10 +125,14 @@ class Journal:
 
     def record_once(self, kind: str, **fields: Any) -> None:
         """Append a record of another kind, once in the journal's life."""
-        if kind not in self._kinds:
-            self._kinds.add(kind)
-            timestamp = time.time_ns() // 1_000_000
-            self._append(encode({"kind": kind, **fields, "timestamp": timestamp}))
+        if kind not in self._records:
+            record = {"kind": kind, **fields, "timestamp": time.time_ns() // 1_000_000}
+            self._records[kind] = record
+            self._append(encode(record))
+
+    def record(self, kind: str) -> Mapping[str, Any] | None:
+        """The record of a kind, or None."""
+        return self._records.get(kind)
 
     def has(self, key: str, step: int) -> bool:
         """Whether there is a row of a key and step, be it undefined."""
@@ -137,6 +145,10 @@ class Journal:
     def steps(self, key: str) -> list[int]:
         """The steps on record of a key, sorted."""
         return sorted(step for name, step in self._values if name == key)
+
+    def rows(self, key: str) -> list[tuple[int, float | None]]:
+        """(step, value) of a key in the order in which they were written."""
+        return [(step, value) for (name, step), value in self._values.items() if name == key]
 
     def sync(self) -> None:
         """Make all rows durable; called when a checkpoint commits."""

@@ -36,8 +36,8 @@ class Delivery:
     journal: Path
     open_run: Callable[[MlflowSink], tuple[str, str]]
     """Finds or makes (the study's run, the trial's run)."""
-    on_done: Callable[[MlflowSink], None] = lambda sink: None
-    """Called once all rows of a finished trial are there."""
+    on_done: Callable[[MlflowSink, str], None] = lambda sink, run_id: None
+    """Called with the trial's run once all rows of a finished trial are there."""
 
 
 @dataclass
@@ -74,7 +74,7 @@ class Parcel:
             self.cursor = replace(self.cursor, sent_bytes=end, last_line=line_checksum(journal, end))
             write_cursor(journal, self.cursor)
         if status is not None:
-            self.delivery.on_done(sink)
+            self.delivery.on_done(sink, self.run_id)
             sink.finish(self.run_id, status)
             self.done = True
             if run_status(journal) != KILLED:

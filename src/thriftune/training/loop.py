@@ -22,6 +22,7 @@ from thriftune.errors import ThriftuneError
 from thriftune.model.batch import Batch, collate
 from thriftune.model.dual_agent import DualAgent
 from thriftune.model.losses import joint_loss
+from thriftune.tracking.journal import TRAIN_SECONDS, VALIDATION_SECONDS
 from thriftune.training.batching import epoch_batches, steps_per_epoch
 from thriftune.training.optimisation import (
     build_optimizer,
@@ -131,9 +132,12 @@ def train(trainer: Trainer, resume: Resume | None = None) -> Iterator[Checkpoint
         progress.epoch += 1
         started_at = time.monotonic()
         _train_epoch(trainer, optimizer, schedule, progress, total_steps, saving)
+        validated_at = time.monotonic()
         metrics = trainer.validate(agent)
+        ended_at = time.monotonic()
         trainer.log.log({f"validation/{key}": value for key, value in metrics.items()}, progress.epoch)
-        trainer.log.log({"system/epoch_seconds": time.monotonic() - started_at}, progress.epoch)
+        took = {"system/epoch_seconds": ended_at - started_at, VALIDATION_SECONDS: ended_at - validated_at}
+        trainer.log.log(took, progress.epoch)
         if progress.epoch % trainer.save_every_epochs == 0:
             progress.note_value(metrics.get(trainer.metric))
             if saving is not None:
@@ -159,6 +163,7 @@ def _train_epoch(
     lengths = [sum(len(window) for window in row["input_ids"]) for row in trainer.rows]
     batches = epoch_batches(lengths, config.batch_size, trainer.seed, progress.epoch)
     window: list[tuple[float, float]] = []
+    window_started_at = time.monotonic()
     for start in range(0, len(batches), config.accumulation):
         micro_batches = batches[start : start + config.accumulation]
         loss = _accumulate(trainer, micro_batches)
@@ -178,8 +183,11 @@ def _train_epoch(
         if len(window) == trainer.log_every_steps or start + config.accumulation >= len(batches):
             losses, norms = zip(*window, strict=True)
             means = {"train/loss": fmean(losses), "train/gradient_norm": fmean(norms)}
-            trainer.log.log({**means, "train/learning_rate": rate}, progress.step)
+            now = time.monotonic()
+            took = {TRAIN_SECONDS: now - window_started_at}
+            trainer.log.log({**means, "train/learning_rate": rate, **took}, progress.step)
             window.clear()
+            window_started_at = now
         trainer.on_step(progress.step, total_steps)
         if saving is not None:
             saving.check()

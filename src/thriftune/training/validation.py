@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from thriftune.evaluation.metrics import compute, flatten, warnings
@@ -13,6 +14,7 @@ from thriftune.evaluation.predict import predict
 from thriftune.evaluation.predictions import decide
 from thriftune.evaluation.thresholds import tune_all
 from thriftune.model.dual_agent import DualAgent
+from thriftune.training.loop import DivergedError
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,15 @@ def validate(
     batch_size: int,
     on_batch: Callable[[], None],
 ) -> Validation:
-    """Validate and leave the tuned thresholds in the agent's buffers."""
+    """Validate and leave the tuned thresholds in the agent's buffers. DivergedError where the last steps of
+    training left weights whose probabilities are no numbers."""
     predictions = predict(agent, rows, pad_token_id=pad_token_id, batch_size=batch_size, on_batch=on_batch)
+    for probabilities in (predictions.criteria_prob, predictions.sentence_prob):
+        if probabilities is not None and not np.isfinite(probabilities).all():
+            raise DivergedError(
+                "validation found probabilities that are not finite",
+                remedy="lower training.learning_rate, or set training.clip_norm.",
+            )
     criteria, evidence = tune_all(predictions)
     agent.set_thresholds(torch.from_numpy(criteria), torch.from_numpy(evidence))
     decisions = decide(predictions, criteria, evidence)

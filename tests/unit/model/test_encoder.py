@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from transformers import RobertaConfig, RobertaModel
+from transformers import RobertaConfig, RobertaModel, T5Config, T5Model
 
 from thriftune import files
 from thriftune.config import EncoderFromConfig, EncoderFromDirectory, EncoderFromPackage
@@ -59,6 +61,45 @@ def test_a_directory_is_loaded_as_it_is(tmp_path: Path) -> None:
         next(second.parameters()).add_(1.0)
     second.save_pretrained(str(folder))
     assert build_encoder(source, nothing, tmp_path).fingerprint != encoder.fingerprint
+
+
+def spoilt(folder: Path, name: str, content: bytes) -> EncoderFromDirectory:
+    """A model directory with one file replaced."""
+    (saved(folder) / name).write_bytes(content)
+    return EncoderFromDirectory(kind="directory", path=str(folder / "model"))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "reason"),
+    [
+        ("model.safetensors", {}, "SafetensorError"),
+        ("tokenizer.json", {}, "Error"),
+        ("config.json", {"model_type": "otter"}, "ValueError"),
+        ("config.json", {"hidden_size": 16}, "RuntimeError"),
+        ("config.json", {"hidden_act": "otter"}, "KeyError"),
+        ("config.json", {"num_hidden_layers": "two"}, "StrictDataclass"),
+    ],
+)
+def test_what_cannot_be_loaded_is_the_users(
+    tmp_path: Path, name: str, change: dict[str, Any], reason: str
+) -> None:
+    """Whatever transformers raises: one line, with the folder; never a fault of ours."""
+    known = json.loads((saved(tmp_path / "whole") / "config.json").read_text(encoding="utf-8"))
+    source = spoilt(tmp_path, name, json.dumps(known | change).encode() if change else b"{")
+    with pytest.raises(ConfigError, match=f"cannot be loaded: .*{reason}") as caught:
+        build_encoder(source, nothing, tmp_path).instantiate()
+    assert source.path in str(caught.value)
+    assert "\n" not in caught.value.message
+
+
+def test_a_model_that_reads_no_text_alone_is_refused(tmp_path: Path) -> None:
+    """An encoder-decoder would fail in its first step."""
+    folder = saved(tmp_path)
+    made = T5Config(vocab_size=300, d_model=8, d_kv=4, d_ff=16, num_layers=1, num_heads=2)
+    T5Model(made).save_pretrained(str(folder))
+    source = EncoderFromDirectory(kind="directory", path=str(folder))
+    with pytest.raises(ConfigError, match="T5Model is no encoder of text alone"):
+        build_encoder(source, nothing, tmp_path).instantiate()
 
 
 def test_a_roberta_window_leaves_out_its_padding_positions(tmp_path: Path) -> None:
