@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -48,7 +48,12 @@ class Worker:
 
     def until(self, pattern: str, seconds: float = 240) -> re.Match[str]:
         """Wait until it has said something; what that was."""
-        return wait_for(lambda: re.search(pattern, self.said), f"{pattern!r} in {self.said}", seconds)
+        deadline = time.monotonic() + seconds
+        while (found := re.search(pattern, self.said)) is None:
+            assert self.process.poll() is None, f"ended before {pattern!r}: {self.said}"
+            assert time.monotonic() < deadline, f"not within {seconds} s: {pattern!r} in {self.said}"
+            time.sleep(0.1)
+        return found
 
     def kill(self) -> None:
         """SIGKILL."""
@@ -58,15 +63,6 @@ class Worker:
     def end(self, seconds: float = 280) -> int:
         """Wait for its end; the exit code."""
         return self.process.wait(seconds)
-
-
-def wait_for(found: Callable[[], Any], what: str, seconds: float = 240) -> Any:
-    """What `found` gives as soon as that is something."""
-    deadline = time.monotonic() + seconds
-    while not (result := found()):
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.1)
-    return result
 
 
 class Team:

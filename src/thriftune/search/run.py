@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -206,9 +206,8 @@ class _Run:
             under_way = set(self.optuna.running())
             for number in self.store.running() - under_way:
                 self.store.end_trial(number)  # a kill came between the trial's end and its tidying
-            handle = self.optuna.next_trial(
-                0, self.ownership
-            )  # one that was interrupted goes on to its own end
+            # One that was interrupted goes on to its own end.
+            handle = self.optuna.next_trial(0, self.ownership)
             if handle is None and not self._ended():
                 handle = self.optuna.next_trial(self.record["trials"], self.ownership)
             if handle is not None and handle.attempt > 1:

@@ -38,7 +38,10 @@ def test_a_database_is_absent_sound_locked_or_damaged(
         assert "locked" in (trouble(f"sqlite:///{path}") or "")
     path.write_bytes(b"nothing of the kind" * 500)
     assert "tracking rebuild" in (trouble(f"sqlite:///{path}") or "")
-    assert trouble("postgresql://somewhere/else") is None
+    assert trouble("mysql://somewhere/else") is None
+    refused = trouble("postgresql://me:s3cret@127.0.0.1:9/else") or ""
+    assert "Connection refused" in refused
+    assert "s3cret" not in refused
 
 
 @pytest.mark.parametrize(
