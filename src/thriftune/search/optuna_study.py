@@ -276,13 +276,13 @@ class _Shared(optuna.storages.InMemoryStorage):
     several times as long as sampling; nobody changes them here."""
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
-        trial_id = super().create_new_trial(study_id)
-        if template_trial is not None:
-            trial = copy.copy(template_trial)
-            trial.number, trial._trial_id = self.get_trial_number_from_id(trial_id), trial_id
-            self._set_trial(trial_id, trial)
-            self._update_cache(trial_id, study_id)
-        return trial_id
+        if template_trial is None:
+            return super().create_new_trial(study_id)
+        trial, held = copy.copy(template_trial), self._studies[study_id].trials
+        trial.number = trial._trial_id = self._max_trial_id = len(held)  # of the only study in here
+        self._trial_id_to_study_id_and_number[trial.number] = (study_id, trial.number)
+        held.append(trial)
+        return trial.number
 
 
 @storage_needed()
