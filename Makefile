@@ -67,7 +67,7 @@ format: setup  ## let ruff rewrite what it can
 
 test: lint  ## lint, unit and integration tests, coverage floor
 	rm -f .coverage .coverage.*
-	$(BIN)/pytest -m "not slow and not docker and not postgres" -q -n $(JOBS) --dist worksteal \
+	$(BIN)/pytest -m "not slow and not docker" -q -n $(JOBS) --dist worksteal \
 	  --hypothesis-profile=gate --cov --cov-report=
 	$(BIN)/coverage report --fail-under=95
 
