@@ -60,9 +60,36 @@ class Worker:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
+    def until_over(self, trials: int) -> None:
+        """Wait until the study's folder has so many trials that this worker has seen begin or end."""
+        self.until(
+            rf"trial ({'|'.join(str(number) for number in range(trials, trials + 12))}) .*: starts", 900
+        )
+
+    def kill_in_a_trial(self) -> int:
+        """SIGKILL in the middle of a trial that has a checkpoint; its number."""
+        seen = len(self.said)
+        while not (found := re.search(r"trial (\d+) .*, epoch 2 of", self.said[seen:])):
+            assert self.process.poll() is None, self.said
+            time.sleep(0.01)
+        self.kill()
+        return int(found[1])
+
     def end(self, seconds: float = 280) -> int:
         """Wait for its end; the exit code."""
         return self.process.wait(seconds)
+
+
+def run_kedro(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """`kedro` in a working copy, to its end."""
+    return subprocess.run(
+        [str(Path(sys.executable).parent / "kedro"), *words],
+        cwd=project,
+        env={**os.environ, "DO_NOT_TRACK": "1", "PYTHONPATH": str(project / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 class Team:
@@ -87,6 +114,7 @@ class Team:
             "tracking": {"artifacts": str(self.folder / "shared" / "artifacts")},
             "study": {"name": NAME, **settings["study"]},
             "training": {"threads": 1, **settings["training"]},
+            "search": settings.get("search", {}),
         }
         local = project / "conf/local"
         (local / "parameters.yml").write_text(yaml.safe_dump(own))
@@ -97,6 +125,19 @@ class Team:
             }
             (local / "credentials.yml").write_text(yaml.safe_dump(secrets))
         return project
+
+    def set_least_budget(self) -> int:
+        """Give all the least budget that they need together, from the forecast; bytes."""
+        assert run_kedro(self.copies[0], "run", "--pipeline", "ingest").returncode == 0
+        shown = thriftune(self.copies[0], "storage", "forecast", "--json")
+        found = json.loads(shown.stdout)
+        budget = int(found["least_budget_bytes"] + (len(self.copies) - 1) * found["further_worker_bytes"])
+        for copy in self.copies:
+            path = copy / "conf/local/parameters.yml"
+            settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+            settings["storage"]["max_total_size"] = budget
+            path.write_text(yaml.safe_dump(settings))
+        return budget
 
     @property
     def study(self) -> Path:

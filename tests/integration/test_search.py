@@ -448,7 +448,7 @@ def test_what_the_last_trial_left_is_tidied_by_the_next_run(
     """Killed between the last trial's end in Optuna and its tidying: only the best is kept afterwards."""
     parameters = small_parameters(small)
     with monkeypatch.context() as patched:
-        patched.setattr(CheckpointStore, "end_trial", lambda store: None)
+        patched.setattr(CheckpointStore, "end_trial", lambda store, trial=None: None)
         run(parameters)
     store = parts(parameters)[2]
     best = store.best()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 
 import pytest
 from tests.integration.conftest import thriftune
+from tests.integration.networks import needs_networks, networks
 from tests.integration.postgres import needs_postgres, postgres
 from tests.integration.team import Team, Worker, check_team
 
@@ -55,7 +57,64 @@ def test_workers_share_a_study_on_postgres(tmp_path: Path) -> None:
         check_team(team, 3, [first, second])
 
 
-def _forecast(team: Team) -> dict[str, int]:
-    shown = thriftune(team.copies[0], "storage", "forecast", "--model-size", "600kB", "--json")
-    found: dict[str, int] = json.loads(shown.stdout)
-    return found
+@pytest.mark.postgres
+@pytest.mark.slow
+@pytest.mark.timeout(2400)
+@needs_postgres
+def test_four_workers_a_hundred_trials(tmp_path: Path) -> None:
+    """Two of four die in the middle of trials, which others continue; the server is started again; all keep
+    one budget at every moment, the least that four workers need."""
+    settings = {"study": {"trials": 100}, "training": {"epochs": 4}, "search": {"pruner": "median"}}
+    with postgres() as server, Team(tmp_path, 4, server, settings) as team:
+        budget = team.set_least_budget()
+        workers = [Worker(copy, number) for number, copy in enumerate(team.copies)]
+        adopted = []
+        for victim, after in ((0, 15), (1, 45)):
+            workers[2].until_over(after)
+            adopted.append(workers[victim].kill_in_a_trial())
+            if victim == 0:
+                server.stop()
+                server.start()
+        for worker in workers[2:]:
+            assert worker.end(1800) == 0, worker.said
+        check_team(team, 100, workers)
+        assert team.most_bytes <= budget
+        print(f"at most {team.most_bytes} of {budget} bytes were held")
+        survivors = workers[2].said + workers[3].said
+        for trial in adopted:
+            assert re.search(rf"trial {trial} .*: goes on after epoch \d", survivors), trial
+
+
+@pytest.mark.postgres
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@needs_postgres
+@needs_networks
+def test_a_worker_that_was_cut_off_commits_nothing_more(tmp_path: Path) -> None:
+    """Two workers in network namespaces of their own; one's link to PostgreSQL is down for a minute, with its
+    checkpoint folder still in reach. The other takes its trial over."""
+    settings = {"study": {"trials": 2}, "training": {"epochs": 60}}
+    with (
+        networks(2) as links,
+        postgres(links[0].server) as server,
+        Team(tmp_path, 2, server, settings) as team,
+    ):
+        first = Worker(team.copies[0], 0, links[0].prefix)
+        first.until("trial 0 .*, epoch 1 of 60")
+        second = Worker(team.copies[1], 1, links[1].prefix)
+        second.until("trial 1 .*, epoch 1 of 60")
+        links[0].cut()
+        cut_at = time.monotonic()
+        second.until("trial 0 .*: goes on after epoch")
+        print(f"taken over after {time.monotonic() - cut_at:.0f} s")
+        time.sleep(max(0.0, cut_at + 60 - time.monotonic()))
+        links[0].mend()
+        first.until("trial 0 was taken over")
+        assert first.end() == 0, first.said
+        assert second.end() == 0, second.said
+        check_team(team, 2, [first, second])
+        note = json.loads((team.study / "attempts/0000.json").read_text(encoding="utf-8"))
+        assert note["number"] == 2
+        for path in team.study.glob("trials/trial_0000_*/checkpoints/*/manifest.json"):
+            manifest = json.loads(path.read_text(encoding="utf-8"))
+            assert manifest["attempt"] == 2 or manifest["epoch"] in note["accepted"]

@@ -1,10 +1,12 @@
-"""Whether an error says that memory ran out, whoever noticed it."""
+"""Whether an error says that memory ran out, whoever noticed it.
+
+Imports no torch: the configuration is checked before the first node.
+"""
 
 from __future__ import annotations
 
 import errno
 
-import torch
 from safetensors import SafetensorError
 
 PHRASES = ("can't allocate memory", "cannot allocate memory", "out of memory", "alloc_failed")
@@ -12,8 +14,8 @@ PHRASES = ("can't allocate memory", "cannot allocate memory", "out of memory", "
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Python's MemoryError, CUDA's own error, ENOMEM, and torch's RuntimeError on the CPU."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+    """Python's MemoryError, torch.OutOfMemoryError, ENOMEM, and torch's RuntimeError on the CPU."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM

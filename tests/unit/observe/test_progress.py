@@ -35,7 +35,7 @@ def test_a_process_that_goes_on_knows_what_the_others_took(caplog: pytest.LogCap
     with caplog.at_level(logging.INFO):
         progress.trial(3, 2, "starts")
         progress.epoch(1, "m", 0.5, 1_500_000)
-        progress.trial_done(0, "complete", 0.5, 0.5, 60.0)
+        progress.trial_done(3, "complete", 0.5, 0.5, 60.0)
     assert caplog.messages[-1] == (
         "trial 3 (4 of 5): complete with 0.5000; best so far 0.5000; 1.5 of 10.0 MB held; about 60 s left"
     )
