@@ -181,7 +181,8 @@ class CheckpointStore:
             )
 
     def leave_trial(self) -> None:
-        """This process works on its trial no longer, which is not over."""
+        """This process works on its trial no longer, which is not over; what it still writes is void."""
+        self.drain()
         self._activity.own = None
 
     def end_trial(self, trial: int | None = None) -> None:

@@ -87,7 +87,6 @@ def run_search(
         flag = stack.enter_context(stop_on_signal())
         ownership = stack.enter_context(study.ownership(waiting=flag.check))
         stack.enter_context(store.owned(ownership.check, guard_of(ownership)))
-        set_marker(study.models_root, study.id)
         stack.enter_context(log_context(study=study.id))
         identity = study_identity(parameters, corpus.fingerprint, encoder.fingerprint, device.type, threads)
         data = {
@@ -96,6 +95,7 @@ def run_search(
             "counts": dict(corpus.counts),
         }
         with ownership.alone(TRIALS):
+            set_marker(study.models_root, study.id)
             record = open_or_create(study.folder, study.id, parameters, identity, data)
             elsewhere = {trial for trial in store.running() if ownership.is_taken(trial)}
             if elsewhere and row is not None:
@@ -186,7 +186,8 @@ class _Run:
                 finally:
                     self.ownership.give_back(handle.number)
         if is_over(self.record, self.optuna):
-            self.report()
+            with self.ownership.alone(TRIALS):
+                self.report()
 
     def report(self) -> None:
         """What the trials have cost, when all are over."""
