@@ -18,7 +18,7 @@ from typing import Any, Self
 import yaml
 from mlflow import MlflowClient
 from tests.integration.conftest import copy_project, thriftune
-from tests.integration.postgres import Postgres
+from tests.integration.postgres import PASSWORD, Postgres
 
 from thriftune import files
 
@@ -193,8 +193,6 @@ def check_team(team: Team, trials: int, workers: Sequence[Worker]) -> None:
     notes = [json.loads(path.read_text()) for path in (team.study / "attempts").glob("*.json")]
     assert not [note for note in notes if note["running"]]
     if team.server is not None:
-        from tests.integration.postgres import PASSWORD
-
         for path in [*team.study.rglob("*.json*"), *team.study.rglob("*.yaml")]:
             assert PASSWORD not in path.read_text(encoding="utf-8"), path
         for copy in team.copies:

@@ -42,7 +42,7 @@ class TrialFolders:
         before, known = self._settled, dict[str, _Settled]()
         self._round += 1
         for entry in self._scan():
-            number = _number(entry.name)
+            number = trial_number(entry.name)
             if number not in over:
                 continue
             if entry.name in before and (number + self._round) % SHARES:
@@ -57,7 +57,7 @@ class TrialFolders:
 
     def reopen(self, number: int) -> None:
         """A trial is going to change: its folder is read each time again."""
-        self._settled = {name: known for name, known in self._settled.items() if _number(name) != number}
+        self._settled = {name: known for name, known in self._settled.items() if trial_number(name) != number}
 
     def epochs(self) -> Iterator[Path]:
         """Every folder that is named as a committed checkpoint, from the study's folder."""
@@ -94,7 +94,7 @@ def _scan(folder: Path) -> list[os.DirEntry[str]]:
         return []
 
 
-def _number(name: str) -> int:
-    """Of trial_0012_0a1b2c3d; -1 where it is no trial's folder."""
+def trial_number(name: str) -> int:
+    """Of a folder named trial_0012_0a1b2c3d; -1 where it is no trial's."""
     part = name.removeprefix(TRIAL).partition("_")[0]
     return int(part) if name.startswith(TRIAL) and part.isdecimal() else -1

@@ -9,15 +9,11 @@ from pathlib import Path
 
 from thriftune import files
 from thriftune.checkpoints.entries import QUARANTINE, REPLACED, TEMPORARY, read_entry
+from thriftune.checkpoints.folders import trial_number
 from thriftune.checkpoints.manifest import MANIFEST
 from thriftune.errors import DamageError
 
 log = logging.getLogger(__name__)
-
-
-def trial_of(path: Path) -> int:
-    """The number of the trial in whose folder a checkpoint's folder stands."""
-    return int(path.parents[1].name.split("_")[1])
 
 
 def checkpoint_folders(
@@ -26,7 +22,7 @@ def checkpoint_folders(
     """What stands where checkpoints do, by name: of one trial, or of all but some."""
     name = "trial_*" if trial is None else f"trial_{trial:04d}_*"
     found = sorted(study_folder.glob(f"trials/{name}/checkpoints/{pattern}"))
-    return [path for path in found if not but or trial_of(path) not in but]
+    return [path for path in found if trial_number(path.parents[1].name) not in but]
 
 
 def mend(study_folder: Path, trial: int | None = None, but: Collection[int] = ()) -> None:

@@ -346,8 +346,8 @@ class CheckpointStore:
             self._reserve(checkpoint.trial, needed)
 
     def _reserve(self, trial: int, needed: int) -> None:
-        attempt = read_attempts(self.folder).get(trial)
-        if self._activity.shared and attempt is not None:
+        attempt = read_attempts(self.folder).get(trial) if self._activity.shared else None
+        if attempt is not None:
             write_attempt(self.folder, replace(attempt, reserved_bytes=needed))
 
     def _reserved(self) -> int:

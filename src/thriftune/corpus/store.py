@@ -123,45 +123,36 @@ class CorpusStore:
     ) -> Corpus:
         """Commit a corpus whole: written beside, then renamed; unless another process was quicker."""
         with files.alone_with(self.root / "corpora"):
-            found = self.find(source_key)
-            return found or self._write(posts, criteria, source_key, revision, report)
-
-    def _write(
-        self,
-        posts: Mapping[SplitName, Sequence[Post]],
-        criteria: Sequence[str],
-        source_key: str,
-        revision: Mapping[str, Any],
-        report: Mapping[str, Any],
-    ) -> Corpus:
-        self.sweep()
-        content = {
-            f"{name}.jsonl": "".join(post_to_line(post) + "\n" for post in posts[name]).encode()
-            for name in SPLITS
-        }
-        content["splits.csv"] = _splits_csv(posts)
-        hashes = {name: _sha256(value) for name, value in content.items()}
-        fingerprint = files.sha256_json({"criteria": list(criteria), "files": hashes})
-        folder = self._folder(fingerprint)
-        temporary = self.root / f"{_TEMPORARY}{folder.name}"
-        temporary.mkdir(parents=True)
-        for name, value in content.items():
-            files.write_bytes(temporary / name, value)
-        files.write_json(temporary / "report.json", dict(report) | {"fingerprint": fingerprint})
-        record = {
-            "format": FORMAT,
-            "fingerprint": fingerprint,
-            "source_key": source_key,
-            "criteria": list(criteria),
-            "counts": {name: len(posts[name]) for name in SPLITS},
-            "revision": dict(revision),
-            "files": hashes,
-        }
-        files.write_json(temporary / "corpus.json", record)
-        if folder.exists():  # the same content under another source key, or damaged
-            files.remove_tree(folder)
-        files.rename(temporary, folder)
-        return _corpus(folder, record)
+            if (found := self.find(source_key)) is not None:
+                return found
+            self.sweep()
+            content = {
+                f"{name}.jsonl": "".join(post_to_line(post) + "\n" for post in posts[name]).encode()
+                for name in SPLITS
+            }
+            content["splits.csv"] = _splits_csv(posts)
+            hashes = {name: _sha256(value) for name, value in content.items()}
+            fingerprint = files.sha256_json({"criteria": list(criteria), "files": hashes})
+            folder = self._folder(fingerprint)
+            temporary = self.root / f"{_TEMPORARY}{folder.name}"
+            temporary.mkdir(parents=True)
+            for name, value in content.items():
+                files.write_bytes(temporary / name, value)
+            files.write_json(temporary / "report.json", dict(report) | {"fingerprint": fingerprint})
+            record = {
+                "format": FORMAT,
+                "fingerprint": fingerprint,
+                "source_key": source_key,
+                "criteria": list(criteria),
+                "counts": {name: len(posts[name]) for name in SPLITS},
+                "revision": dict(revision),
+                "files": hashes,
+            }
+            files.write_json(temporary / "corpus.json", record)
+            if folder.exists():  # the same content under another source key, or damaged
+                files.remove_tree(folder)
+            files.rename(temporary, folder)
+            return _corpus(folder, record)
 
     def sweep(self) -> None:
         """Remove what an interrupted write left."""

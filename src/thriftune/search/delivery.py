@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from thriftune.checkpoints.folders import trial_number
 from thriftune.config import override, parse_parameters
 from thriftune.errors import ConfigError
 from thriftune.evaluation.metrics import flatten
@@ -66,7 +67,7 @@ def _config_shown(record: dict[str, Any], journal: Path) -> dict[str, Any] | Non
 def journals_of(study: StudyHandle) -> dict[int, Path]:
     """Every trial's journal by the trial's number, in order."""
     found = sorted(study.folder.glob(f"trials/*/{JOURNAL}"))
-    return {int(path.parent.name.split("_")[1]): path for path in found}
+    return {trial_number(path.parent.name): path for path in found}
 
 
 def study_delivery(

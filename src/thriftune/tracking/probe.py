@@ -11,6 +11,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from thriftune.config import without_password
 from thriftune.errors import chain
 from thriftune.tracking.sqlite import SQLITE
 
@@ -87,10 +88,10 @@ def _http_trouble(uri: str) -> str | None:
         ) as answer:
             content = answer.raw.read(ANSWER_BYTES)
     except (requests.RequestException, OSError) as error:
-        return f"{type(error).__name__} from {_without_password(uri)}"
+        return f"{type(error).__name__} from {without_password(uri)}"
     known = b'"experiment"' in content or b'"error_code"' in content
     if answer.status_code not in (200, 404) or not known:
-        return f"{_without_password(uri)} answers {answer.status_code}, not as an MLflow server does"
+        return f"{without_password(uri)} answers {answer.status_code}, not as an MLflow server does"
     return None
 
 
@@ -102,10 +103,5 @@ def _postgres_trouble(uri: str) -> str | None:
     try:
         connect(uri, patience_seconds=round(PATIENCE_SECONDS)).close()
     except psycopg.Error as error:
-        return f"{_without_password(uri)}: {brief(error)}"
+        return f"{without_password(uri)}: {brief(error)}"
     return None
-
-
-def _without_password(uri: str) -> str:
-    scheme, _, rest = uri.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"

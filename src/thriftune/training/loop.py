@@ -22,7 +22,7 @@ from thriftune.errors import ThriftuneError
 from thriftune.model.batch import Batch, collate
 from thriftune.model.dual_agent import DualAgent
 from thriftune.model.losses import joint_loss
-from thriftune.tracking.journal import TRAIN_SECONDS, VALIDATION_SECONDS
+from thriftune.tracking.journal import EPOCH_SECONDS, TRAIN_SECONDS, VALIDATION_SECONDS
 from thriftune.training.batching import epoch_batches, steps_per_epoch
 from thriftune.training.optimisation import (
     build_optimizer,
@@ -136,7 +136,7 @@ def train(trainer: Trainer, resume: Resume | None = None) -> Iterator[Checkpoint
         metrics = trainer.validate(agent)
         ended_at = time.monotonic()
         trainer.log.log({f"validation/{key}": value for key, value in metrics.items()}, progress.epoch)
-        took = {"system/epoch_seconds": ended_at - started_at, VALIDATION_SECONDS: ended_at - validated_at}
+        took = {EPOCH_SECONDS: ended_at - started_at, VALIDATION_SECONDS: ended_at - validated_at}
         trainer.log.log(took, progress.epoch)
         if progress.epoch % trainer.save_every_epochs == 0:
             progress.note_value(metrics.get(trainer.metric))
