@@ -84,8 +84,9 @@ class TrackingConfig(Section):
 
 
 def without_password(url: str | None) -> str:
-    """A URL without the password of its user."""
-    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1@", url or "", count=1)
+    """A URL without the password of its user, which may hold an @ and may stand among the options too."""
+    bare = re.sub(r"(://[^:/@]*):[^/?]*@", r"\1@", url or "", count=1)
+    return re.sub(r"([?&](?:ssl)?password=)[^&]*", r"\1", bare)
 
 
 def _with_driver(url: str | None) -> str | None:

@@ -220,11 +220,12 @@ class PatientStorage(RDBStorage):
 
 PATIENT = (
     "get_study_id_from_name", "get_study_name_from_id", "get_study_directions", "get_study_user_attrs",
-    "get_study_system_attrs", "get_all_studies", "get_all_trials", "get_trial",
-    "get_trial_id_from_study_id_trial_number", "get_best_trial", "set_trial_intermediate_value",
+    "get_study_system_attrs", "get_all_studies", "_get_trials", "get_trial",
+    "get_trial_id_from_study_id_trial_number", "_get_best_trial_id", "set_trial_intermediate_value",
     "set_trial_user_attr", "set_trial_system_attr", "set_trial_state_values",
 )  # fmt: skip
-"""Not the adding of a trial: see OptunaStudy.next_trial."""
+"""What Optuna's cache in front of the storage asks of it. Not the adding of a trial: see
+OptunaStudy.next_trial."""
 
 
 def _patient(name: str) -> Callable[..., Any]:
