@@ -56,14 +56,18 @@ class Parcel:
         """Send what the store does not have yet; rows sent.
 
         A cursor of other runs is void: the store was made anew, or is another one, or somebody deleted the
-        trial's run in the middle. The run that is made in its place gets the journal from its start.
+        trial's run in the middle. The run that is made in its place gets the journal from its start. A trial
+        that its journal says is over has that end's status, whatever became of the process since, and
+        whichever process wrote it.
         """
-        status = self.status  # read first: rows come before the status that ends them
+        told = self.status  # read before the rows, as the journal's end is: they come before what ends them
         journal = self.delivery.journal
         if self.run_id is None:
             parent, self.run_id = self.delivery.open_run(sink)
             if (self.cursor.parent, self.cursor.run) != (parent, self.run_id):
                 self.cursor = Cursor(self.cursor.uri, parent, run=self.run_id)
+        ended = run_status(journal)
+        status = told if ended == KILLED else ended
         rows, end = unsent(journal, self.cursor.sent_bytes)
         if end > self.cursor.sent_bytes:
             # Durable first: a row that a power cut takes from the journal comes again with another timestamp.
@@ -77,7 +81,7 @@ class Parcel:
             self.delivery.on_done(sink, self.run_id)
             sink.finish(self.run_id, status)
             self.done = True
-            if run_status(journal) != KILLED:
+            if ended != KILLED:
                 write_cursor(journal, replace(self.cursor, closed=True))
         return len(rows)
 

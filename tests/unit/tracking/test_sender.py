@@ -228,6 +228,23 @@ def test_a_run_that_is_deleted_in_the_middle_is_made_again(
     assert history(store, "a") == [(step, step / 7) for step in range(3 + later)]
 
 
+@pytest.mark.parametrize("told", [None, "FAILED", "KILLED"])
+def test_what_comes_after_a_trials_end_does_not_change_its_status(
+    tmp_path: Path, store: MlflowSink, told: str | None
+) -> None:
+    """The journal has the trial's end; then the process fails while it tidies, is stopped, or is a worker
+    that was cut off and opens the run that another one has ended."""
+    journal = Journal(tmp_path / "t" / "metrics.jsonl")
+    journal.log({"a": 1.0}, 1)
+    journal.record_once("end", state="complete", value=0.5, reason=None)
+    sender = Sender(lambda: store, uri(tmp_path))
+    sender.watch(delivery(journal), told)
+    assert sender.close(60) == 0
+    (run,) = store._client.search_runs([store._experiment], "tags.`thriftune.trial` = '0'")
+    assert run.info.status == "FINISHED"
+    assert read_cursor(journal.path, uri(tmp_path)).closed
+
+
 def test_damage_in_the_middle_is_told_with_its_remedy(
     tmp_path: Path, store: MlflowSink, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
