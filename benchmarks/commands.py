@@ -61,6 +61,12 @@ sys.argv = ["kedro", "run", "--pipeline", "train"]
 from kedro.framework.cli import main
 main()
 """
+IMPORTS = """
+import time
+import torch
+from transformers import BertModel
+print("at", time.time(), flush=True)
+"""
 EMPTY = {
     "pyproject.toml": '[tool.kedro]\npackage_name = "empty"\nproject_name = "Empty"\nsource_dir = "src"\n'
     'kedro_init_version = "1.7.0"\n',
@@ -169,9 +175,10 @@ def resume(folder: Path, hidden: int, layers: int) -> Row:
     read_and_hash(manifest.parent)
     reading = time.perf_counter() - started
     took = seconds_to(TO_STEP, project)
+    importing = seconds_to(IMPORTS, project)
     click.echo(
         f"resume: {took:.1f} s to the first resumed step; {reading:.1f} s to read and hash its checkpoint "
-        f"(model {size / 1e6:.0f} MB)"
+        f"(model {size / 1e6:.0f} MB); importing torch and transformers' BERT alone takes {importing:.1f} s"
     )
     return at_most("resume", took, "s", OF_READING * reading + FREE_SECONDS, 1.0)
 

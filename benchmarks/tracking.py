@@ -47,8 +47,11 @@ def quantile(took: list[float], share: float) -> float:
 
 
 def journal_calls(root: Path, uri: str | None, calls: int) -> list[float]:
-    """Calls on a journal that a sender carries to the store of a URI (None: SQLite below root)."""
+    """Calls on a journal that a sender carries to the store of a URI (None: SQLite below root, whose tables
+    are there, since the command makes them before its first node)."""
     parameters = parse_parameters({"tracking": {"root": "tracking", "mlflow_uri": uri}})
+    if uri is None:
+        connect(parameters, root)
     journal = Journal(root / "trial" / "metrics.jsonl")
 
     def open_run(sink: MlflowSink) -> tuple[str, str]:

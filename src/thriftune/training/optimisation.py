@@ -93,8 +93,7 @@ def restore_optimizer(
         if name not in parameters:
             raise DamageError(f"the optimizer state names {name!r}, which the model lacks")
         target = parameters[name]
-        moved = value if slot == STEP else value.to(target.device, copy=True)
-        optimizer.state[target][slot] = moved.clone()
+        optimizer.state[target][slot] = value.to(value.device if slot == STEP else target.device, copy=True)
     if len(scalars) != len(optimizer.param_groups):
         raise DamageError(
             f"the optimizer state has {len(scalars)} groups, the model {len(optimizer.param_groups)}"
