@@ -471,10 +471,14 @@ def tracking_flush(params: Mapping[str, Any], env: str | None) -> None:
 
 @tracking.command("rebuild")
 @click.option("--yes", is_flag=True, help="Do it; without, say what would be done.")
+@click.option("--move", is_flag=True, help="Also for studies that another server or machine keeps.")
 @_run_params
 @_run_env
-def tracking_rebuild(yes: bool, params: Mapping[str, Any], env: str | None) -> None:
+def tracking_rebuild(yes: bool, move: bool, params: Mapping[str, Any], env: str | None) -> None:
     """Make MLflow's and Optuna's databases anew from the journals; the old ones are set aside.
+
+    --move: from now on the configured server, or without one this machine, keeps the studies. End every
+    process that works on them before: those of other machines are not seen from here.
 
     Which MLflow store: as of `tracking flush`. One that tracking.mlflow_uri names is set aside only where it
     is a damaged SQLite file; it may hold runs of other projects.
@@ -483,7 +487,7 @@ def tracking_rebuild(yes: bool, params: Mapping[str, Any], env: str | None) -> N
 
     root, settings = _settings(env, params)
     os.chdir(root)
-    click.echo("\n".join(rebuild(root, settings, really=yes)))
+    click.echo("\n".join(rebuild(root, settings, really=yes, moving=move)))
 
 
 @thriftune.command()

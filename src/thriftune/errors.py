@@ -51,6 +51,10 @@ class StudyError(ThriftuneError):
     exit_code = 2
 
 
+class RefusedError(StudyError):
+    """The study on record, at work or over, is left as it stands."""
+
+
 class TakenOverError(StudyError):
     """Another process has gone on with the trial meanwhile; this one leaves it alone."""
 

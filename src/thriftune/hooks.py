@@ -138,10 +138,14 @@ class ThriftuneHooks:
 
     @hook_impl(tryfirst=True)
     def on_pipeline_error(self, error: Exception) -> None:
-        """The parent run is KILLED where a signal ended the run, else FAILED."""
-        from thriftune.errors import InterruptedRunError
+        """The parent run is KILLED where a signal ended the run, what it was where the command was refused
+        (another process may be at work on the study, or it is over), else FAILED."""
+        from thriftune.errors import InterruptedRunError, RefusedError
 
-        self._close("KILLED" if isinstance(error, InterruptedRunError) else "FAILED")
+        status = "KILLED" if isinstance(error, InterruptedRunError) else "FAILED"
+        if isinstance(error, RefusedError) and self._parent is not None:
+            status = self._parent.before or status
+        self._close(status)
         # kedro-mlflow 2.0.3 dies here of an UnboundLocalError where no run is open, and hides the error.
         for plugin in self._context._hook_manager.get_plugins():
             if type(plugin).__name__ == "MlflowHook":

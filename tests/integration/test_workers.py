@@ -8,10 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 from tests.integration.conftest import thriftune
 from tests.integration.networks import needs_networks, networks
-from tests.integration.postgres import needs_postgres, postgres
-from tests.integration.team import Team, Worker, check_team
+from tests.integration.postgres import PASSWORD, Postgres, needs_postgres, postgres
+from tests.integration.team import NAME, Team, Worker, check_team, run_kedro
 
 pytestmark = pytest.mark.integration
 
@@ -33,13 +34,43 @@ def test_processes_of_one_machine_share_a_study(tmp_path: Path) -> None:
     assert re.search(rf"trial {doomed} .*: goes on after epoch \d", second.said)
 
 
+def check_refusals(team: Team, server: Postgres) -> None:
+    """A third machine that knows of no server, or has a wrong password, does nothing to a study at work."""
+    outsider = team.copies[2]
+    secrets = outsider / "conf/local/credentials.yml"
+    known = secrets.read_text(encoding="utf-8")
+    secrets.write_text(known.replace(PASSWORD, "wrong", 1))
+    wrong = run_kedro(outsider, "run", "--pipeline", "hpo")
+    assert wrong.returncode == 4, wrong.stderr
+    assert "password authentication failed" in wrong.stderr
+    assert "Traceback" not in wrong.stderr
+    secrets.write_text("mlflow: " + known.partition("mlflow: ")[2])
+    refused = run_kedro(outsider, "run", "--pipeline", "hpo")
+    assert refused.returncode == 2, refused.stderr
+    assert "is kept by the PostgreSQL" in refused.stderr
+    for words, code in (
+        (("study", "delete", NAME, "--yes"), 2),
+        (("tracking", "flush"), 2),
+        (("tracking", "rebuild", "--yes"), 2),
+        (("storage", "clean", "--yes"), 0),
+    ):
+        done = thriftune(outsider, *words)
+        assert (done.returncode, words) == (code, words), done.stderr
+        assert "is kept by the PostgreSQL" in done.stderr
+    client = MlflowClient(tracking_uri=server.url("mlflow").replace("postgresql://", "postgresql+psycopg://"))
+    (experiment,) = client.search_experiments(filter_string="name = 'thriftune'")
+    query = "tags.`thriftune.trial` = 'parent'"
+    (run,) = client.search_runs([experiment.experiment_id], query)
+    assert run.info.status == "RUNNING"
+
+
 @pytest.mark.postgres
 @needs_postgres
 def test_workers_share_a_study_on_postgres(tmp_path: Path) -> None:
     """Two working copies on one server: trials are shared out, one worker dies in the middle of an epoch and
     the other goes on from its checkpoint; the server is started again on the way."""
     settings = {"study": {"trials": 3}, "training": {"epochs": 40}}
-    with postgres() as server, Team(tmp_path, 2, server, settings) as team:
+    with postgres() as server, Team(tmp_path, 3, server, settings) as team:
         first, second = Worker(team.copies[0], 0), Worker(team.copies[1], 1)
         for worker in (first, second):
             worker.until(r"trial \d .*, epoch 2 of 40")
@@ -53,6 +84,7 @@ def test_workers_share_a_study_on_postgres(tmp_path: Path) -> None:
         busy = thriftune(team.copies[0], "study", "delete", "small", "--yes")
         assert busy.returncode == 2
         assert f"pid {second.process.pid} on" in busy.stderr
+        check_refusals(team, server)
         assert second.end() == 0, second.said
         check_team(team, 3, [first, second])
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from thriftune.checkpoints.folders import TrialFolders
 from thriftune.checkpoints.retention import Key
+from thriftune.errors import StudyError
 from thriftune.observe.stopwatch import Stopwatch
 
 
@@ -48,6 +49,11 @@ class Writer:
 
 def do_nothing() -> None:
     """What is done before a commit that needs no owner."""
+
+
+def commit_nothing() -> None:
+    """What is asked before a commit that comes too late."""
+    raise StudyError("the run has ended; what it was still writing is not committed")
 
 
 def _nothing() -> Iterable[Path]:

@@ -13,6 +13,7 @@ from thriftune.checkpoints.store import CheckpointStore
 log = logging.getLogger(__name__)
 
 INTERVAL_SECONDS = 1.0
+CLOSING_SECONDS = 2.0
 
 
 class DiskMonitor:
@@ -38,7 +39,8 @@ class DiskMonitor:
         trace: TracebackType | None,
     ) -> None:
         self._stop.set()
-        self._thread.join()
+        # It may wait for other processes, or a server, for its turn; it deletes nothing that a kill may not.
+        self._thread.join(CLOSING_SECONDS)
 
     def _watch(self) -> None:
         while not self._stop.wait(self._interval):

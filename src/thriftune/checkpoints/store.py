@@ -11,14 +11,14 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from thriftune import files
 from thriftune.checkpoints import disk, retention
-from thriftune.checkpoints.activity import Guard, activity_in, alone, do_nothing
+from thriftune.checkpoints.activity import Guard, activity_in, alone, commit_nothing, do_nothing
 from thriftune.checkpoints.attempts import Attempt, read_attempts, remove_attempt, write_attempt
 from thriftune.checkpoints.checkpoint import Checkpoint
 from thriftune.checkpoints.entries import (
@@ -252,7 +252,9 @@ class CheckpointStore:
         try:
             yield
         finally:
-            self._activity.before_commit = do_nothing
+            # A write that a signal did not wait for may still be on its way, and nobody guards it any more.
+            over = self._activity.writer.drain(0)
+            self._activity.before_commit = do_nothing if over else commit_nothing
             self._activity.guard, self._activity.shared = alone, False
 
     def relieve(self) -> None:
@@ -347,7 +349,7 @@ class CheckpointStore:
 
     def _reserve(self, trial: int, needed: int) -> None:
         attempt = read_attempts(self.folder).get(trial) if self._activity.shared else None
-        if attempt is not None:
+        if attempt is not None and attempt.number == self._activity.attempt:
             write_attempt(self.folder, replace(attempt, reserved_bytes=needed))
 
     def _reserved(self) -> int:
@@ -373,6 +375,10 @@ class CheckpointStore:
                 self._reserve(checkpoint.trial, 0)
         except BaseException:
             files.remove_tree(temporary)
+            with suppress(
+                OSError
+            ):  # on a disk that is full to the last byte; the next attempt writes it anew
+                self._reserve(checkpoint.trial, 0)
             raise
         finally:
             self._activity.writing = None

@@ -15,7 +15,7 @@ from thriftune.checkpoints.mending import quarantine
 from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import Parameters, override, parse_parameters
 from thriftune.corpus.store import Corpus, CorpusStore
-from thriftune.errors import DamageError, StudyError
+from thriftune.errors import DamageError, RefusedError, StudyError
 from thriftune.evaluation.bootstrap import intervals
 from thriftune.evaluation.metrics import baselines, compute, warnings
 from thriftune.evaluation.page import render_page
@@ -34,9 +34,10 @@ from thriftune.search.delivery import deliver_evaluation
 from thriftune.search.identity import save_interval, trial_id
 from thriftune.search.optuna_study import OptunaStudy, trial_row
 from thriftune.search.outlook import evaluation_bytes
-from thriftune.search.ownership import guard_of
+from thriftune.search.ownership import TRIALS, guard_of, running_elsewhere
 from thriftune.search.prepared import Prepared, encoder_for, rows_of
 from thriftune.search.rebuild import restore_missing
+from thriftune.search.record import require_record
 from thriftune.search.run import is_over
 from thriftune.search.study import StudyHandle, require_mounted
 from thriftune.search.trial import (
@@ -77,22 +78,23 @@ def evaluate_study(
     then only says so.
     """
     require_mounted(study)
-    record = study.record()
-    if record is None:
+    if study.record() is None:
         raise StudyError(
             f"there is no study {study.name!r}",
             where=str(study.folder),
             remedy="run `kedro run --pipeline hpo` first, or give study.name.",
         )
-    parameters = parse_parameters(record["config"])
-    optuna_study = study.optuna(parameters)
     with (
         stop_on_signal() as flag,
         study.ownership(waiting=flag.check) as ownership,
         ownership.alone(EVALUATING),
         store.owned(ownership.check, guard_of(ownership)),
     ):
-        restore_missing(study, optuna_study, parameters)
+        record = require_record(study.folder)
+        parameters = parse_parameters(record["config"])
+        optuna_study = study.optuna(parameters, flag.check)
+        with ownership.alone(TRIALS):
+            restore_missing(study, optuna_study, parameters)
         before = read_evaluation(study.folder)
         force = settings.evaluation.force
         if before is not None and not force:
@@ -108,7 +110,7 @@ def evaluate_study(
         if not parameters.storage.checkpointing and store.best() is None:
             return _without_checkpoints(study, express)
         files.remove_file(study.folder / PAGE)  # a page never tells of an older evaluation
-        store.start()
+        store.start(running_elsewhere(store, ownership))
         corpus = corpora.open(record["data"]["fingerprint"])
         corpus.check("test", "validation")
         store.require_room(evaluation_bytes(corpus))
@@ -174,9 +176,9 @@ def _best_since(before: Mapping[str, Any], optuna_study: OptunaStudy) -> str:
     )
 
 
-def _refusal(study: StudyHandle, before: Mapping[str, Any], optuna_study: OptunaStudy) -> StudyError:
+def _refusal(study: StudyHandle, before: Mapping[str, Any], optuna_study: OptunaStudy) -> RefusedError:
     since = _best_since(before, optuna_study) or "its best is still the one that was evaluated"
-    return StudyError(
+    return RefusedError(
         f"the study {study.name!r} was evaluated on test at {before['evaluations'][-1]['at']}; {since}; "
         "a second look at the test split makes its figures worth less",
         where=str(study.folder / "evaluation.json"),
@@ -190,7 +192,7 @@ def _unfinished(
     done = len(optuna_study.finished())
     message = f"the study {study.name!r} is not over: {done} of {record['trials']} trials are done"
     if express:
-        raise StudyError(message, remedy="run `kedro run --pipeline hpo` to its end first.")
+        raise RefusedError(message, remedy="run `kedro run --pipeline hpo` to its end first.")
     log.info("evaluation: %s; test is not read", message)
     return {"study_id": study.id, "state": "unfinished", "trials_done": done}
 
@@ -198,7 +200,7 @@ def _unfinished(
 def _without_checkpoints(study: StudyHandle, express: bool) -> dict[str, Any]:
     message = f"the study {study.name!r} ran with storage.checkpointing=false: no model for test"
     if express:
-        raise StudyError(message, remedy="run a study with checkpoints under another study.name.")
+        raise RefusedError(message, remedy="run a study with checkpoints under another study.name.")
     log.info("evaluation: %s", message)
     return {"study_id": study.id, "state": "no checkpoints"}
 

@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
 from thriftune import files
 from thriftune.config import Parameters, override
-from thriftune.errors import ConfigError, UnavailableError, chain
+from thriftune.errors import ConfigError, TakenOverError, UnavailableError, chain
 from thriftune.search.identity import refused_id, trial_id
 from thriftune.search.ownership import Ownership
 from thriftune.search.samplers import pruner_for, sampler_for
@@ -88,9 +89,11 @@ class TrialHandle:
 
     @storage_needed()
     def report(self, epoch: int, value: float) -> None:
-        """An intermediate value; one that is on record stands."""
+        """An intermediate value; one that is on record stands. TakenOverError where another process has
+        ended the trial."""
         if epoch not in self.reported:
-            self.trial.report(value, epoch)
+            with _not_over(self.number):
+                self.trial.report(value, epoch)
             self.reported.add(epoch)
 
     @storage_needed()
@@ -254,21 +257,45 @@ class OptunaStudy:
 
     @storage_needed()
     def tell(self, handle: TrialHandle, value: float | None, reason: str | None) -> None:
-        """End a trial: complete with its value, or failed without one; the reason stays with it."""
-        if reason is not None:
-            handle.trial.set_user_attr(REASON, reason)
-        files.announce("optuna_tell", Path(self._study.study_name))
-        if value is None:
-            self._study.tell(handle.number, state=TrialState.FAIL, skip_if_finished=True)
-        else:
-            self._study.tell(handle.number, value, skip_if_finished=True)
+        """End a trial: complete with its value, or failed without one; the reason stays with it.
+        TakenOverError where another process has ended it otherwise."""
+        self._tell(handle, TrialState.FAIL if value is None else TrialState.COMPLETE, value, reason)
 
     @storage_needed()
     def tell_pruned(self, handle: TrialHandle, reason: str) -> None:
-        """End a trial that the pruner stopped; Optuna keeps its last intermediate value."""
-        handle.trial.set_user_attr(REASON, reason)
-        files.announce("optuna_tell", Path(self._study.study_name))
-        self._study.tell(handle.number, state=TrialState.PRUNED, skip_if_finished=True)
+        """End a trial that the pruner stopped; Optuna keeps its last intermediate value. Raises as `tell`."""
+        self._tell(handle, TrialState.PRUNED, None, reason)
+
+    def _tell(self, handle: TrialHandle, state: TrialState, value: float | None, reason: str | None) -> None:
+        stored = self.trials()[handle.number].state
+        if stored.is_finished():  # an earlier process has told, and was killed before it tidied
+            _require_same(handle.number, stored, state)
+            return
+        try:
+            if reason is not None:
+                handle.trial.set_user_attr(REASON, reason)
+            files.announce("optuna_tell", Path(self._study.study_name))
+            self._study.tell(handle.number, value, state=state)
+        except UpdateFinishedTrialError:
+            # A server that was cut off after it had stored the end was told again.
+            _require_same(handle.number, self.trials()[handle.number].state, state)
+
+
+@contextmanager
+def _not_over(trial: int) -> Iterator[None]:
+    try:
+        yield
+    except UpdateFinishedTrialError as error:
+        raise _taken_over(trial) from error
+
+
+def _require_same(trial: int, stored: TrialState, told: TrialState) -> None:
+    if stored != told:
+        raise _taken_over(trial)
+
+
+def _taken_over(trial: int) -> TakenOverError:
+    return TakenOverError(f"another process has ended trial {trial}; its end stands")
 
 
 class _Shared(optuna.storages.InMemoryStorage):

@@ -136,15 +136,19 @@ def flush_all(
 
     Each study's go to its own store (see with_store_of); `say` hears of every study whose store is not the
     configured one. A study that a process is working on is left to that process's own sender. owned: the
-    caller holds the studies' locks. The first DamageError of a journal or UnavailableError of a store is
-    raised once all others were sent.
+    caller holds the studies' locks. The first DamageError of a journal, UnavailableError of a store or
+    StudyError of a study that other machines keep is raised once all others were sent.
     """
     from thriftune.tracking.location import mlflow_uri
 
     sent, failures = 0, list[ThriftuneError]()
     sinks: dict[str, MlflowSink] = {}
     for handle in handles(root, settings):
-        if not owned and handle.ownership().is_held():
+        try:
+            if not owned and handle.ownership().is_held():
+                continue
+        except StudyError as error:
+            failures.append(error)
             continue
         with nullcontext() if owned else handle.ownership(alone=True):
             record = handle.record()

@@ -19,12 +19,16 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import psutil
 
 from thriftune import files
-from thriftune.errors import StudyError
+from thriftune.errors import RefusedError, StudyError
+from thriftune.search.record import FILES, require_arbiter
+
+if TYPE_CHECKING:
+    from thriftune.checkpoints.store import CheckpointStore
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +44,8 @@ class Ownership(Protocol):
 
     shared: bool
     """Other processes may work on other trials of it."""
+    arbiter: str
+    """What grants it: locks on this machine's files, or those of one server. Known inside the block."""
 
     def __enter__(self) -> Self: ...
 
@@ -65,11 +71,19 @@ class Ownership(Protocol):
     def is_taken(self, trial: int) -> bool:
         """Whether another process owns a trial of a shared study."""
 
+    def await_owners(self) -> None:
+        """Wait until owners that have lost the arbiter have had the time to come back."""
+
     def alone(self, deed: str) -> AbstractContextManager[None]:
         """For short deeds that only one process of a shared study does at a time; waits for its turn."""
 
     def is_held(self) -> bool:
         """Whether any process works on the study."""
+
+
+def running_elsewhere(store: CheckpointStore, ownership: Ownership) -> set[int]:
+    """The trials that other processes work on."""
+    return {trial for trial in store.running() if ownership.is_taken(trial)}
 
 
 def guard_of(ownership: Ownership) -> Callable[[], AbstractContextManager[None]] | None:
@@ -80,9 +94,18 @@ def guard_of(ownership: Ownership) -> Callable[[], AbstractContextManager[None]]
 class StudyLock:
     """Ownership of a study by locks on files in its folder."""
 
-    def __init__(self, folder: Path, *, shared: bool = False, waiting: Callable[[], None] = lambda: None):
-        """waiting: called while another process is waited for; may raise."""
-        self.shared = shared
+    arbiter = FILES
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        shared: bool = False,
+        waiting: Callable[[], None] = lambda: None,
+        moving: bool = False,
+    ) -> None:
+        """waiting: called while another process is waited for; may raise. moving: from another arbiter."""
+        self.shared, self._moving = shared, moving
         self._folder, self._waiting = folder, waiting
         self._study = _FileLock(folder / LOCK, shared=shared)
         self._trials: dict[int, _FileLock] = {}
@@ -92,15 +115,24 @@ class StudyLock:
             self._study.acquire()
         except BlockingIOError as error:
             raise self._refusal() from error
-        if not self.shared:
-            self._study.sign("the study")
+        try:
+            self._require_arbiter()
+            if not self.shared:
+                self._study.sign("the study")
+        except BaseException:
+            self._study.release()
+            raise
         return self
 
-    def _refusal(self) -> StudyError:
+    def _require_arbiter(self) -> None:
+        if not self._moving:
+            require_arbiter(self._folder, self.arbiter)
+
+    def _refusal(self) -> RefusedError:
         owners = [self._study.owner(), *(self._trial(trial).owner() for trial in self._taken())]
         known = [owner for owner in owners if owner is not None]
         names = "; ".join(str(owner) for owner in known) or "it does not say which"
-        return StudyError(
+        return RefusedError(
             f"another process works on this study: {names}",
             where=str(self._folder / LOCK),
             remedy=_how_to_end(known[0] if known else None),
@@ -154,7 +186,11 @@ class StudyLock:
     def alone(self, deed: str) -> AbstractContextManager[None]:
         return self._turn(deed) if self.shared else nullcontext()
 
+    def await_owners(self) -> None:
+        """Nobody loses a lock of the kernel's and lives on."""
+
     def is_held(self) -> bool:
+        self._require_arbiter()
         return self._study.is_held()
 
     def __exit__(
@@ -225,13 +261,13 @@ class _FileLock:
 
     def is_held(self) -> bool:
         """Whether a living process holds it, alone or with others."""
-        if not self.path.exists():
-            return False
-        with self.path.open() as handle:
-            try:
+        try:
+            with self.path.open() as handle:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
+        except FileNotFoundError:  # also where it was given back just now
+            return False
+        except BlockingIOError:
+            return True
         return False
 
     def release(self, *, remove: bool = False) -> None:

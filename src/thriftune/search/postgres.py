@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial, wraps
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import psycopg
 from optuna.exceptions import StorageInternalError
@@ -22,8 +24,10 @@ from optuna.storages import RDBStorage
 from sqlalchemy.exc import DBAPIError
 
 from thriftune.config import without_password
-from thriftune.errors import StudyError, TakenOverError
+from thriftune.errors import RefusedError, StudyError, TakenOverError
+from thriftune.search.identity import STUDY_PREFIX
 from thriftune.search.optuna_study import is_silence
+from thriftune.search.record import require_arbiter
 from thriftune.tracking.postgres import (
     KEEPALIVE,
     SERVER_KEEPALIVE,
@@ -37,8 +41,12 @@ from thriftune.tracking.postgres import (
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 GRACE_SECONDS = 30.0
 """After the server's start, before a trial counts as nobody's: its owner first has to come back."""
+
+POLL_SECONDS = 0.5
 
 STUDY = "study"
 HOLDERS = """
@@ -48,6 +56,7 @@ HOLDERS = """
       and l.database = (select oid from pg_database where datname = current_database())
       and (l.classid::bigint << 32) + l.objid::bigint = %s::bigint and a.pid <> pg_backend_pid()
 """
+SERVER = "select (select system_identifier from pg_control_system()), current_database()"
 YOUNG = "select extract(epoch from now() - pg_postmaster_start_time()) < %s"
 
 
@@ -55,15 +64,22 @@ class PostgresLock:
     """Ownership of a study by advisory locks of one session; see ownership.Ownership."""
 
     def __init__(
-        self, url: str, study_id: str, *, shared: bool = True, waiting: Callable[[], None] = lambda: None
+        self,
+        url: str,
+        folder: Path,
+        *,
+        shared: bool = True,
+        waiting: Callable[[], None] = nothing,
+        moving: bool = False,
     ) -> None:
-        """url: of SQLAlchemy's form. waiting: called while others, or the server, are waited for; may
-        raise."""
-        self.shared = shared
-        self._url, self._study_id, self._waiting = url, study_id, waiting
+        """url: of SQLAlchemy's form. folder: the study's. waiting: called while others, or the server, are
+        waited for; may raise. moving: from another arbiter."""
+        self.shared, self.arbiter = shared, ""
+        self._url, self._folder, self._waiting, self._moving = url, folder, waiting, moving
+        self._study_id = folder.name.removeprefix(STUDY_PREFIX)
         self._session: psycopg.Connection[Any] | None = None
         self._trials: set[int] = set()
-        self._lost: Exception | None = None
+        self._lost: StudyError | None = None
         self._lock = threading.RLock()
 
     # ---- the study ---------------------------------------------------------------------------
@@ -71,15 +87,25 @@ class PostgresLock:
     def __enter__(self) -> Self:
         with self._lock:
             session = self._connect()
-            if not _try(session, self._key(STUDY), shared=self.shared):
-                holders = self._holders(session)
+            try:
+                self._require_arbiter(session)
+                if not _try(session, self._key(STUDY), shared=self.shared):
+                    raise self._refusal(self._holders(session))
+            except BaseException:
                 session.close()
-                raise self._refusal(holders)
+                raise
             self._session = session
         return self
 
-    def _refusal(self, holders: str) -> StudyError:
-        return StudyError(
+    def _require_arbiter(self, session: psycopg.Connection[Any]) -> None:
+        row = session.execute(SERVER).fetchone()
+        assert row is not None
+        self.arbiter = f"PostgreSQL {row[0]}, database {row[1]}"
+        if not self._moving:
+            require_arbiter(self._folder, self.arbiter)
+
+    def _refusal(self, holders: str) -> RefusedError:
+        return RefusedError(
             f"another process works on this study: {holders or 'it has just ended'}",
             where=without_password(self._url),
             remedy="wait for it, or end it where it runs; what it has done is kept.",
@@ -98,6 +124,7 @@ class PostgresLock:
 
     def is_held(self) -> bool:
         with self._connect() as session:
+            self._require_arbiter(session)
             return bool(self._holders(session))
 
     def check(self) -> None:
@@ -119,19 +146,30 @@ class PostgresLock:
         """A new session with the same locks; what another worker has by now is lost."""
         assert self._session is not None
         self._session.close()
-        self._session = session = self._connect()
-        if not _try(session, self._key(STUDY), shared=self.shared):
-            self._lost = self._refusal(self._holders(session))
-        for trial in sorted(self._trials):
-            if not _try(session, self._trial_key(trial)):
-                self._trials.discard(trial)
-                self._lost = TakenOverError(
-                    f"trial {trial} was taken over while this worker was cut off from PostgreSQL: "
-                    f"{self._holders(session, self._trial_key(trial))}",
-                    where=f"study {self._study_id}",
-                )
+        self._session, gone, self._lost = self._patiently(self._session_with_locks)
+        self._trials -= gone
         if self._lost is None:
             log.info("connected to PostgreSQL again; nobody has taken anything over")
+
+    def _session_with_locks(self) -> tuple[psycopg.Connection[Any], set[int], StudyError | None]:
+        """A session that has every lock that is to be had; the trials whose lock another worker has; what
+        is lost by that."""
+        session, gone, lost = connect(self._url), set[int](), self._lost
+        try:
+            if not _try(session, self._key(STUDY), shared=self.shared):
+                lost = self._refusal(self._holders(session))
+            for trial in sorted(self._trials):
+                if not _try(session, self._trial_key(trial)):
+                    gone.add(trial)
+                    lost = TakenOverError(
+                        f"trial {trial} was taken over while this worker was cut off from PostgreSQL: "
+                        f"{self._holders(session, self._trial_key(trial))}",
+                        where=f"study {self._study_id}",
+                    )
+        except BaseException:
+            session.close()
+            raise
+        return session, gone, lost
 
     # ---- trials ------------------------------------------------------------------------------
 
@@ -159,10 +197,9 @@ class PostgresLock:
         with self._lock:
             if trial in self._trials and self._session is not None:
                 self._trials.discard(trial)
-                try:
+                # Where the session is lost the lock is gone with it.
+                with suppress(psycopg.OperationalError):
                     self._session.execute("select pg_advisory_unlock(%s)", (self._trial_key(trial),))
-                except psycopg.OperationalError:
-                    self._take_anew()  # the lock went with the session
 
     def is_taken(self, trial: int) -> bool:
         if not self.shared:
@@ -172,7 +209,21 @@ class PostgresLock:
             assert self._session is not None
             if trial in self._trials:
                 return False
-            return self._is_young(self._session) or bool(self._holders(self._session, self._trial_key(trial)))
+            return bool(self._holders(self._session, self._trial_key(trial)))
+
+    def await_owners(self) -> None:
+        told = False
+        while self.shared:
+            with self._lock:
+                self.check()
+                assert self._session is not None
+                if not self._is_young(self._session):
+                    return
+            if not told:
+                log.info("PostgreSQL has just been started: waiting for workers that come back to it")
+            told = True
+            self._waiting()
+            time.sleep(POLL_SECONDS)
 
     # ---- short deeds -------------------------------------------------------------------------
 
@@ -182,14 +233,17 @@ class PostgresLock:
     # ---- the server --------------------------------------------------------------------------
 
     def _connect(self) -> psycopg.Connection[Any]:
-        return patiently(lambda: connect(self._url), psycopg.OperationalError, self._url, self._waiting)
+        return self._patiently(lambda: connect(self._url))
+
+    def _patiently(self, call: Callable[[], T]) -> T:
+        return patiently(call, psycopg.OperationalError, self._url, self._waiting)
 
     def _holders(self, session: psycopg.Connection[Any], key: int | None = None) -> str:
         """Who has a lock, for people: process, machine, since when."""
         rows = session.execute(HOLDERS, (self._key(STUDY) if key is None else key,)).fetchall()
         return "; ".join(
-            f"pid {name.removeprefix('thriftune ').replace('@', ' on ')}"
-            f" ({address or 'this machine'}) since {since.isoformat(timespec='seconds')}"
+            f"pid {(name or '?').removeprefix('thriftune ').replace('@', ' on ')}"
+            f" ({address or 'this machine'}) since {since.isoformat(timespec='seconds') if since else '?'}"
             for name, address, since in rows
         )
 

@@ -17,6 +17,8 @@ from thriftune.search.delivery import journals_of
 from thriftune.search.identity import save_interval
 from thriftune.search.optuna_study import OptunaStudy, TrialFacts
 from thriftune.search.overview import flush_all, handles, with_store_of
+from thriftune.search.ownership import Ownership, StudyLock
+from thriftune.search.record import ARBITER, FILES, move, require_record
 from thriftune.search.study import StudyHandle
 from thriftune.search.trial import JOURNAL
 from thriftune.tracking.journal import CURSOR, read_records
@@ -29,15 +31,22 @@ log = logging.getLogger(__name__)
 STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 
 
-def rebuild(root: Path, settings: Parameters, *, really: bool) -> list[str]:
+def rebuild(root: Path, settings: Parameters, *, really: bool, moving: bool = False) -> list[str]:
     """Set the databases aside, fill new ones, and say what was done; a dry run unless `really`.
 
-    StudyError while a process works on one of the studies.
+    moving: studies that another arbiter keeps (see ownership) are the configured one's from then on.
+    StudyError while a process works on one of the studies, and for one that another arbiter keeps.
     """
-    found = handles(root, settings)
+    found, owns = handles(root, settings), list[Ownership]()
     with ExitStack() as stack:
         for handle in found:  # for as long as it takes: a run that is started meanwhile is refused
-            stack.enter_context(handle.ownership(alone=True))
+            own = stack.enter_context(handle.ownership(alone=True, moving=moving))
+            owns.append(own)
+            if require_record(handle.folder).get(ARBITER) == FILES != own.arbiter:
+                stack.enter_context(StudyLock(handle.folder))
+        if really:
+            for handle, own in zip(found, owns, strict=True):
+                move(handle.folder, own.arbiter)
         return _rebuild(root, settings, found, really=really)
 
 

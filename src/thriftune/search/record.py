@@ -15,11 +15,13 @@ import psutil
 
 from thriftune import __version__, files
 from thriftune.config import Parameters
-from thriftune.errors import DamageError, StudyError
+from thriftune.errors import DamageError, RefusedError, StudyError
 from thriftune.search.identity import differences, flat
 from thriftune.search.limits import reopen
 
-STUDY, CHECKSUM = "study.json", "checksum"
+STUDY, CHECKSUM, ARBITER = "study.json", "checksum", "arbiter"
+FILES = "files of one machine"
+"""The arbiter where no server is configured."""
 LIBRARIES = (
     "kedro",
     "kedro-mlflow",
@@ -78,6 +80,10 @@ SCHEMA: dict[str, Any] = {
             "type": "object",
             "required": ["trials", "seconds"],
         },
+        "arbiter": {
+            "description": "What says who owns the study: locks on files, or those of one PostgreSQL.",
+            "type": "string",
+        },
         "changes": {"type": "array", "items": {"type": "object"}},
     },
 }
@@ -111,23 +117,71 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     return record
 
 
+def require_record(folder: Path) -> dict[str, Any]:
+    """The record of a study that is at work; StudyError where it was deleted."""
+    record = read_record(folder)
+    if record is None:
+        raise StudyError(
+            "the study's record was deleted while this process worked",
+            where=str(folder / STUDY),
+            remedy="put it back, or choose another study.name.",
+        )
+    return record
+
+
+def require_arbiter(folder: Path, arbiter: str) -> None:
+    """RefusedError where another one says who owns what of the study: whoever asks this one would do what
+    others do. A record that cannot be read is left to those who need what it says."""
+    try:
+        record = read_record(folder) or {}
+    except DamageError:
+        return
+    known = record.get(ARBITER, arbiter)
+    if known == arbiter:
+        return
+    raise RefusedError(
+        f"the study {record['study_name']!r} is kept by the {known}; this command would use the {arbiter}",
+        where=str(folder / STUDY),
+        remedy="give conf/local/credentials.yml the same `study_db: {url: ...}` as the other machines have "
+        "(docs/several-machines.md), or none where the study is one machine's. To move the study for good: "
+        "end all processes that work on it, then `thriftune tracking rebuild --move --yes` at its new place.",
+    )
+
+
+def move(folder: Path, arbiter: str) -> None:
+    """From now on this one says who owns the study."""
+    record = require_record(folder)
+    known = record.get(ARBITER)
+    if known != arbiter:
+        if known is not None:
+            settings = [f"{ARBITER}: {known} -> {arbiter}"]
+            record["changes"].append({"at": _now(), "settings": settings})
+        write_record(folder, record | {ARBITER: arbiter})
+
+
 def open_or_create(
     folder: Path,
     study_id: str,
     parameters: Parameters,
     identity: Mapping[str, Any],
     data: Mapping[str, Any],
+    arbiter: str = FILES,
 ) -> dict[str, Any]:
     """The study's record, made at its first start; StudyError where what can change its result
-    differs, or where more trials are asked for without study.extend."""
+    differs, where more trials are asked for without study.extend, or where another arbiter than this (see
+    ownership) says who owns it."""
     record = read_record(folder)
     if record is None:
-        record = _new(study_id, parameters, identity, data)
+        record = {**_new(study_id, parameters, identity, data), ARBITER: arbiter}
         write_record(folder, record)
         return record
+    require_arbiter(folder, arbiter)
+    if ARBITER not in record:
+        record[ARBITER] = arbiter
+        write_record(folder, record)
     changed = differences(record["identity"], identity)
     if changed:
-        raise StudyError(
+        raise RefusedError(
             f"the study {parameters.study.name!r} was started with other settings:\n  "
             + "\n  ".join(changed),
             where=str(folder / STUDY),
@@ -139,7 +193,7 @@ def open_or_create(
 def _note_changes(folder: Path, record: dict[str, Any], parameters: Parameters) -> dict[str, Any]:
     wanted = parameters.study.trials
     if wanted > record["trials"] and not parameters.study.extend:
-        raise StudyError(
+        raise RefusedError(
             f"the study has {record['trials']} trials on record, {wanted} are asked for",
             where="study.trials",
             remedy="add study.extend=true to run more trials.",

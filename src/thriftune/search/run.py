@@ -37,10 +37,17 @@ from thriftune.search.optuna_study import OptunaStudy, TrialHandle, UncertainErr
 from thriftune.search.outlook import forecast_line, forecast_row, model_bytes, surroundings
 from thriftune.search.overhead import PAGE as OVERHEAD_PAGE
 from thriftune.search.overhead import Meter, read_summary, trial_seconds, write_overhead
-from thriftune.search.ownership import TRIALS, Ownership, guard_of
+from thriftune.search.ownership import TRIALS, Ownership, guard_of, running_elsewhere
 from thriftune.search.prepared import Prepared, encoder_for
 from thriftune.search.rebuild import restore_missing
-from thriftune.search.record import open_or_create, recorded_threads, trial_params, write_record
+from thriftune.search.record import (
+    open_or_create,
+    recorded_threads,
+    require_arbiter,
+    require_record,
+    trial_params,
+    write_record,
+)
 from thriftune.search.study import StudyHandle, require_mounted
 from thriftune.search.trial import (
     JOURNAL,
@@ -94,10 +101,12 @@ def run_search(
             "revision": dict(corpus.revision),
             "counts": dict(corpus.counts),
         }
+        if store.running():
+            ownership.await_owners()
         with ownership.alone(TRIALS):
             set_marker(study.models_root, study.id)
-            record = open_or_create(study.folder, study.id, parameters, identity, data)
-            elsewhere = {trial for trial in store.running() if ownership.is_taken(trial)}
+            record = open_or_create(study.folder, study.id, parameters, identity, data, ownership.arbiter)
+            elsewhere = running_elsewhere(store, ownership)
             if elsewhere and row is not None:
                 store.require_budget(row["least_budget_bytes"] + len(elsewhere) * row["further_worker_bytes"])
             store.start(elsewhere)
@@ -173,7 +182,7 @@ class _Run:
             self.store.settle({trial.number for trial in self.optuna.finished()})
             handle = self._next()
             if handle is None:
-                if not self.optuna.running():
+                if is_over(self.record, self.optuna):
                     break
                 self._wait()
                 continue
@@ -183,11 +192,10 @@ class _Run:
                 except TakenOverError as error:
                     log.warning("%s", error)
                     self.store.leave_trial()
-                finally:
-                    self.ownership.give_back(handle.number)
-        if is_over(self.record, self.optuna):
-            with self.ownership.alone(TRIALS):
-                self.report()
+            # Not where the run ends with an error: all is given back with the study, and asks no server.
+            self.ownership.give_back(handle.number)
+        with self.ownership.alone(TRIALS):
+            self.report()
 
     def report(self) -> None:
         """What the trials have cost, when all are over."""
@@ -221,7 +229,7 @@ class _Run:
             self._waiting = True
             log.info(
                 "no trial is left to begin; other workers have %s: waiting, to take over from one that dies",
-                ", ".join(map(str, self.optuna.running())),
+                ", ".join(map(str, self.optuna.running())) or "one that is being begun",
             )
         deadline = time.monotonic() + POLL_SECONDS
         while time.monotonic() < deadline:
@@ -380,6 +388,10 @@ class _Run:
     def _ended(self) -> bool:
         """Whether no further trial is to begin; a rule that ends the search is written down, once."""
         over = self.optuna.finished()
+        if self.ownership.shared:
+            # Another worker may have extended the search, and somebody may have moved the study.
+            require_arbiter(self.study.folder, self.ownership.arbiter)
+            self.record = require_record(self.study.folder)
         check_failures(over, self.record["trials"], self.parameters)
         if "ended" in self.record or len(over) >= self.record["trials"]:
             return True

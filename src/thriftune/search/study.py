@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from thriftune.config import Parameters
 from thriftune.errors import StudyError
-from thriftune.search.identity import STUDY_PREFIX, study_folder, study_id
+from thriftune.search.identity import study_folder, study_id
 from thriftune.tracking.location import OPTUNA_DATABASE
 
 if TYPE_CHECKING:
@@ -51,11 +51,14 @@ class StudyHandle:
         """The URL of Optuna's storage."""
         return self.optuna_url or f"sqlite:///{(self.tracking_root / OPTUNA_DATABASE).absolute()}"
 
-    def ownership(self, *, alone: bool = False, waiting: Callable[[], None] = lambda: None) -> Ownership:
+    def ownership(
+        self, *, alone: bool = False, waiting: Callable[[], None] = lambda: None, moving: bool = False
+    ) -> Ownership:
         """The study for the time of a `with` block, or a share of it where it is parallel. alone: not with
-        others. waiting: called while others are waited for; may raise."""
+        others. waiting: called while others are waited for; may raise. moving: from another arbiter, which
+        its record names, to the configured one."""
         shared = self.is_parallel and not alone
-        return ownership(self.folder, self.optuna_url, shared=shared, waiting=waiting)
+        return ownership(self.folder, self.optuna_url, shared=shared, waiting=waiting, moving=moving)
 
     @property
     def is_parallel(self) -> bool:
@@ -88,16 +91,16 @@ def ownership(
     *,
     shared: bool = False,
     waiting: Callable[[], None] = lambda: None,
+    moving: bool = False,
 ) -> Ownership:
     """Of the study in a folder: among the machines that use one PostgreSQL, else on this machine."""
     if optuna_url is None:
         from thriftune.search.ownership import StudyLock
 
-        return StudyLock(folder, shared=shared, waiting=waiting)
+        return StudyLock(folder, shared=shared, waiting=waiting, moving=moving)
     from thriftune.search.postgres import PostgresLock
 
-    identity = folder.name.removeprefix(STUDY_PREFIX)
-    return PostgresLock(optuna_url, identity, shared=shared, waiting=waiting)
+    return PostgresLock(optuna_url, folder, shared=shared, waiting=waiting, moving=moving)
 
 
 def require_mounted(study: StudyHandle) -> None:

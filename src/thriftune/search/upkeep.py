@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,8 @@ from thriftune.config import Parameters, parse_parameters
 from thriftune.errors import DamageError, OutOfStorageError, StudyError
 from thriftune.search.record import STUDY
 from thriftune.search.study import StudyHandle, ownership
+
+log = logging.getLogger(__name__)
 
 LIST = "`thriftune study list` shows them."
 
@@ -83,7 +86,7 @@ def verify_all(models: Path) -> list[dict[str, Any]]:
 def debris(models: Path, optuna_url: str | None = None) -> Iterator[tuple[Path, str]]:
     """(folder, what it is) of everything that no study needs. A study at work is left out."""
     for study in sorted(models.glob("study_*")):
-        if not study.is_dir() or ownership(study, optuna_url).is_held():
+        if not study.is_dir() or _is_at_work(study, optuna_url):
             continue
         if not (study / STUDY).exists():
             yield study, "orphan: no study.json"
@@ -93,6 +96,15 @@ def debris(models: Path, optuna_url: str | None = None) -> Iterator[tuple[Path, 
                 yield folder, "temporary"
             elif folder.name.startswith(QUARANTINE):
                 yield folder, "quarantined"
+
+
+def _is_at_work(study: Path, optuna_url: str | None) -> bool:
+    """Also where that cannot be known here."""
+    try:
+        return ownership(study, optuna_url).is_held()
+    except StudyError as error:
+        log.warning("left alone: %s", error)
+        return True
 
 
 def clean(models: Path, optuna_url: str | None = None, *, really: bool) -> list[dict[str, Any]]:

@@ -70,15 +70,16 @@ class Journal:
         if not self.path.exists():
             # A journal that begins anew has nothing to do with how far another one was sent.
             files.remove_file(self.path.with_name(CURSOR))
-        self._load()
-        if taken_over and self.path.exists():
-            files.write_bytes(self.path, self.path.read_bytes())
+        content = self._load()
+        if taken_over and content:
+            files.write_bytes(self.path, content)
         self._descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         files.fsync_directory(self.path.parent)
 
-    def _load(self) -> None:
+    def _load(self) -> bytes:
+        """Read what is there; all of it that is whole."""
         if not self.path.exists():
-            return
+            return b""
         whole = 0
         content = self.path.read_bytes()
         for record, end in _records(content, self.path):
@@ -92,6 +93,7 @@ class Journal:
             with self.path.open("rb+") as handle:
                 handle.truncate(whole)
                 files.fsync_file(handle, self.path)
+        return content[:whole]
 
     def log(self, metrics: Mapping[str, float | None], step: int) -> None:
         """Append one row per key that has none for this step yet; one write, not fsynced."""

@@ -102,6 +102,12 @@ class MlflowSink:
         """The study's run: found by its tag, else made with it; then RUNNING."""
         return self._run({STUDY_TAG: study_id, TRIAL_TAG: PARENT}, name)
 
+    def parent_status(self, study_id: str) -> str | None:
+        """The status of the study's run; None where there is none."""
+        identity = {STUDY_TAG: study_id, TRIAL_TAG: PARENT}
+        found = self._client.search_runs([self._experiment], _query(identity), max_results=1)
+        return str(found[0].info.status) if found else None
+
     def trial_run(self, parent: str, study_id: str, number: int, trial_id: str, started: int = 0) -> str:
         """A trial's nested run: found by its tags, else (also where it was deleted) made with them; then
         RUNNING.

@@ -29,10 +29,13 @@ class ParentRun:
         self._study_id, self._name = study_id, name
         self._sink: MlflowSink | None = None
         self._run_id = ""
+        self.before: str | None = None
+        """The run's status before it was opened; None where it was made."""
 
     def open(self) -> str:
         """The run's id; the run is found by its identity or made."""
         sink = connect(self._parameters, self._root)
+        self.before = sink.parent_status(self._study_id)
         self._run_id = sink.parent_run(self._study_id, self._name)
         self._sink = sink
         return self._run_id

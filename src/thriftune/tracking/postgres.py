@@ -25,6 +25,12 @@ POSTGRES = "postgresql"
 PATIENCE_SECONDS = 600.0
 """How long a server that does not answer is waited for."""
 LONGEST_PAUSE_SECONDS = 16.0
+REFUSALS = (
+    "authentication failed", "no password supplied", "does not exist", "permission denied",
+    "no pg_hba.conf entry", "not permitted to log in",
+)  # fmt: skip
+"""What a server says that will say the same in ten minutes; libpq gives no code for it. In another language
+than English it is waited for like silence."""
 TURN_SECONDS = 2
 """How long one waits for a lock before looking at signals."""
 KEEPALIVE: Mapping[str, int] = {
@@ -50,16 +56,25 @@ def nothing() -> None:
 
 
 def connect(url: str, patience_seconds: int = KEEPALIVE["connect_timeout"]) -> psycopg.Connection[Any]:
-    """A session in autocommit. url: of SQLAlchemy's form."""
-    return psycopg.connect(
-        make_conninfo(
-            url.replace("+psycopg", "", 1),
-            application_name=f"thriftune {os.getpid()}@{socket.gethostname()}",
-            options=SERVER_KEEPALIVE,
-            **{**KEEPALIVE, "connect_timeout": patience_seconds},
-        ),
-        autocommit=True,
+    """A session in autocommit; UnavailableError where the server refuses this user or database. url: of
+    SQLAlchemy's form."""
+    asked = make_conninfo(
+        url.replace("+psycopg", "", 1),
+        application_name=f"thriftune {os.getpid()}@{socket.gethostname()}",
+        options=SERVER_KEEPALIVE,
+        **{**KEEPALIVE, "connect_timeout": patience_seconds},
     )
+    try:
+        return psycopg.connect(asked, autocommit=True)
+    except psycopg.OperationalError as error:
+        if any(words in str(error) for words in REFUSALS):
+            raise UnavailableError(
+                f"PostgreSQL refuses the connection: {brief(error)}",
+                where=without_password(url),
+                remedy="look at the user, the password and the database's name in "
+                "conf/local/credentials.yml; docs/several-machines.md says how they are made.",
+            ) from error
+        raise
 
 
 def with_keepalive(url: str) -> str:

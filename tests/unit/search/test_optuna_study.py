@@ -14,7 +14,7 @@ import pytest
 from optuna.trial import TrialState
 
 from thriftune.config import Parameters, override, parse_parameters
-from thriftune.errors import ConfigError, UnavailableError
+from thriftune.errors import ConfigError, TakenOverError, UnavailableError
 from thriftune.search import optuna_study
 from thriftune.search.optuna_study import OptunaStudy, TrialFacts, delete_optuna_study, trial_row
 from thriftune.search.samplers import check_grid, sampler_for
@@ -277,6 +277,29 @@ def test_the_pruner_decides_from_what_is_on_record(tmp_path: Path) -> None:
     best = study.best()
     assert best is not None
     assert best.number == 0
+
+
+def test_an_end_that_was_told_stands(tmp_path: Path) -> None:
+    """The same end told again, by a process that was killed before it tidied or since the server's answer was
+    lost, is fine; another end is another process's, as is whatever comes after an end."""
+    url = f"sqlite:///{tmp_path}/optuna.db"
+    study = OptunaStudy(url, "s", parameters())
+    first = study.next_trial(2)
+    late = OptunaStudy(url, "s", parameters()).next_trial(2)
+    assert first is not None
+    assert late is not None
+    assert late.number == first.number == 0
+    study.tell(first, 0.5, None)
+    study.tell(first, 0.5, "again")
+    for deed in (
+        lambda: study.tell_pruned(late, "r"),
+        lambda: study.tell(late, None, "r"),
+        lambda: late.report(1, 0.5),
+    ):
+        with pytest.raises(TakenOverError, match="another process has ended trial 0"):
+            deed()
+    (trial,) = study.trials()
+    assert (trial.value, trial.user_attrs.get("reason")) == (0.5, None)
 
 
 def test_a_deleted_study_is_gone_and_deleting_again_is_fine(tmp_path: Path) -> None:

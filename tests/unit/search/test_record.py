@@ -8,8 +8,18 @@ from typing import Any
 import pytest
 
 from thriftune.config import parse_parameters
-from thriftune.errors import DamageError, StudyError
-from thriftune.search.record import git_commit, open_or_create, read_record, recorded_threads
+from thriftune.errors import DamageError, RefusedError, StudyError
+from thriftune.search.ownership import StudyLock
+from thriftune.search.record import (
+    FILES,
+    git_commit,
+    move,
+    open_or_create,
+    read_record,
+    recorded_threads,
+    require_arbiter,
+    write_record,
+)
 
 pytestmark = pytest.mark.unit
 IDENTITY = {"threads": 3, "device": "cpu", "data_fingerprint": "0"}
@@ -33,6 +43,31 @@ def test_what_may_change_is_noted_and_what_may_not_is_refused(tmp_path: Path) ->
     assert opened(tmp_path, study={"trials": 2})["trials"] == 4
     assert recorded_threads(tmp_path, None) == 3
     assert recorded_threads(tmp_path / "none", 7) == 7
+
+
+def test_who_asks_another_arbiter_is_refused_until_the_study_is_moved(tmp_path: Path) -> None:
+    """Workers of a server and a machine that does not know of it; a record of an older version has none."""
+    parameters = parse_parameters({})
+    words = (tmp_path, "s-0", parameters, IDENTITY, {"fingerprint": "0"})
+    server = "PostgreSQL 7, database optuna"
+    assert open_or_create(*words, server)["arbiter"] == server
+    for arbiter in (FILES, "PostgreSQL 8, database optuna"):
+        with pytest.raises(RefusedError, match=f"is kept by the {server}; .* use the {arbiter}"):
+            require_arbiter(tmp_path, arbiter)
+        with pytest.raises(RefusedError, match="tracking rebuild --move --yes"):
+            open_or_create(*words, arbiter)
+    with pytest.raises(RefusedError), StudyLock(tmp_path, shared=True):
+        pass
+    with pytest.raises(RefusedError):
+        StudyLock(tmp_path).is_held()
+    with StudyLock(tmp_path, moving=True):
+        move(tmp_path, FILES)
+    with StudyLock(tmp_path):
+        record = open_or_create(*words, FILES)
+    assert record["changes"][-1]["settings"] == [f"arbiter: {server} -> {FILES}"]
+    write_record(tmp_path, {key: value for key, value in record.items() if key != "arbiter"})
+    require_arbiter(tmp_path, server)
+    assert open_or_create(*words, FILES)["arbiter"] == FILES
 
 
 def test_a_record_that_was_edited_is_damage(tmp_path: Path) -> None:
