@@ -186,7 +186,10 @@ def check_team(team: Team, trials: int, workers: Sequence[Worker]) -> None:
         assert [record["kind"] for record in records if "kind" in record] == ["start", "end"], number
         keys = [(record["key"], record["step"]) for record in records if "key" in record]
         assert len(keys) == len(set(keys)), number
-    _check_mlflow(team, journals)
+    uri = f"sqlite:///{team.copies[0]}/data/tracking/mlflow.db"
+    if team.server is not None:
+        uri = team.server.url("mlflow").replace("postgresql://", "postgresql+psycopg://")
+    check_mlflow(uri, journals)
     evaluation = json.loads((team.study / "evaluation.json").read_text(encoding="utf-8"))
     assert len(evaluation["evaluations"]) == 1
     assert not [path for path in team.study.rglob("*") if path.name.startswith((".tmp-", "quarantine-"))]
@@ -200,14 +203,11 @@ def check_team(team: Team, trials: int, workers: Sequence[Worker]) -> None:
                 assert PASSWORD not in path.read_text(encoding="utf-8"), path
 
 
-def _check_mlflow(team: Team, journals: dict[int, Path]) -> None:
+def check_mlflow(uri: str, journals: dict[int, Path]) -> None:
     """One run a trial, nested in one run of the study, each with all rows of its journal."""
-    uri = f"sqlite:///{team.copies[0]}/data/tracking/mlflow.db"
-    if team.server is not None:
-        uri = team.server.url("mlflow").replace("postgresql://", "postgresql+psycopg://")
     client = MlflowClient(tracking_uri=uri)
     (experiment,) = client.search_experiments(filter_string="name = 'thriftune'")
-    found = client.search_runs([experiment.experiment_id], max_results=1000)
+    found = client.search_runs([experiment.experiment_id], max_results=5000)
     runs = {run.data.tags["thriftune.trial"]: run for run in found}
     assert len(runs) == len(found) == len(journals) + 1
     parent = runs.pop("parent")

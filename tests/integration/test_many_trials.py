@@ -1,0 +1,22 @@
+"""A study of a hundred trials by the command, killed on the way (a thousand: `python -m tests.many_trials`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.many_trials import check, live
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(3600)]
+
+
+def test_a_hundred_trials_cost_what_the_first_cost(tmp_path: Path) -> None:
+    """Killed three times; every trial once, the limits of SPEC 9.2 kept, and the time left within 30 %."""
+    story = live(tmp_path, 100, 3)
+    found = check(story)
+    assert all(each["ok"] for each in found["checks"]), found["checks"]
+    ratios = story.time_left()
+    print(
+        f"killed in {story.killed_after}; {story.seconds:.0f} s; time left {min(ratios):.2f} to {max(ratios):.2f}"
+    )
+    assert all(0.7 <= ratio <= 1.3 for ratio in ratios)
