@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -73,10 +74,7 @@ class Story:
             left = int(value) * UNITS[unit] + 60 * int(minutes or 0)
             ends[int(number)] = hours * 3600 + mins * 60 + secs, left
         order = sorted(ends)
-        took = {
-            number: (ends[number][0] - ends[before][0]) % 86400
-            for before, number in zip(order, order[1:], strict=False)
-        }
+        took = {number: (ends[number][0] - ends[before][0]) % 86400 for before, number in pairwise(order)}
         for number in self.killed_after:
             took.pop(number, None)
         typical = median(took.values())
@@ -145,25 +143,20 @@ def main(words: Sequence[str] | None = None) -> None:
     folder = given.folder or Path(tempfile.mkdtemp(prefix="many-trials-"))
     folder.mkdir(parents=True, exist_ok=True)
     story = live(folder, given.trials, given.kills, given.seed)
-    print(
-        f"{given.trials} trials, killed in {story.killed_after}: {story.seconds / 3600:.2f} h, in {story.study}"
-    )
+    print(f"{given.trials} trials in {story.seconds / 3600:.2f} h, killed in {story.killed_after}")
     found = check(story)
     for each in found["checks"]:
-        print(
-            f"{'ok' if each['ok'] else 'NO'}  {each['name']}: {each['value']:.3g} (at most {each['limit']})"
-        )
+        state = "ok" if each["ok"] else "NO"
+        print(f"{state}  {each['name']}: {each['value']:.3g} (at most {each['limit']})")
+    print("medians of ten trials: about trial 10, at a tenth, at half, at the end")
     for name in ("own_seconds", "trial_seconds", "memory_bytes", "held_bytes", "open_files", "threads"):
         values = found[name]
-        shown = [median(values[at : at + 10]) for at in (5, len(values) // 10, len(values) // 2, -10)]
-        print(
-            f"{name}: about trial 10, a tenth, half, the end: {', '.join(f'{value:.4g}' for value in shown)}"
-        )
+        shown = [median(values[at : at + 10]) for at in (5, len(values) // 10, len(values) // 2)]
+        print(f"  {name}: {', '.join(f'{value:.4g}' for value in [*shown, median(values[-10:])])}")
     ratios = sorted(story.time_left())
     within = sum(0.7 <= ratio <= 1.3 for ratio in ratios) / len(ratios)
-    print(
-        f"time left: {within:.1%} within 30 % from a tenth to nine tenths ({ratios[0]:.2f} to {ratios[-1]:.2f})"
-    )
+    print(f"time left, from a tenth to nine tenths: {within:.1%} of trials within 30 %")
+    print(f"  {ratios[0]:.2f} to {ratios[-1]:.2f} of what it was; the report is {story.study}/overhead.html")
 
 
 if __name__ == "__main__":
