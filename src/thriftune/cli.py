@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import sys
@@ -10,7 +11,7 @@ import tempfile
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 from kedro.framework.cli.project import run as kedro_run
@@ -54,7 +55,18 @@ def fail(error: BaseException, run: tuple[Path, Parameters] | None = None) -> No
     else:
         click.echo(clean("".join(traceback.format_exception(error))), err=True)
         click.secho("this is a fault of ours; the traceback above says where.", err=True, fg="red")
+    if code == INTERRUPTED:
+        _leave(code)
     sys.exit(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """After a signal, all that was open having been closed: the interpreter's own end would give back
+    connections one by one, and waits for a server that hangs."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 class GuardedCommand(click.Command):
@@ -102,12 +114,13 @@ def _mark_killed() -> None:
         return
     import mlflow
 
-    from thriftune.tracking.probe import be_brief
+    from thriftune.tracking.probe import BRIEF_SECONDS, be_brief, within
 
     be_brief()
     try:
         if mlflow.active_run() is not None:
-            mlflow.end_run("KILLED")
+            with within(BRIEF_SECONDS):
+                mlflow.end_run("KILLED")
     except Exception as error:
         click.echo(f"MLflow's run still stands as running ({str(error).partition(chr(10))[0]})", err=True)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,8 @@ class ThriftuneHooks:
         if isinstance(error, RefusedError) and self._parent is not None:
             status = self._parent.before or status
         self._close(status)
+        if not self._tracked:
+            self._empty_store.cleanup()
         # kedro-mlflow 2.0.3 dies here of an UnboundLocalError where no run is open, and hides the error.
         for plugin in self._context._hook_manager.get_plugins():
             if type(plugin).__name__ == "MlflowHook":
@@ -158,16 +161,17 @@ class ThriftuneHooks:
             return
         import mlflow
 
-        from thriftune.tracking.probe import be_brief
+        from thriftune.tracking.probe import BRIEF_SECONDS, be_brief, within
 
         parent, self._parent = self._parent, None
         if status == "KILLED":
             be_brief()
         try:
-            if mlflow.active_run() is not None:
-                mlflow.end_run(status)
-            elif self._store_answers():
-                parent.close(status)
+            with within(BRIEF_SECONDS) if status == "KILLED" else nullcontext():
+                if mlflow.active_run() is not None:
+                    mlflow.end_run(status)
+                elif self._store_answers():
+                    parent.close(status)
         except Exception as error:
             # MLflow's state must not turn a finished run into a failed command.
             log.warning(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 from tests.integration.servers import free_port
@@ -72,6 +74,12 @@ class Postgres:
     def stop(self) -> None:
         """End the server and every session at once."""
         self._run("pg_ctl", "-D", f"{self.folder}/data", "-m", "fast", "-w", "stop")
+
+    def send(self, number: signal.Signals) -> None:
+        """A signal to every process of the server: stopped, it takes connections and never answers."""
+        head = psutil.Process(int((self.folder / "data/postmaster.pid").read_text().split()[0]))
+        for process in [head, *head.children(recursive=True)]:
+            process.send_signal(number)
 
     def url(self, database: str) -> str:
         """As it stands in credentials.yml."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import time
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from tests.integration.conftest import thriftune
 from tests.integration.networks import needs_networks, networks
 from tests.integration.postgres import PASSWORD, Postgres, needs_postgres, postgres
 from tests.integration.team import NAME, Team, Worker, check_team, run_kedro
+
+from thriftune.training.interrupt import CLOSING_SECONDS, GRACE_SECONDS
 
 pytestmark = pytest.mark.integration
 
@@ -87,6 +90,29 @@ def test_workers_share_a_study_on_postgres(tmp_path: Path) -> None:
         check_refusals(team, server)
         assert second.end() == 0, second.said
         check_team(team, 3, [first, second])
+
+
+@pytest.mark.postgres
+@needs_postgres
+def test_a_signal_ends_a_worker_whose_server_hangs(tmp_path: Path) -> None:
+    """PostgreSQL is stopped, and answers nobody; SIGTERM comes while the worker waits for it. It ends in the
+    time that any signal is given, and the same command goes on with the trial."""
+    settings = {"study": {"trials": 1}, "training": {"epochs": 12}}
+    with postgres() as server, Team(tmp_path, 1, server, settings) as team:
+        worker = Worker(team.copies[0], 0)
+        worker.until("trial 0 .*, epoch 2 of 12")
+        server.send(signal.SIGSTOP)
+        time.sleep(3)
+        worker.process.send_signal(signal.SIGTERM)
+        signalled = time.monotonic()
+        assert worker.end() == 130, worker.said
+        took = time.monotonic() - signalled
+        server.send(signal.SIGCONT)
+        print(f"ended {took:.1f} s after the signal")
+        assert took <= GRACE_SECONDS + CLOSING_SECONDS + 1, worker.said
+        again = Worker(team.copies[0], 0)
+        assert again.end() == 0, again.said
+        check_team(team, 1, [again])
 
 
 @pytest.mark.postgres

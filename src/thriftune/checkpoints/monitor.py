@@ -13,7 +13,7 @@ from thriftune.checkpoints.store import CheckpointStore
 log = logging.getLogger(__name__)
 
 INTERVAL_SECONDS = 1.0
-CLOSING_SECONDS = 2.0
+CLOSING_SECONDS = 0.5
 
 
 class DiskMonitor:

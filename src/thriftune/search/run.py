@@ -69,7 +69,7 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = 2.0
 """Between two looks at whether another worker's trial is anybody's."""
 DRAIN_SECONDS = 60.0
-DRAIN_AFTER_SIGNAL_SECONDS = 1.5
+DRAIN_AFTER_SIGNAL_SECONDS = 0.5, 1.5
 
 
 def run_search(
@@ -411,8 +411,11 @@ class _Run:
         return True
 
     def _close_sender(self) -> None:
-        stopped = self.flag.signal_name is not None
-        left = self._sender.close(DRAIN_AFTER_SIGNAL_SECONDS if stopped else DRAIN_SECONDS)
+        left_of_grace, seconds = self.flag.seconds_left(), DRAIN_SECONDS
+        if left_of_grace is not None:
+            shortest, longest = DRAIN_AFTER_SIGNAL_SECONDS
+            seconds = max(shortest, min(longest, left_of_grace))
+        left = self._sender.close(seconds)
         if left:
             log.warning(
                 "%d metric rows wait in the journals; the next run or `thriftune tracking flush` sends them",

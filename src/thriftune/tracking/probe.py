@@ -7,15 +7,21 @@ not answer.
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
-from contextlib import closing
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from types import FrameType
 
 from thriftune.config import without_password
 from thriftune.errors import chain
 from thriftune.tracking.sqlite import SQLITE
 
 PATIENCE_SECONDS = 5.0
+BRIEF_SECONDS = 1.0
+"""For MLflow's last word after a signal."""
 REBUILD = "`thriftune tracking rebuild` makes it anew from the journals and keeps the old file beside it"
 ANSWER_BYTES = 1 << 16
 
@@ -25,6 +31,25 @@ def be_brief() -> None:
     ten in all."""
     os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = "1"
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """TimeoutError in the block where it takes longer. Other threads than the main one have no such limit."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def too_long(number: int, frame: FrameType | None) -> None:
+        raise TimeoutError(f"no answer within {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, too_long)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def trouble(uri: str) -> str | None:
