@@ -141,7 +141,9 @@ def test_a_server_that_answers_wrongly_is_told_from_mlflow(tmp_path: Path, fault
     project, mode = copy_project(tmp_path), tmp_path / "mode"
     mode.write_text(fault, encoding="utf-8")
     with in_front(mode) as port:
-        done = run(project, f",tracking.mlflow_uri=http://user:hunter2@127.0.0.1:{port}")
+        secret = f'mlflow: {{uri: "http://user:hunter2@127.0.0.1:{port}"}}\n'
+        (project / "conf/local/credentials.yml").write_text(secret, encoding="utf-8")
+        done = run(project)
     assert done.returncode == 0, done.stderr
     assert f"answers {ANSWERS[fault][0]}, not as an MLflow server does" in said(done)
     assert "hunter2" not in done.stdout + done.stderr
