@@ -49,7 +49,7 @@ def list_studies(root: Path, settings: Parameters) -> list[dict[str, Any]]:
     """A row a study."""
     from thriftune.search.summary import listed, summarise
 
-    return [listed(summarise(handle)) for handle in handles(root, settings)]
+    return [listed(summarise(handle, weighing=False)) for handle in handles(root, settings)]
 
 
 def show_study(root: Path, settings: Parameters, name: str) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
-from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
@@ -30,8 +29,9 @@ STATES = ("complete", "pruned", "fail", "running")
 Row = dict[str, Any]
 
 
-def summarise(handle: StudyHandle) -> Row:
-    """All that is known of a study: totals, the best, importances, what the framework spent, the trials."""
+def summarise(handle: StudyHandle, *, weighing: bool = True) -> Row:
+    """All that is known of a study: totals, the best, importances (with `weighing`), what the framework
+    spent, the trials."""
     record = handle.record()
     assert record is not None
     parameters = parse_parameters(record["config"])
@@ -56,7 +56,7 @@ def summarise(handle: StudyHandle) -> Row:
         "ended": record.get("ended"),
         "states": {state: counts[state] for state in STATES},
         "best": best,
-        "importances": importances(trials),
+        "importances": importances(trials) if weighing else None,
         "seconds": sum(row["seconds"] or 0.0 for row in rows),
         "bytes": files.directory_bytes(handle.folder),
         "budget_bytes": parameters.storage.max_total_size,
@@ -75,6 +75,8 @@ def importances(trials: Sequence[FrozenTrial]) -> dict[str, float] | None:
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     if len(complete) < FEWEST_FOR_IMPORTANCE or not any(trial.params for trial in complete):
         return None
+    from optuna.importance import PedAnovaImportanceEvaluator  # brings scikit-learn with it
+
     study = optuna.create_study(direction="maximize")
     study.add_trials(complete)
     with warnings.catch_warnings():
