@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from kedro.config import MissingConfigException, OmegaConfigLoader
+from kedro.config import MissingConfigException
 
 from thriftune.config import Parameters, parse_parameters, with_credentials
 from thriftune.errors import ConfigError
+from thriftune.loader import ConfigLoader
 from thriftune.settings import CONFIG_LOADER_ARGS
 
 
@@ -28,7 +29,7 @@ def load_parameters(
     root: Path, env: str | None = None, runtime: Mapping[str, Any] | None = None
 ) -> Parameters:
     """The parsed parameters of an environment, with --params on top (ConfigError)."""
-    loader = OmegaConfigLoader(
+    loader = ConfigLoader(
         conf_source=str(root / "conf"), env=env, runtime_params=dict(runtime or {}), **LOADER_ARGS
     )
     try:

@@ -20,6 +20,7 @@ QUIET = ("kedro", "kedro_mlflow", "kedro_viz", "mlflow", "alembic", "optuna", "d
 
 
 MUTED = (
+    "urllib3.connectionpool",  # each try of a call to a server that is away, which the sender reports
     "mlflow.store",  # tracebacks of what the sender reports in one line
     "kedro.validation",  # node functions name types that are imported for the type checker only
     "kedro.pipeline",  # says again what the command says

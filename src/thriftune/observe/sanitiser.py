@@ -18,7 +18,7 @@ _PATTERNS = (
     re.compile(r"\bAKIA[0-9A-Z]{16}\b"),
     re.compile(r"(?i)\b((?:api[_-]?key|secret|token|passwd|password)[\"']?\s*[=:]\s*[\"']?)[^\s\"',;&]{4,}"),
     re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s/@]+(?=@)"),  # password in a URL
-    re.compile(r"\b[\w.+-]+@[\w-]+\.[\w.-]*\w"),  # e-mail address
+    re.compile(r"(?<![\w.+-])(?<!://)[\w.+-]+@[\w-]+\.[\w.-]*\w"),  # e-mail address, not a URL's user
 )
 
 

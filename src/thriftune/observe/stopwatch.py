@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -13,12 +13,12 @@ T = TypeVar("T")
 class Stopwatch:
     """Runs in `with` blocks, which do not overlap; `seconds` is the sum."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self.seconds = 0.0
-        self._started_at = 0.0
+        self._clock, self._started_at = clock, 0.0
 
     def __enter__(self) -> Self:
-        self._started_at = time.perf_counter()
+        self._started_at = self._clock()
         return self
 
     def __exit__(
@@ -27,7 +27,7 @@ class Stopwatch:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.seconds += time.perf_counter() - self._started_at
+        self.seconds += self._clock() - self._started_at
 
     def over(self, items: Iterator[T]) -> Iterator[T]:
         """The items, none of them None; the watch runs while one is made, not while it is used."""

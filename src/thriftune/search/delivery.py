@@ -117,6 +117,16 @@ def study_delivery(
     return Delivery(journal, open_run, on_done)
 
 
+def has_evaluation(study: StudyHandle, uri: str) -> bool:
+    """Whether the store of a URI was given all of it, as far as that is known without asking."""
+    place = study.folder / EVALUATION
+    return place.exists() and _is_sent(place, read_cursor(place, uri))
+
+
+def _is_sent(place: Path, known: Cursor) -> bool:
+    return known.closed and known.sent_bytes == place.stat().st_size
+
+
 def deliver_evaluation(study: StudyHandle, sink: MlflowSink, uri: str) -> int:
     """Give the study's run its test figures, evaluation.json and the page, unless it has them; rows sent.
 
@@ -128,7 +138,7 @@ def deliver_evaluation(study: StudyHandle, sink: MlflowSink, uri: str) -> int:
     place = study.folder / EVALUATION
     parent = sink.parent_run(study.id, study.name)
     known = read_cursor(place, uri)
-    if known.closed and known.parent == parent and known.sent_bytes == place.stat().st_size:
+    if known.parent == parent and _is_sent(place, known):
         return 0
     rows = [
         MetricRow(f"test/{name}", step, _milliseconds(done["at"]), value)

@@ -30,7 +30,7 @@ from thriftune.evaluation.report import (
     read_evaluation,
     write_evaluation,
 )
-from thriftune.search.delivery import deliver_evaluation
+from thriftune.search.delivery import deliver_evaluation, has_evaluation
 from thriftune.search.identity import save_interval, trial_id
 from thriftune.search.optuna_study import OptunaStudy, trial_row
 from thriftune.search.outlook import evaluation_bytes
@@ -132,7 +132,7 @@ def _deliver(settings: Parameters, study: StudyHandle) -> None:
     except Exception as error:
         # Whatever MLflow does wrong, the study's own records are complete.
         found = str(error).partition("\n")[0]
-    if found is not None:
+    if found is not None and not has_evaluation(study, uri):
         log.warning("MLflow has not got the test evaluation (%s); `thriftune tracking flush` sends it", found)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -58,8 +58,9 @@ class Meter:
     """Measures the trials of one process. From one trial's end to the next nothing is left out: a trial's own
     seconds include the sampling of its configuration, and telling and tidying the trial before it."""
 
-    def __init__(self, store: CheckpointStore) -> None:
-        self.training = Stopwatch()
+    def __init__(self, store: CheckpointStore, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
+        self.training = Stopwatch(clock)
         """Runs while a trial gets model and data, trains, validates, and waits for bytes to be written."""
         self._store, self._process = store, psutil.Process()
         self._earlier_seconds = 0.0
@@ -73,7 +74,7 @@ class Meter:
     def trial_over(self, journal: Journal, number: int) -> float:
         """Write the trial's figures to its journal; its seconds. What saves did beside writing bytes is the
         framework's own, also where training went on meanwhile."""
-        elapsed = time.perf_counter() - self._noted_at
+        elapsed = self._clock() - self._noted_at
         upkeep = self._store.upkeep_seconds - self._upkeep
         process = self._process
         with process.oneshot():
@@ -91,7 +92,7 @@ class Meter:
         return figures[TOTAL]
 
     def _note(self) -> None:
-        self._noted_at = time.perf_counter()
+        self._noted_at = self._clock()
         self._training, self._upkeep = self.training.seconds, self._store.upkeep_seconds
 
 

@@ -46,7 +46,7 @@ def rebuild(root: Path, settings: Parameters, *, really: bool, moving: bool = Fa
                 stack.enter_context(StudyLock(handle.folder))
         if really:
             for handle, own in zip(found, owns, strict=True):
-                move(handle.folder, own.arbiter)
+                move(handle.folder, own.arbiter, settings)
         return _rebuild(root, settings, found, really=really)
 
 

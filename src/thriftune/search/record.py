@@ -148,11 +148,12 @@ def require_arbiter(folder: Path, arbiter: str) -> None:
     )
 
 
-def move(folder: Path, arbiter: str) -> None:
-    """From now on this one says who owns the study."""
+def move(folder: Path, arbiter: str, parameters: Parameters) -> None:
+    """From now on this one says who owns the study, and its metrics go to the configured store."""
     record = require_record(folder)
     known = record.get(ARBITER)
     if known != arbiter:
+        record["config"]["tracking"] = parameters.model_dump(mode="json")["tracking"]
         if known is not None:
             settings = [f"{ARBITER}: {known} -> {arbiter}"]
             record["changes"].append({"at": _now(), "settings": settings})

@@ -175,7 +175,7 @@ class _Run:
             [seconds for seconds in taken if seconds is not None],
             None if best is None else best.value,
         )
-        self._prepared, self._meter = Prepared(self.corpus), Meter(self.store)
+        self._prepared, self._meter = Prepared(self.corpus), Meter(self.store, self.flag.clock)
         stack.callback(self._progress.close)
         self._time = TrainingTime(lambda: journals_of(self.study))
         while True:
@@ -289,6 +289,7 @@ class _Run:
             check_owned=self._check_owned,
             on_step=self._progress.step,
             prepared=self._prepared,
+            clock=self.flag.clock,
             training=self._meter.training,
         )
 
@@ -416,7 +417,12 @@ class _Run:
             shortest, longest = DRAIN_AFTER_SIGNAL_SECONDS
             seconds = max(shortest, min(longest, left_of_grace))
         left = self._sender.close(seconds)
-        if left:
+        if self._sender.is_gone:
+            log.warning(
+                "all metric rows of the study wait in the journals; the next run or `thriftune tracking "
+                "flush` sends them"
+            )
+        elif left:
             log.warning(
                 "%d metric rows wait in the journals; the next run or `thriftune tracking flush` sends them",
                 left,

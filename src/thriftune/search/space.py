@@ -37,7 +37,7 @@ def check_space(parameters: Parameters, given: Collection[str], *, searches: boo
     given: dotted keys of --params. searches: whether trials will be drawn from it.
     """
     space = parameters.search.space
-    for key, values in space.items():
+    for key in space:
         where = f"search.space.{key}"
         _check_key(key, where)
         if key in given:
@@ -46,15 +46,16 @@ def check_space(parameters: Parameters, given: Collection[str], *, searches: boo
                 where=where,
                 remedy=f"leave {key} out of --params, or remove it from search.space.",
             )
+    for key, entry in space.items():
+        for name, wanted in entry.when.items():
+            _check_condition(parameters, f"search.space.{key}.when", name, wanted)
+    for key, values in space.items():
         for value in _extremes(values):
-            _check_value(parameters, {key: value}, where)
+            _check_offered(parameters, key, value)
     for number, baseline in enumerate(parameters.search.baselines):
         for key in baseline:
             _check_key(key, f"search.baselines.{number}.{key}")
         _check_value(parameters, baseline, f"search.baselines.{number}")
-    for key, entry in space.items():
-        for name, wanted in entry.when.items():
-            _check_condition(parameters, f"search.space.{key}.when", name, wanted)
     for key in space.keys() - _reachable(parameters):
         raise ConfigError(
             "its conditions can never all hold",
@@ -135,9 +136,8 @@ def _check_searchable(parameters: Parameters) -> None:
         )
     refused = None
     for number in range(SAMPLES if space else 0):
-        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=number))
         try:
-            override(parameters, sample(study.ask(), parameters))
+            override(parameters, _drawn(parameters, number))
             return
         except ConfigError as error:
             refused = error
@@ -167,6 +167,30 @@ def _check_key(key: str, where: str) -> None:
             where=where,
             remedy="set it outside the search space.",
         )
+
+
+def _check_offered(parameters: Parameters, key: str, value: Any) -> None:
+    """ConfigError where a value of an entry makes no configuration: neither with the rest as written, nor
+    where the entry's conditions hold, nor with any of what is drawn from the space for the other keys."""
+    entry = parameters.search.space[key]
+    conditions = {name: _alternatives(wanted)[0] for name, wanted in entry.when.items()}
+    drawn = (_drawn(parameters, number) for number in range(SAMPLES))
+    others = itertools.chain([{}, conditions], (values for values in drawn if key in values))
+    if not any(_is_valid(parameters, {**values, key: value}) for values in others):
+        _check_value(parameters, {key: value}, f"search.space.{key}")
+
+
+def _drawn(parameters: Parameters, number: int) -> dict[str, Any]:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=number))
+    return sample(study.ask(), parameters)
+
+
+def _is_valid(parameters: Parameters, values: Mapping[str, Any]) -> bool:
+    try:
+        override(parameters, values)
+    except ConfigError:
+        return False
+    return True
 
 
 def _check_value(parameters: Parameters, values: Mapping[str, Any], where: str) -> None:

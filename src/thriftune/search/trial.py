@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,6 +55,7 @@ class Setting:
     """Raises where another process has the trial by now."""
     on_step: Callable[[int, int], None]
     prepared: Prepared
+    clock: Callable[[], float] = time.monotonic
     training: Stopwatch = field(default_factory=Stopwatch)
     """Runs while a trial gets its model and data, trains, validates, and waits for bytes to be written."""
 
@@ -297,6 +299,7 @@ def _trainer(
         on_step=on_step,
         log_every_steps=parameters.tracking.log_every_steps,
         overlap=parameters.storage.overlap and parameters.storage.checkpointing,
+        clock=setting.clock,
     )
 
 

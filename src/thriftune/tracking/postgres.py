@@ -127,7 +127,12 @@ def patiently(
 
     def tell(state: RetryCallState) -> None:
         if state.attempt_number == 1 and state.outcome is not None:
-            log.warning("PostgreSQL does not answer (%s); waiting for it", brief(state.outcome.exception()))
+            log.warning(
+                "PostgreSQL does not answer (%s); waiting for it, for %.0f minutes at most. Ctrl-C ends the "
+                "wait; the address is in conf/local/credentials.yml",
+                brief(state.outcome.exception()),
+                PATIENCE_SECONDS / 60,
+            )
 
     def pause(seconds: float) -> None:
         deadline = time.monotonic() + seconds

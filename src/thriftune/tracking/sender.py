@@ -107,7 +107,8 @@ class Sender:
         self._wake = threading.Event()
         self._closing = False
         self._failures = 0
-        self._gone = self._warned = False
+        self.is_gone = self._warned = False
+        """is_gone: the store was deleted; rows that it had are in the journals alone."""
         self._thread = threading.Thread(target=self._work, name="metric-sender", daemon=True)
         self._thread.start()
 
@@ -162,7 +163,7 @@ class Sender:
         return left
 
     def _work(self) -> None:
-        while not self._gone:
+        while not self.is_gone:
             self._wake.wait(IDLE_SECONDS)
             self._wake.clear()
             last = self._closing  # read first: what came while a round was under way needs one more
@@ -237,7 +238,7 @@ class Sender:
                 parcel.run_id = None  # found or made again: the store may come back as another one
         if isinstance(error, StoreGoneError):
             # MLflow keeps its connections for the life of a process; a new process starts on a new store.
-            self._gone = True
+            self.is_gone = True
             log.warning("%s", error)
         elif self._failures == 1:
             reason = str(error).partition("\n")[0] or type(error).__name__

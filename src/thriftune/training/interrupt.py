@@ -27,6 +27,7 @@ class StopFlag:
     def __init__(self) -> None:
         self.signal_name: str | None = None
         self._deadline = 0.0
+        self._seen, self._stopped_seconds = time.monotonic(), 0.0
 
     def seconds_left(self) -> float | None:
         """What is left of the grace after a signal, less what closing takes; None without a signal."""
@@ -36,11 +37,22 @@ class StopFlag:
 
     def check(self) -> None:
         """Raise where a signal asked for the end."""
+        self._seen = time.monotonic()
         if self.signal_name is not None:
             raise InterruptedRunError(
                 f"stopped by {self.signal_name}; what is done is kept",
                 remedy="the same command goes on where this one stopped.",
             )
+
+    def clock(self) -> float:
+        """Seconds, as of time.monotonic, without those in which the process was stopped (SIGSTOP, Ctrl-Z). Of
+        the step in which that came, the seconds before it are left out too."""
+        self._seen = time.monotonic()
+        return self._seen - self._stopped_seconds
+
+    def _on_continue(self, number: int, frame: FrameType | None) -> None:
+        seen, self._seen = self._seen, time.monotonic()
+        self._stopped_seconds += self._seen - seen
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.signal_name is not None:
@@ -64,6 +76,7 @@ def stop_on_signal() -> Iterator[StopFlag]:
     before: dict[int, Any] = {
         number: signal.signal(number, flag._on_signal) for number in (signal.SIGINT, signal.SIGTERM)
     }
+    before[signal.SIGCONT] = signal.signal(signal.SIGCONT, flag._on_continue)
     try:
         yield flag
     finally:

@@ -93,6 +93,8 @@ class Trainer:
     """Steps of one row of training metrics; an epoch's end closes a row, so that a resume splits none."""
     overlap: bool = True
     """Yield copies, so that they can be written while training goes on."""
+    clock: Callable[[], float] = time.monotonic
+    """Seconds, of which the time that training took is made."""
 
 
 @dataclass
@@ -130,11 +132,11 @@ def train(trainer: Trainer, resume: Resume | None = None) -> Iterator[Checkpoint
     saving: Receipt | None = None
     while progress.epoch < config.epochs and not _stopped_early(progress, config):
         progress.epoch += 1
-        started_at = time.monotonic()
+        started_at = trainer.clock()
         _train_epoch(trainer, optimizer, schedule, progress, total_steps, saving)
-        validated_at = time.monotonic()
+        validated_at = trainer.clock()
         metrics = trainer.validate(agent)
-        ended_at = time.monotonic()
+        ended_at = trainer.clock()
         trainer.log.log({f"validation/{key}": value for key, value in metrics.items()}, progress.epoch)
         took = {EPOCH_SECONDS: ended_at - started_at, VALIDATION_SECONDS: ended_at - validated_at}
         trainer.log.log(took, progress.epoch)
@@ -163,7 +165,7 @@ def _train_epoch(
     lengths = [sum(len(window) for window in row["input_ids"]) for row in trainer.rows]
     batches = epoch_batches(lengths, config.batch_size, trainer.seed, progress.epoch)
     window: list[tuple[float, float]] = []
-    window_started_at = time.monotonic()
+    window_started_at = trainer.clock()
     for start in range(0, len(batches), config.accumulation):
         micro_batches = batches[start : start + config.accumulation]
         loss = _accumulate(trainer, micro_batches)
@@ -183,7 +185,7 @@ def _train_epoch(
         if len(window) == trainer.log_every_steps or start + config.accumulation >= len(batches):
             losses, norms = zip(*window, strict=True)
             means = {"train/loss": fmean(losses), "train/gradient_norm": fmean(norms)}
-            now = time.monotonic()
+            now = trainer.clock()
             took = {TRAIN_SECONDS: now - window_started_at}
             trainer.log.log({**means, "train/learning_rate": rate, **took}, progress.step)
             window.clear()

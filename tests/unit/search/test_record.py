@@ -61,7 +61,7 @@ def test_who_asks_another_arbiter_is_refused_until_the_study_is_moved(tmp_path: 
     with pytest.raises(RefusedError):
         StudyLock(tmp_path).is_held()
     with StudyLock(tmp_path, moving=True):
-        move(tmp_path, FILES)
+        move(tmp_path, FILES, parameters)
     with StudyLock(tmp_path):
         record = open_or_create(*words, FILES)
     assert record["changes"][-1]["settings"] == [f"arbiter: {server} -> {FILES}"]

@@ -188,6 +188,23 @@ def test_a_space_that_cannot_be_searched_is_refused(entries: dict[str, Any], mes
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize("when", [{"training.max_length": 256}, None])
+def test_a_value_that_only_other_values_allow_is_offered(when: dict[str, Any] | None) -> None:
+    """An overlap of 100 needs a max_length of 200: as its condition says, or as some of what is drawn has it.
+    One that no max_length of the space allows is refused."""
+    lengths, written = choices(128, 256), {"window": 512}
+    entries = {"training__max_length": lengths, "training__overlap": number(0, 100, "int", when)}
+    given = with_space(**entries)
+    tiny = {"kind": "config", "hidden_size": 16, "layers": 1, "attention_heads": 2, "intermediate_size": 32}
+    raw = given.model_dump(mode="json")
+    raw["encoders"]["own"], raw["encoder"] = {**tiny, "vocabulary_size": 500, **written}, "own"
+    raw["training"].update(max_length=128, overlap=8)
+    check_space(parse_parameters(raw), ())
+    raw["search"]["space"]["training.overlap"]["high"] = 200
+    with pytest.raises(ConfigError, match="overlap"):
+        check_space(parse_parameters(raw), ())
+
+
 def test_a_space_without_a_valid_configuration_is_refused() -> None:
     """Each end alone would do beside the configuration as written; together they never do."""
     raw = {
