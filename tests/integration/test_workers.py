@@ -9,12 +9,14 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 from mlflow import MlflowClient
 from tests.integration.conftest import thriftune
 from tests.integration.networks import needs_networks, networks
 from tests.integration.postgres import PASSWORD, Postgres, needs_postgres, postgres
 from tests.integration.team import NAME, Team, Worker, check_team, run_kedro
 
+from thriftune.tracking.probe import trouble
 from thriftune.training.interrupt import CLOSING_SECONDS, GRACE_SECONDS
 
 pytestmark = pytest.mark.integration
@@ -41,13 +43,17 @@ def check_refusals(team: Team, server: Postgres) -> None:
     """A third machine that knows of no server, or has a wrong password, does nothing to a study at work."""
     outsider = team.copies[2]
     secrets = outsider / "conf/local/credentials.yml"
-    known = secrets.read_text(encoding="utf-8")
-    secrets.write_text(known.replace(PASSWORD, "wrong", 1))
+    known = yaml.safe_load(secrets.read_text(encoding="utf-8"))
+    url = known["study_db"]["url"].replace(PASSWORD, "wrong")
+    secrets.write_text(yaml.safe_dump({**known, "study_db": {"url": url}}))
     wrong = run_kedro(outsider, "run", "--pipeline", "hpo")
     assert wrong.returncode == 4, wrong.stderr
     assert "password authentication failed" in wrong.stderr
     assert "Traceback" not in wrong.stderr
-    secrets.write_text("mlflow: " + known.partition("mlflow: ")[2])
+    found = trouble(known["mlflow"]["uri"].replace(PASSWORD, "wrong"))
+    assert found is not None
+    assert "refuses the connection" in found
+    secrets.write_text(yaml.safe_dump({"mlflow": known["mlflow"]}))
     refused = run_kedro(outsider, "run", "--pipeline", "hpo")
     assert refused.returncode == 2, refused.stderr
     assert "is kept by the PostgreSQL" in refused.stderr

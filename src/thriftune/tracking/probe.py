@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 
 from thriftune.config import without_password
-from thriftune.errors import chain
+from thriftune.errors import UnavailableError, chain
 from thriftune.tracking.sqlite import SQLITE
 
 PATIENCE_SECONDS = 5.0
@@ -129,4 +129,6 @@ def _postgres_trouble(uri: str) -> str | None:
         connect(uri, patience_seconds=round(PATIENCE_SECONDS)).close()
     except psycopg.Error as error:
         return f"{without_password(uri)}: {brief(error)}"
+    except UnavailableError as error:
+        return f"{without_password(uri)}: {error.message}"
     return None
