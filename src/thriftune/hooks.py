@@ -63,7 +63,7 @@ class ThriftuneHooks:
         if not self._tracked:
             context.config_loader["mlflow"] = self._without_tracking()
 
-    def _store_answers(self) -> bool:
+    def _store_answers(self, *, say: bool = True) -> bool:
         from thriftune.tracking.location import mlflow_uri
         from thriftune.tracking.parent import connect
         from thriftune.tracking.probe import REBUILD, trouble
@@ -80,7 +80,7 @@ class ThriftuneHooks:
                 found = (str(error).partition("\n")[0] or type(error).__name__) + (
                     f"; {REBUILD}" if uri.startswith(SQLITE) else ""
                 )
-        if found is not None:
+        if found is not None and say:
             log.warning(WITHOUT_MLFLOW, found)
         return found is None
 
@@ -170,7 +170,7 @@ class ThriftuneHooks:
             with within(BRIEF_SECONDS) if status == "KILLED" else nullcontext():
                 if mlflow.active_run() is not None:
                     mlflow.end_run(status)
-                elif self._store_answers():
+                elif self._store_answers(say=False):  # it was said at the start
                     parent.close(status)
         except Exception as error:
             # MLflow's state must not turn a finished run into a failed command.

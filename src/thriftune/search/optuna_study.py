@@ -140,31 +140,40 @@ class OptunaStudy:
         """All trials in order of their numbers."""
         return self._study.get_trials(deepcopy=False)
 
-    def finished(self) -> list[FrozenTrial]:
-        """Trials that are over, whatever their end."""
-        return [trial for trial in self.trials() if trial.state.is_finished()]
+    def finished(self, trials: list[FrozenTrial] | None = None) -> list[FrozenTrial]:
+        """Trials that are over, whatever their end. trials: as read just now; None: they are read."""
+        found = self.trials() if trials is None else trials
+        return [trial for trial in found if trial.state.is_finished()]
 
-    def best(self) -> FrozenTrial | None:
-        """The best complete trial, the earliest of equals."""
-        complete = [trial for trial in self.trials() if trial.state == TrialState.COMPLETE]
+    def best(self, trials: list[FrozenTrial] | None = None) -> FrozenTrial | None:
+        """The best complete trial, the earliest of equals. trials: as of `finished`."""
+        found = self.trials() if trials is None else trials
+        complete = [trial for trial in found if trial.state == TrialState.COMPLETE]
         return max(complete, key=lambda trial: (trial.value, -trial.number), default=None)
 
-    def running(self) -> list[int]:
-        """Trials that are under way, by whichever process, or interrupted."""
-        return [trial.number for trial in self.trials() if trial.state == TrialState.RUNNING]
+    def running(self, trials: list[FrozenTrial] | None = None) -> list[int]:
+        """Trials that are under way, by whichever process, or interrupted. trials: as of `finished`."""
+        found = self.trials() if trials is None else trials
+        return [trial.number for trial in found if trial.state == TrialState.RUNNING]
 
     @storage_needed()
-    def next_trial(self, limit: int, ownership: Ownership | None = None) -> TrialHandle | None:
+    def next_trial(
+        self, limit: int, ownership: Ownership | None = None, trials: list[FrozenTrial] | None = None
+    ) -> TrialHandle | None:
         """An interrupted trial, re-attached with a higher attempt; else a new one; None where all `limit`
         trials are over or in other hands. One process at a time calls it.
 
-        ownership: takes the trial; None: no other process works on the study. UncertainError where a server
-        went silent while a trial was added.
+        ownership: takes the trial; None: no other process works on the study. trials: as of `finished`.
+        UncertainError where a server went silent while a trial was added.
         """
-        trials = self.trials()
-        for number in self.running():
+        trials = self.trials() if trials is None else trials
+        for number in self.running(trials):
             if ownership is None or ownership.take(number, adopting=True):
-                return self._attach(trials[number], trials[number].user_attrs[ATTEMPT] + 1)
+                now = trials if ownership is None or not ownership.shared else self.trials()
+                if now[number].state == TrialState.RUNNING:
+                    return self._attach(now[number], now[number].user_attrs[ATTEMPT] + 1)
+                assert ownership is not None
+                ownership.give_back(number)  # its worker ended it between the reading and the taking
         if len(trials) >= limit or not (ownership is None or ownership.take(len(trials))):
             return None
         files.announce("optuna_add_trial", Path(self._study.study_name))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from optuna.trial import FrozenTrial
 
 from thriftune.checkpoints.checkpoint import Checkpoint, Receipt
 from thriftune.checkpoints.marker import set_marker
@@ -212,13 +213,13 @@ class _Run:
 
     def _choose(self) -> TrialHandle | None:
         with self.ownership.alone(TRIALS):
-            under_way = set(self.optuna.running())
-            for number in self.store.running() - under_way:
+            trials = self.optuna.trials()  # once: with a thousand of them each reading takes its time
+            for number in self.store.running() - set(self.optuna.running(trials)):
                 self.store.end_trial(number)  # a kill came between the trial's end and its tidying
             # One that was interrupted goes on to its own end.
-            handle = self.optuna.next_trial(0, self.ownership)
-            if handle is None and not self._ended():
-                handle = self.optuna.next_trial(self.record["trials"], self.ownership)
+            handle = self.optuna.next_trial(0, self.ownership, trials)
+            if handle is None and not self._ended(trials):
+                handle = self.optuna.next_trial(self.record["trials"], self.ownership, trials)
             if handle is not None and handle.attempt > 1:
                 self.store.take_over(handle.number)
             return handle
@@ -386,9 +387,9 @@ class _Run:
             return "pruned", outcome.value, outcome.pruned
         return "complete", outcome.value, outcome.pruned or outcome.timed_out
 
-    def _ended(self) -> bool:
+    def _ended(self, trials: list[FrozenTrial]) -> bool:
         """Whether no further trial is to begin; a rule that ends the search is written down, once."""
-        over = self.optuna.finished()
+        over = self.optuna.finished(trials)
         if self.ownership.shared:
             # Another worker may have extended the search, and somebody may have moved the study.
             require_arbiter(self.study.folder, self.ownership.arbiter)
@@ -396,7 +397,7 @@ class _Run:
         check_failures(over, self.record["trials"], self.parameters)
         if "ended" in self.record or len(over) >= self.record["trials"]:
             return True
-        best = self.optuna.best()
+        best = self.optuna.best(trials)
         ended = ending(
             self.parameters.study,
             self.record,
