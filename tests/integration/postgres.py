@@ -8,7 +8,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -78,8 +78,9 @@ class Postgres:
     def send(self, number: signal.Signals) -> None:
         """A signal to every process of the server: stopped, it takes connections and never answers."""
         head = psutil.Process(int((self.folder / "data/postmaster.pid").read_text().split()[0]))
-        for process in [head, *head.children(recursive=True)]:
-            process.send_signal(number)
+        for process in [*head.children(recursive=True), head]:
+            with suppress(psutil.NoSuchProcess):  # a child of the server's own that has just ended
+                process.send_signal(number)
 
     def url(self, database: str) -> str:
         """As it stands in credentials.yml."""
