@@ -75,7 +75,7 @@ class Worker:
         self.kill()
         return int(found[1])
 
-    def end(self, seconds: float = 280) -> int:
+    def end(self, seconds: float = 600) -> int:
         """Wait for its end; the exit code."""
         return self.process.wait(seconds)
 

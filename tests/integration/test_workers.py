@@ -74,6 +74,7 @@ def check_refusals(team: Team, server: Postgres) -> None:
 
 
 @pytest.mark.postgres
+@pytest.mark.timeout(900)
 @needs_postgres
 def test_workers_share_a_study_on_postgres(tmp_path: Path) -> None:
     """Two working copies on one server: trials are shared out, one worker dies in the middle of an epoch and
