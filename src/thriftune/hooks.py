@@ -139,12 +139,12 @@ class ThriftuneHooks:
 
     @hook_impl(tryfirst=True)
     def on_pipeline_error(self, error: Exception) -> None:
-        """The parent run is KILLED where a signal ended the run, what it was where the command was refused
-        (another process may be at work on the study, or it is over), else FAILED."""
-        from thriftune.errors import InterruptedRunError, RefusedError
+        """The parent run is KILLED where a signal ended the run, what it was where the command was refused or
+        had not what it needs (others may be at work on the study, or it is over), else FAILED."""
+        from thriftune.errors import InterruptedRunError, RefusedError, UnavailableError
 
         status = "KILLED" if isinstance(error, InterruptedRunError) else "FAILED"
-        if isinstance(error, RefusedError) and self._parent is not None:
+        if isinstance(error, RefusedError | UnavailableError) and self._parent is not None:
             status = self._parent.before or status
         self._close(status)
         if not self._tracked:
