@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import logging
 import threading
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -13,15 +14,20 @@ from thriftune.checkpoints.store import CheckpointStore
 log = logging.getLogger(__name__)
 
 INTERVAL_SECONDS = 1.0
-CLOSING_SECONDS = 0.5
 
 
 class DiskMonitor:
     """For the time of a `with` block: prunes what is unprotected when another process eats the free space
     below the watermark. Training does not wait for it."""
 
-    def __init__(self, store: CheckpointStore, interval: float = INTERVAL_SECONDS) -> None:
-        self._store, self._interval = store, interval
+    def __init__(
+        self,
+        store: CheckpointStore,
+        interval: float = INTERVAL_SECONDS,
+        closing: Callable[[], float | None] = lambda: None,
+    ) -> None:
+        """closing: how many seconds the end of the block waits for what is being pruned; None: till it is."""
+        self._store, self._interval, self._closing = store, interval, closing
         self._stop = threading.Event()
         context = contextvars.copy_context()
         self._thread = threading.Thread(
@@ -39,8 +45,8 @@ class DiskMonitor:
         trace: TracebackType | None,
     ) -> None:
         self._stop.set()
-        # It may wait for other processes, or a server, for its turn; it deletes nothing that a kill may not.
-        self._thread.join(CLOSING_SECONDS)
+        # After a signal it may still wait for its turn; what it deletes then a kill may leave half done too.
+        self._thread.join(self._closing())
 
     def _watch(self) -> None:
         while not self._stop.wait(self._interval):

@@ -375,9 +375,8 @@ class CheckpointStore:
                 self._reserve(checkpoint.trial, 0)
         except BaseException:
             files.remove_tree(temporary)
-            with suppress(
-                OSError
-            ):  # on a disk that is full to the last byte; the next attempt writes it anew
+            # A disk that is full to the last byte has no room for the note; the next attempt writes it anew.
+            with suppress(OSError):
                 self._reserve(checkpoint.trial, 0)
             raise
         finally:

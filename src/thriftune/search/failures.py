@@ -10,6 +10,7 @@ import gc
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -59,9 +60,8 @@ def check_failures(over: Sequence[FrozenTrial], trials: int, parameters: Paramet
     over: the trials that are over, in order. trials: how many there will be. A function of the history
     alone: the same command ends the same until study.max_failed_trials is raised.
     """
-    last_good = max((at for at, trial in enumerate(over) if trial.state.name != "FAIL"), default=-1)
     good = [trial for trial in over if trial.state.name != "FAIL"]
-    row = over[last_good + 1 :]
+    row = [*takewhile(lambda trial: trial.state.name == "FAIL", reversed(over))][::-1]
     if len(row) < parameters.study.max_failed_trials or (good and len(over) >= trials):
         return
     raise StudyError(

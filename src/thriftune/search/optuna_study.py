@@ -92,8 +92,10 @@ class TrialHandle:
         """An intermediate value; one that is on record stands. TakenOverError where another process has
         ended the trial."""
         if epoch not in self.reported:
-            with _not_over(self.number):
+            try:
                 self.trial.report(value, epoch)
+            except UpdateFinishedTrialError as error:
+                raise _taken_over(self.number) from error
             self.reported.add(epoch)
 
     @storage_needed()
@@ -169,11 +171,11 @@ class OptunaStudy:
         trials = self.trials() if trials is None else trials
         for number in self.running(trials):
             if ownership is None or ownership.take(number, adopting=True):
-                now = trials if ownership is None or not ownership.shared else self.trials()
-                if now[number].state == TrialState.RUNNING:
-                    return self._attach(now[number], now[number].user_attrs[ATTEMPT] + 1)
-                assert ownership is not None
-                ownership.give_back(number)  # its worker ended it between the reading and the taking
+                trial = self.trials()[number]  # its worker may have ended it before it was taken
+                if trial.state == TrialState.RUNNING:
+                    return self._attach(trial, trial.user_attrs[ATTEMPT] + 1)
+                if ownership is not None:
+                    ownership.give_back(number)
         if len(trials) >= limit or not (ownership is None or ownership.take(len(trials))):
             return None
         files.announce("optuna_add_trial", Path(self._study.study_name))
@@ -288,14 +290,6 @@ class OptunaStudy:
         except UpdateFinishedTrialError:
             # A server that was cut off after it had stored the end was told again.
             _require_same(handle.number, self.trials()[handle.number].state, state)
-
-
-@contextmanager
-def _not_over(trial: int) -> Iterator[None]:
-    try:
-        yield
-    except UpdateFinishedTrialError as error:
-        raise _taken_over(trial) from error
 
 
 def _require_same(trial: int, stored: TrialState, told: TrialState) -> None:

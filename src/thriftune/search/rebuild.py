@@ -17,7 +17,7 @@ from thriftune.search.delivery import journals_of
 from thriftune.search.identity import save_interval
 from thriftune.search.optuna_study import OptunaStudy, TrialFacts
 from thriftune.search.overview import flush_all, handles, with_store_of
-from thriftune.search.ownership import Ownership, StudyLock
+from thriftune.search.ownership import StudyLock
 from thriftune.search.record import ARBITER, FILES, move, require_record
 from thriftune.search.study import StudyHandle
 from thriftune.search.trial import JOURNAL
@@ -37,16 +37,14 @@ def rebuild(root: Path, settings: Parameters, *, really: bool, moving: bool = Fa
     moving: studies that another arbiter keeps (see ownership) are the configured one's from then on.
     StudyError while a process works on one of the studies, and for one that another arbiter keeps.
     """
-    found, owns = handles(root, settings), list[Ownership]()
+    found, arbiter = handles(root, settings), ""
     with ExitStack() as stack:
         for handle in found:  # for as long as it takes: a run that is started meanwhile is refused
-            own = stack.enter_context(handle.ownership(alone=True, moving=moving))
-            owns.append(own)
-            if require_record(handle.folder).get(ARBITER) == FILES != own.arbiter:
+            arbiter = stack.enter_context(handle.ownership(alone=True, moving=moving)).arbiter
+            if require_record(handle.folder).get(ARBITER) == FILES != arbiter:
                 stack.enter_context(StudyLock(handle.folder))
-        if really:
-            for handle, own in zip(found, owns, strict=True):
-                move(handle.folder, own.arbiter, settings)
+        for handle in found if really else ():
+            move(handle.folder, arbiter, settings)
         return _rebuild(root, settings, found, really=really)
 
 

@@ -133,9 +133,15 @@ def require_arbiter(folder: Path, arbiter: str) -> None:
     """RefusedError where another one says who owns what of the study: whoever asks this one would do what
     others do. A record that cannot be read is left to those who need what it says."""
     try:
-        record = read_record(folder) or {}
+        record = read_record(folder)
     except DamageError:
         return
+    if record is not None:
+        check_arbiter(record, folder, arbiter)
+
+
+def check_arbiter(record: Mapping[str, Any], folder: Path, arbiter: str) -> None:
+    """As require_arbiter, of a record that was read."""
     known = record.get(ARBITER, arbiter)
     if known == arbiter:
         return
@@ -149,14 +155,13 @@ def require_arbiter(folder: Path, arbiter: str) -> None:
 
 
 def move(folder: Path, arbiter: str, parameters: Parameters) -> None:
-    """From now on this one says who owns the study, and its metrics go to the configured store."""
+    """From now on this one says who owns the study, and its metrics go to the configured store; nothing is
+    written where no other has said so."""
     record = require_record(folder)
-    known = record.get(ARBITER)
+    known = record.get(ARBITER, arbiter)
     if known != arbiter:
         record["config"]["tracking"] = parameters.model_dump(mode="json")["tracking"]
-        if known is not None:
-            settings = [f"{ARBITER}: {known} -> {arbiter}"]
-            record["changes"].append({"at": _now(), "settings": settings})
+        record["changes"].append({"at": _now(), "settings": [f"{ARBITER}: {known} -> {arbiter}"]})
         write_record(folder, record | {ARBITER: arbiter})
 
 
@@ -176,7 +181,7 @@ def open_or_create(
         record = {**_new(study_id, parameters, identity, data), ARBITER: arbiter}
         write_record(folder, record)
         return record
-    require_arbiter(folder, arbiter)
+    check_arbiter(record, folder, arbiter)
     if ARBITER not in record:
         record[ARBITER] = arbiter
         write_record(folder, record)

@@ -42,9 +42,9 @@ from thriftune.search.ownership import TRIALS, Ownership, guard_of, running_else
 from thriftune.search.prepared import Prepared, encoder_for
 from thriftune.search.rebuild import restore_missing
 from thriftune.search.record import (
+    check_arbiter,
     open_or_create,
     recorded_threads,
-    require_arbiter,
     require_record,
     trial_params,
     write_record,
@@ -114,7 +114,7 @@ def run_search(
             optuna_study = study.optuna(parameters, flag.check)
             restore_missing(study, optuna_study, parameters)
         store.dispose_of(TokenisedStore(Path(parameters.corpus.cache)).unused)
-        stack.enter_context(DiskMonitor(store))
+        stack.enter_context(DiskMonitor(store, closing=flag.seconds_left))
         stack.callback(lambda: store.drain(flag.seconds_left()))
         run = _Run(parameters, corpus, study, store, optuna_study, record, flag, device, ownership)
         run.deliver_what_is_left(stack)
@@ -392,8 +392,8 @@ class _Run:
         over = self.optuna.finished(trials)
         if self.ownership.shared:
             # Another worker may have extended the search, and somebody may have moved the study.
-            require_arbiter(self.study.folder, self.ownership.arbiter)
             self.record = require_record(self.study.folder)
+            check_arbiter(self.record, self.study.folder, self.ownership.arbiter)
         check_failures(over, self.record["trials"], self.parameters)
         if "ended" in self.record or len(over) >= self.record["trials"]:
             return True

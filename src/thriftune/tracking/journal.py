@@ -71,7 +71,7 @@ class Journal:
             # A journal that begins anew has nothing to do with how far another one was sent.
             files.remove_file(self.path.with_name(CURSOR))
         content = self._load()
-        if taken_over and content:
+        if taken_over:
             files.write_bytes(self.path, content)
         self._descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         files.fsync_directory(self.path.parent)
