@@ -26,7 +26,7 @@ import yaml
 
 from tests.conftest import TINY
 from tests.integration.conftest import copy_project, thriftune
-from tests.integration.team import NAME, Worker, check_mlflow
+from tests.integration.team import NAME, Worker, check_journals, check_mlflow
 
 SETTINGS: dict[str, Any] = {
     "corpus": {"source": "files", "files": {"posts": "posts.csv", "annotations": "annotations.csv"}},
@@ -118,11 +118,7 @@ def check(story: Story) -> dict[str, Any]:
         int(path.parent.name.split("_")[1]): path for path in story.study.glob("trials/*/metrics.jsonl")
     }
     assert journals.keys() == set(range(story.trials))
-    for journal in journals.values():
-        records = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
-        assert [record["kind"] for record in records if "kind" in record] == ["start", "end"]
-        keys = [(record["key"], record["step"]) for record in records if "key" in record]
-        assert len(keys) == len(set(keys))
+    check_journals(journals)
     check_mlflow(f"sqlite:///{story.project}/data/tracking/mlflow.db", journals)
     evaluation = json.loads((story.study / "evaluation.json").read_text(encoding="utf-8"))
     assert len(evaluation["evaluations"]) == 1

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import psutil
 import yaml
 from mlflow import MlflowClient
 from tests.integration.conftest import copy_project, thriftune
@@ -75,7 +76,7 @@ class Worker:
         self.kill()
         return int(found[1])
 
-    def end(self, seconds: float = 600) -> int:
+    def end(self, seconds: float = 280) -> int:
         """Wait for its end; the exit code."""
         return self.process.wait(seconds)
 
@@ -161,6 +162,10 @@ class Team:
     def __exit__(self, *error: object) -> None:
         self._stop.set()
         self._watch.join()
+        # Of a test that has failed: a worker would wait ten minutes for a server that is gone.
+        for process in psutil.process_iter(["cwd"]):
+            if str(process.info["cwd"]).startswith(f"{self.folder}/machine"):
+                process.kill()
 
 
 _BESIDE = ("03_primary", "05_model_input", "tracking", "08_reporting")
@@ -181,11 +186,7 @@ def check_team(team: Team, trials: int, workers: Sequence[Worker]) -> None:
         int(path.parent.name.split("_")[1]): path for path in team.study.glob("trials/*/metrics.jsonl")
     }
     assert journals.keys() == set(range(trials))
-    for number, journal in journals.items():
-        records = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
-        assert [record["kind"] for record in records if "kind" in record] == ["start", "end"], number
-        keys = [(record["key"], record["step"]) for record in records if "key" in record]
-        assert len(keys) == len(set(keys)), number
+    check_journals(journals)
     uri = f"sqlite:///{team.copies[0]}/data/tracking/mlflow.db"
     if team.server is not None:
         uri = team.server.url("mlflow").replace("postgresql://", "postgresql+psycopg://")
@@ -201,6 +202,15 @@ def check_team(team: Team, trials: int, workers: Sequence[Worker]) -> None:
         for copy in team.copies:
             for path in [*copy.glob("*.log"), *copy.glob("logs/*")]:
                 assert PASSWORD not in path.read_text(encoding="utf-8"), path
+
+
+def check_journals(journals: dict[int, Path]) -> None:
+    """Each has one start, one end, and one row of each key and step."""
+    for number, journal in journals.items():
+        records = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
+        assert [record["kind"] for record in records if "kind" in record] == ["start", "end"], number
+        keys = [(record["key"], record["step"]) for record in records if "key" in record]
+        assert len(keys) == len(set(keys)), number
 
 
 def check_mlflow(uri: str, journals: dict[int, Path]) -> None:

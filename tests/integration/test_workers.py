@@ -100,7 +100,6 @@ def test_workers_share_a_study_on_postgres(tmp_path: Path) -> None:
 
 
 @pytest.mark.postgres
-@pytest.mark.slow
 @needs_postgres
 def test_a_signal_ends_a_worker_whose_server_hangs(tmp_path: Path) -> None:
     """PostgreSQL is stopped, and answers nobody; SIGTERM comes while the worker waits for it. It ends in the
