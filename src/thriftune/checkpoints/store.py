@@ -108,28 +108,32 @@ class CheckpointStore:
         return {trial for trial, attempt in read_attempts(self.folder).items() if attempt.running}
 
     def newest_valid(self, trial: int, signature: Mapping[str, Any]) -> Loaded | None:
-        """The newest resume-capable checkpoint of a trial, verified; damaged ones are quarantined
-        and the next older is tried. StudyError where it is whole but of another model."""
+        """As newest_whole; StudyError where it is whole but of another model."""
+        loaded = self.newest_whole(trial)
+        if loaded is not None:
+            self.check(loaded.entry, signature)
+        return loaded
+
+    def newest_whole(self, trial: int) -> Loaded | None:
+        """The newest resume-capable checkpoint of a trial, every hash verified; damaged ones are quarantined
+        and the next older is tried. It may be another model's: see check."""
         with self._activity.exclusive():
             own = [e for e in self.entries() if e.manifest.trial == trial and e.manifest.resumable]
             for entry in reversed(own):
                 try:
-                    return self.load(entry, signature)
+                    return _read(entry)
                 except DamageError as error:
                     quarantine(entry.path, error)
         return None
 
+    def check(self, entry: Entry, signature: Mapping[str, Any]) -> None:
+        """StudyError where the checkpoint is another model's or another study's."""
+        check_signature(entry, {"study": self.study_id, **signature})
+
     def load(self, entry: Entry, signature: Mapping[str, Any]) -> Loaded:
         """Check the signature and every hash, reading each file once. DamageError, StudyError."""
-        check_signature(entry, {"study": self.study_id, **signature})
-        content = read_all(entry)
-        resumable = entry.manifest.resumable
-        return Loaded(
-            entry=entry,
-            model=tensors_in(content[MODEL]),
-            optimizer=tensors_in(content[OPTIMIZER]) if resumable else {},
-            state=json.loads(bytes(content[STATE].numpy())) if resumable else {},
-        )
+        self.check(entry, signature)
+        return _read(entry)
 
     def explain(self) -> list[tuple[Entry, str]]:
         """Every checkpoint that is held, and why."""
@@ -503,6 +507,17 @@ class CheckpointStore:
             "status`, `thriftune study delete NAME`) or raise storage.max_total_size, then run "
             "the same command again.",
         )
+
+
+def _read(entry: Entry) -> Loaded:
+    content = read_all(entry)
+    resumable = entry.manifest.resumable
+    return Loaded(
+        entry=entry,
+        model=tensors_in(content[MODEL]),
+        optimizer=tensors_in(content[OPTIMIZER]) if resumable else {},
+        state=json.loads(bytes(content[STATE].numpy())) if resumable else {},
+    )
 
 
 def _counts(entry: Entry, attempts: Mapping[int, Attempt]) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Generator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -127,13 +129,18 @@ def run_trial(
     """
     parameters, store = handle.parameters, setting.store
     _write_config(folder / CONFIG, parameters)
-    with setting.training:
-        encoder = setting.prepared.encoder(parameters)
-        agent = build_agent(parameters, encoder, setting.corpus.criteria).to(setting.device)
     saved = parameters.storage.checkpointing
     metric = f"validation/{parameters.study.metric}"
     interval = save_interval(parameters)
-    loaded = store.newest_valid(handle.number, signature_of(agent)) if saved else None
+    # Reading and hashing leave the interpreter's lock, so the model is made beside them.
+    with ThreadPoolExecutor(1, "checkpoint-reader") as beside:
+        reading = beside.submit(copy_context().run, store.newest_whole, handle.number) if saved else None
+        with setting.training:
+            encoder = setting.prepared.encoder(parameters)
+            agent = build_agent(parameters, encoder, setting.corpus.criteria).to(setting.device)
+        loaded = None if reading is None else reading.result()
+    if loaded is not None:
+        store.check(loaded.entry, signature_of(agent))
     if loaded is not None and not journal.has(metric, loaded.entry.manifest.epoch):
         log.warning(
             "trial %d has checkpoints and no journal that reaches them: it starts anew", handle.number

@@ -59,7 +59,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class Resume:
-    """What a verified checkpoint gives back (see CheckpointStore.newest_valid)."""
+    """What a verified checkpoint gives back (see CheckpointStore.newest_whole)."""
 
     epoch: int
     step: int
