@@ -278,7 +278,7 @@ class OptunaStudy:
         self._tell(handle, TrialState.PRUNED, None, reason)
 
     def _tell(self, handle: TrialHandle, state: TrialState, value: float | None, reason: str | None) -> None:
-        stored = self.trials()[handle.number].state
+        stored = self._state(handle)
         if stored.is_finished():  # an earlier process has told, and was killed before it tidied
             _require_same(handle.number, stored, state)
             return
@@ -289,7 +289,12 @@ class OptunaStudy:
             self._study.tell(handle.number, value, state=state)
         except UpdateFinishedTrialError:
             # A server that was cut off after it had stored the end was told again.
-            _require_same(handle.number, self.trials()[handle.number].state, state)
+            _require_same(handle.number, self._state(handle), state)
+
+    def _state(self, handle: TrialHandle) -> TrialState:
+        """What the storage has of one trial now."""
+        found: TrialState = handle.trial.storage.get_trial(handle.trial._trial_id).state
+        return found
 
 
 def _require_same(trial: int, stored: TrialState, told: TrialState) -> None:

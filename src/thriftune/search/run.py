@@ -152,6 +152,8 @@ class _Run:
     saving: Receipt | None = None
     """Of the checkpoint that the running trial made last."""
     milestones: Milestones = field(default_factory=Milestones)
+    _best: float | None = None
+    """The best value when the running trial was chosen."""
     _waiting: bool = False
 
     def deliver_what_is_left(self, stack: ExitStack) -> None:
@@ -180,7 +182,6 @@ class _Run:
         stack.callback(self._progress.close)
         self._time = TrainingTime(lambda: journals_of(self.study))
         while True:
-            self.store.settle({trial.number for trial in self.optuna.finished()})
             handle = self._next()
             if handle is None:
                 if is_over(self.record, self.optuna):
@@ -214,6 +215,9 @@ class _Run:
     def _choose(self) -> TrialHandle | None:
         with self.ownership.alone(TRIALS):
             trials = self.optuna.trials()  # once: with a thousand of them each reading takes its time
+            self.store.settle({trial.number for trial in self.optuna.finished(trials)})
+            best = self.optuna.best(trials)
+            self._best = None if best is None else best.value
             for number in self.store.running() - set(self.optuna.running(trials)):
                 self.store.end_trial(number)  # a kill came between the trial's end and its tidying
             # One that was interrupted goes on to its own end.
@@ -360,12 +364,13 @@ class _Run:
             self.optuna.tell(handle, value, reason)
         self.store.end_trial(handle.number)
         self._sender.finish(journal.path, "FAILED" if state == "failed" else "FINISHED")
-        best = self.optuna.best()
+        if state == "complete":
+            self._best = value if self._best is None else max(value, self._best)
         self._progress.trial_done(
             handle.number,
             state,
             value,
-            None if best is None else best.value,
+            self._best,
             trial_seconds(journal.path) or 0.0,
             self._elsewhere(),
         )
