@@ -20,6 +20,7 @@ from tests.integration.conftest import copy_project, python, thriftune
 
 from thriftune import files
 from thriftune.checkpoints.manifest import MODEL
+from thriftune.corpus.store import CorpusStore
 from thriftune.datasets.checkpoint_dataset import CheckpointDataset
 from thriftune.tracking.journal import read_rows
 
@@ -206,25 +207,61 @@ def test_a_root_that_is_not_mounted_is_noticed(finished: Path, tmp_path: Path) -
     assert done.returncode == 0, done.stderr
 
 
+ALONE = """
+import sys; sys.path.append({packages!r})
+import importlib.util, json; assert importlib.util.find_spec("thriftune") is None
+sys.path.insert(0, {target!r})
+from dual_agent import Predictor
+agent = Predictor.load({target!r})
+texts = json.loads(open({texts!r}).read())
+print(json.dumps([agent(texts, batch_size=7), agent([texts[0]]), agent([]), agent([" ".join(texts[:80])])]))
+"""
+
+
 def test_an_exported_model_works_without_this_project(finished: Path, tmp_path: Path) -> None:
-    """Its script runs where thriftune cannot be imported; a second export does not overwrite."""
+    """Where thriftune cannot be imported it says of the test posts what predictions.jsonl says, and of texts
+    that are empty, or longer than many windows; its script runs; a second export does not overwrite."""
     target = tmp_path / "model"
     done = thriftune(finished, "checkpoint", "export", "sample", str(target))
     assert done.returncode == 0, done.stderr
+    (predicted,) = finished.glob("data/06_models/*/predictions.jsonl")
+    expected = [json.loads(line) for line in predicted.read_text(encoding="utf-8").splitlines()]
+    wanted = {row["post_id"] for row in expected}
+    posts = {
+        post.post_id: post.text for post in CorpusStore(finished / "data/03_primary").current().posts("test")
+    }
+    texts = [posts[row["post_id"]] for row in expected] + ["", "   "]
+    (tmp_path / "texts.json").write_text(json.dumps(texts), encoding="utf-8")
     packages = next(path for path in sys.path if path.endswith("site-packages"))
-    program = (
-        f"import sys; sys.path.append({packages!r})\n"
-        "import importlib.util, runpy; assert importlib.util.find_spec('thriftune') is None\n"
-        f"sys.argv = ['predict.py', 'I cannot sleep at night']\n"
-        f"runpy.run_path({str(target / 'predict.py')!r}, run_name='__main__')"
-    )
+    program = ALONE.format(packages=packages, target=str(target), texts=str(tmp_path / "texts.json"))
     alone = subprocess.run(
         [sys.executable, "-I", "-S", "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert alone.returncode == 0, alone.stderr
-    lines = [line.split("\t") for line in alone.stdout.splitlines()]
-    assert len(lines) == 9
-    assert {line[2] for line in lines} <= {"yes", "no"}
+    whole, single, nothing, long = json.loads(alone.stdout)
+    assert nothing == []
+    assert len(whole) == len(wanted) + 2
+    for row, found in zip(expected, whole, strict=False):
+        for name, value in row["criteria"].items():
+            assert found["criteria"][name]["met"] == value["predicted"]
+            assert found["criteria"][name]["probability"] == pytest.approx(value["probability"], abs=1e-4)
+        ranges = [(item["criterion"], item["start"], item["end"]) for item in found["evidence"]]
+        assert sorted(ranges) == sorted((e["criterion"], e["start"], e["end"]) for e in row["evidence"])
+        text = posts[row["post_id"]]
+        assert all(item["text"] == text[item["start"] : item["end"]] for item in found["evidence"])
+    assert [item["evidence"] for item in whole[-2:]] == [[], []]
+    for name, value in whole[0]["criteria"].items():
+        assert single[0]["criteria"][name]["probability"] == pytest.approx(value["probability"], abs=1e-5)
+    assert len(long[0]["criteria"]) == 9
+    script = subprocess.run(
+        [sys.executable, "predict.py", "I cannot sleep."],
+        cwd=target,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert script.returncode == 0, script.stderr
+    assert json.loads(script.stdout)["criteria"].keys() == whole[0]["criteria"].keys()
     again = thriftune(finished, "checkpoint", "export", "sample", str(target))
     assert again.returncode == 2
     assert "not empty" in again.stderr

@@ -4,6 +4,7 @@ from thriftune.config.base import Section
 from thriftune.config.corpus import ColumnsConfig, CorpusConfig, FilesConfig, SplitConfig
 from thriftune.config.credentials import with_credentials
 from thriftune.config.model import (
+    AgentConfig,
     CriteriaAgentConfig,
     EncoderFromConfig,
     EncoderFromDirectory,
@@ -35,6 +36,7 @@ from thriftune.config.study import (
 from thriftune.config.training import TrainingConfig
 
 __all__ = [
+    "AgentConfig",
     "Choices",
     "ColumnsConfig",
     "CorpusConfig",

@@ -46,25 +46,41 @@ EncoderSource = Annotated[
 ]
 
 
-class CriteriaAgentConfig(Section):
+Head = Literal["linear", "mlp", "residual", "gated", "multi_sample"]
+
+
+class AgentConfig(Section):
+    """What both agents have: a weight, a head and a loss."""
+
+    weight: float = Field(default=1.0, ge=0)
+    """Weight of this agent's loss in the joint loss; 0 leaves the agent out altogether."""
+    head: Head = "linear"
+    """linear, mlp, residual (an MLP with a shortcut), gated (GEGLU), or multi_sample (linear,
+    averaged over several dropout masks)."""
+    loss: Literal["bce", "weighted_bce", "focal", "asymmetric", "hybrid"] = "weighted_bce"
+    """hybrid: focal and weighted_bce, mixed by hybrid_focal_share."""
+    focal_gamma: float = Field(default=2.0, ge=0)
+    asymmetric_gamma_positive: float = Field(default=0.0, ge=0)
+    asymmetric_gamma_negative: float = Field(default=4.0, ge=0)
+    asymmetric_margin: float = Field(default=0.05, ge=0, lt=1)
+    """Probability under which asymmetric leaves a negative out."""
+    hybrid_focal_share: float = Field(default=0.5, ge=0, le=1)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Share of each target that is taken as undecided: 1 becomes 1 - s/2, 0 becomes s/2."""
+
+
+class CriteriaAgentConfig(AgentConfig):
     """Which criteria a post meets: pooling, head and loss of the post-level agent."""
 
-    weight: float = Field(default=1.0, ge=0)
-    """Weight of this agent's loss in the joint loss; 0 leaves the agent out altogether."""
-    pooling: Literal["mean", "cls"] = "mean"
-    head: Literal["linear", "mlp"] = "linear"
-    loss: Literal["bce", "weighted_bce", "focal"] = "weighted_bce"
-    focal_gamma: float = Field(default=2.0, ge=0)
+    pooling: Literal["mean", "cls", "attention", "last2"] = "mean"
+    """mean of the tokens, cls (first tokens), attention (learned), or last2 (the mean in a
+    learned mix of the last two layers)."""
 
 
-class EvidenceAgentConfig(Section):
+class EvidenceAgentConfig(AgentConfig):
     """Which sentences are evidence for each criterion: head and loss of the sentence scorer."""
 
-    weight: float = Field(default=1.0, ge=0)
-    """Weight of this agent's loss in the joint loss; 0 leaves the agent out altogether."""
-    head: Literal["linear", "mlp"] = "mlp"
-    loss: Literal["bce", "weighted_bce", "focal"] = "weighted_bce"
-    focal_gamma: float = Field(default=2.0, ge=0)
+    head: Head = "mlp"
 
 
 class LoraConfig(Section):
@@ -84,8 +100,12 @@ class ModelConfig(Section):
     criteria_agent: CriteriaAgentConfig = CriteriaAgentConfig()
     evidence_agent: EvidenceAgentConfig = EvidenceAgentConfig()
     head_dropout: float = Field(default=0.1, ge=0, lt=1)
-    fine_tuning: Literal["full", "heads", "lora"] = "full"
-    """full: everything is trained; heads: the encoder is frozen; lora: it has low-rank adapters."""
+    coupling: Literal["independent", "concat", "sum", "gated"] = "independent"
+    """Whether the evidence that the evidence agent is sure of joins the criteria agent's input, and how."""
+    fine_tuning: Literal["full", "top_layers", "heads", "lora"] = "full"
+    """full: everything is trained; top_layers: the heads and the encoder's last trained_layers; heads: the
+    encoder is frozen; lora: it has low-rank adapters."""
+    trained_layers: int = Field(default=2, ge=1)
     lora: LoraConfig = LoraConfig()
     max_positive_weight: float = Field(default=20.0, ge=1)
     """Ceiling of the per-criterion positive weight of weighted_bce (negatives / positives)."""
@@ -97,4 +117,6 @@ class ModelConfig(Section):
                 "model.criteria_agent.weight and model.evidence_agent.weight are both 0: "
                 "nothing would be trained"
             )
+        if self.coupling != "independent" and 0 in (self.criteria_agent.weight, self.evidence_agent.weight):
+            raise ValueError(f"model.coupling={self.coupling} needs both agents, and one has weight 0")
         return self

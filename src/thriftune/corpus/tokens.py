@@ -1,9 +1,4 @@
-"""Tokenises a corpus once per encoder and length, to Arrow on disk (SPEC 4.4).
-
-A post longer than the window becomes overlapping windows. Each of its tokens is owned by exactly one
-window, the one where it stands farthest from an edge, so that sums over owned tokens merge the windows
-of a post exactly and nothing counts twice.
-"""
+"""Tokenises a corpus once per encoder and length, to Arrow on disk (SPEC 4.4)."""
 
 from __future__ import annotations
 
@@ -11,7 +6,7 @@ import fcntl
 import logging
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +15,7 @@ from datasets.arrow_writer import ArrowWriter
 
 from thriftune import files
 from thriftune.corpus.types import Post, SplitName
+from thriftune.corpus.windows import window_cutter, window_room
 from thriftune.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -162,85 +158,16 @@ def tokenise(
             where="encoder",
             remedy="choose an encoder with a tokenizer.json.",
         )
-    cut = _window_cutter(tokenizer, max_length, overlap)
-    for post in posts:
-        encoded = tokenizer(post.text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-        sentence_of = _sentence_of_tokens(encoded["offset_mapping"], post.sentences)
-        yield {"post_id": post.post_id, **cut(encoded["input_ids"], sentence_of)} | _targets(post, criteria)
-
-
-def _window_cutter(
-    tokenizer: Any, max_length: int, overlap: int
-) -> Callable[[list[int], list[int]], dict[str, Any]]:
-    # Where a sequence stands inside its special tokens, from the tokenizer itself.
-    probe = (
-        tokenizer.build_inputs_with_special_tokens([-1])
-        if hasattr(tokenizer, "build_inputs_with_special_tokens")
-        else [tokenizer.cls_token_id, -1, tokenizer.sep_token_id]
-    )
-    at = probe.index(-1)
-    before, after = probe[:at], probe[at + 1 :]
-    room = max_length - len(before) - len(after)
+    room = window_room(tokenizer, max_length)
     if overlap >= room:
         raise ConfigError(
             f"training.overlap {overlap} leaves no step forward in a window of {room} tokens",
             where="training.overlap",
             remedy="make it smaller than training.max_length less the special tokens.",
         )
-
-    def cut(ids: list[int], sentence_of: list[int]) -> dict[str, Any]:
-        spans = window_spans(len(ids), room, overlap)
-        owners = token_owners(len(ids), spans)
-        row: dict[str, Any] = {"input_ids": [], "owned": [], "sentence": []}
-        for number, (start, end) in enumerate(spans):
-            row["input_ids"].append([*before, *ids[start:end], *after])
-            owned = [owners[index] == number for index in range(start, end)]
-            row["owned"].append([*_none(before, False), *owned, *_none(after, False)])
-            row["sentence"].append([*_none(before, -1), *sentence_of[start:end], *_none(after, -1)])
-        return row
-
-    return cut
-
-
-def _none(specials: Sequence[int], value: Any) -> list[Any]:
-    return [value] * len(specials)
-
-
-def window_spans(tokens: int, room: int, overlap: int) -> list[tuple[int, int]]:
-    """Half-open token ranges of the windows of a post; one empty window for a post without
-    tokens."""
-    spans = [(0, min(tokens, room))]
-    while spans[-1][1] < tokens:
-        start = spans[-1][1] - overlap
-        spans.append((start, min(tokens, start + room)))
-    return spans
-
-
-def token_owners(tokens: int, spans: Sequence[tuple[int, int]]) -> list[int]:
-    """The window that owns each token: the one where it is farthest from an edge, ties to the
-    earlier. The post's own first and last token count as no edge."""
-    owners = [0] * tokens
-    depth = [-1] * tokens
-    for number, (start, end) in enumerate(spans):
-        for index in range(start, end):
-            left = tokens if start == 0 else index - start
-            right = tokens if end == tokens else end - 1 - index
-            if min(left, right) > depth[index]:
-                owners[index], depth[index] = number, min(left, right)
-    return owners
-
-
-def _sentence_of_tokens(
-    offsets: Sequence[tuple[int, int]], sentences: Sequence[tuple[int, int]]
-) -> list[int]:
-    result, current = [], 0
-    for start, end in offsets:
-        middle = (start + end) / 2
-        while current < len(sentences) and sentences[current][1] <= middle:
-            current += 1
-        inside = current < len(sentences) and sentences[current][0] <= middle
-        result.append(current if inside and end > start else -1)
-    return result
+    cut = window_cutter(tokenizer, max_length, overlap)
+    for post in posts:
+        yield {"post_id": post.post_id, **cut(post.text, post.sentences)} | _targets(post, criteria)
 
 
 def _targets(post: Post, criteria: Sequence[str]) -> dict[str, Any]:

@@ -1,52 +1,25 @@
-"""The dual agent: one encoder, a post-level criteria agent and a sentence-level evidence agent.
-
-Windows of a post are merged by sums over the tokens that each window owns, so the result is that of
-one pass over the whole post but for the attention that a window cuts off.
-"""
+"""The dual agent: one encoder, a post-level criteria agent and a sentence-level evidence agent."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from thriftune.config import ModelConfig
 from thriftune.errors import ConfigError, DamageError
+from thriftune.model.agents import Agents, Outputs, Shape, last_layers
 from thriftune.model.batch import Batch
-
-INITIAL_THRESHOLD = 0.5
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """Logits of both agents; None where an agent is left out."""
-
-    criteria_logits: Tensor | None
-    """[posts, criteria]"""
-    sentence_logits: Tensor | None
-    """[sentences, criteria]"""
-
-    def zero(self) -> Tensor:
-        """A scalar 0 on the outputs' device."""
-        logits = self.criteria_logits if self.criteria_logits is not None else self.sentence_logits
-        if logits is None:
-            raise ValueError("both agents are left out")
-        return logits.new_zeros(())
+from thriftune.model.layers import ENCODER, encoder_layer, layer_count, layer_name
 
 
-class DualAgent(nn.Module):
-    """Criteria agent and evidence agent on one shared encoder.
-
-    The tuned thresholds are buffers, so they travel with the weights and under their hash.
-    """
-
-    criteria_thresholds: Tensor
-    evidence_thresholds: Tensor
+class DualAgent(Agents):
+    """Criteria agent and evidence agent on one shared encoder."""
 
     def __init__(
         self,
@@ -54,25 +27,23 @@ class DualAgent(nn.Module):
         config: ModelConfig,
         criteria: tuple[str, ...],
         source: Mapping[str, str] | None = None,
+        precision: str = "float32",
     ) -> None:
-        """source: id and fingerprint of the encoder, by which checkpoints refer to what they do not hold."""
-        super().__init__()
+        """source: id and fingerprint of the encoder, by which checkpoints refer to what they do not hold.
+        precision: in which the encoder is trained; evaluated it is in float32, alike on every device."""
+        super().__init__(
+            shape_of(config), int(encoder.config.hidden_size), len(criteria), config.head_dropout
+        )
+        self._precision = getattr(torch, precision)
         self._source = dict(source or {})
         self._base: dict[str, Any] | None = None
         self.encoder = encoder
         self.config = config
         self.criteria = criteria
-        size = int(encoder.config.hidden_size)
-        self.criteria_head: nn.Module | None = None
-        self.evidence_head: nn.Module | None = None
-        if config.criteria_agent.weight > 0:
-            self.criteria_head = _head(config.criteria_agent.head, size, len(criteria), config)
-        if config.evidence_agent.weight > 0:
-            self.evidence_head = _head(config.evidence_agent.head, size, len(criteria), config)
-        for name in ("criteria_thresholds", "evidence_thresholds"):
-            self.register_buffer(name, torch.full((len(criteria),), INITIAL_THRESHOLD))
         if config.fine_tuning == "heads":
             self.encoder.requires_grad_(False)
+        elif config.fine_tuning == "top_layers":
+            _freeze_below(self.encoder, config.trained_layers)
         elif config.fine_tuning == "lora":
             _add_lora(self.encoder, config)
 
@@ -86,22 +57,13 @@ class DualAgent(nn.Module):
     def forward(self, batch: Batch) -> Outputs:
         """Logits per post and per sentence. A post or sentence without tokens is a zero vector."""
         frozen = self.config.fine_tuning == "heads"
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
-            hidden = self.encoder(
-                input_ids=batch.input_ids, attention_mask=batch.attention_mask
-            ).last_hidden_state  # [windows, seq, hidden]
-        criteria_logits = sentence_logits = None
-        if self.criteria_head is not None:
-            criteria_logits = self.criteria_head(self._pool_posts(hidden, batch))
-        if self.evidence_head is not None:
-            sentence_logits = self.evidence_head(_pool_sentences(hidden, batch))
-        return Outputs(criteria_logits, sentence_logits)
-
-    def _pool_posts(self, hidden: Tensor, batch: Batch) -> Tensor:
-        if self.config.criteria_agent.pooling == "cls":
-            return _mean_by(hidden[:, 0], batch.window_post, batch.n_posts)
-        post = batch.window_post[:, None].expand_as(batch.owned)[batch.owned]  # [owned tokens]
-        return _mean_by(hidden[batch.owned], post, batch.n_posts)
+        lower = self.training and self._precision != torch.float32
+        with (
+            torch.set_grad_enabled(torch.is_grad_enabled() and not frozen),
+            torch.autocast(batch.input_ids.device.type, self._precision, enabled=lower),
+        ):
+            layers = last_layers(self.encoder, batch, self.layers_read)
+        return self.decide(layers, batch)
 
     def set_thresholds(self, criteria: Tensor | None, evidence: Tensor | None) -> None:
         """Replace the thresholds of the agents that are there; [criteria] float32 each."""
@@ -142,7 +104,7 @@ class DualAgent(nn.Module):
             hashes: dict[str, Any] = {}
             for name, parameter in self.named_parameters():
                 if not parameter.requires_grad:
-                    digest = hashes.setdefault(_layer_of(name), hashlib.sha256())
+                    digest = hashes.setdefault(layer_name(name), hashlib.sha256())
                     digest.update(f"{name} {list(parameter.shape)} ".encode())
                     digest.update(_bytes_of(parameter))
             frozen = {layer: digest.hexdigest() for layer, digest in hashes.items()}
@@ -151,22 +113,40 @@ class DualAgent(nn.Module):
 
     def signature(self) -> dict[str, Any]:
         """What must agree for weights to fit: architecture, heads, criteria."""
-        config = self.config
         return {
             "architecture": type(self.encoder).__name__,
             "hidden_size": int(self.encoder.config.hidden_size),
             "criteria": list(self.criteria),
-            "criteria_head": None if self.criteria_head is None else config.criteria_agent.head,
-            "evidence_head": None if self.evidence_head is None else config.evidence_agent.head,
-            "pooling": config.criteria_agent.pooling,
+            **asdict(self.shape),
             "base": self.base(),
         }
 
 
-def _layer_of(name: str) -> str:
-    """`encoder.encoder.layer.3` of a tensor in a numbered layer, `encoder.embeddings` of another."""
-    numbered = re.match(r"(.+?\.\d+)\.", name)
-    return numbered.group(1) if numbered else ".".join(name.split(".")[:2])
+def shape_of(config: ModelConfig) -> Shape:
+    """The agents of a configuration."""
+    criteria, evidence = config.criteria_agent, config.evidence_agent
+    return Shape(
+        pooling=criteria.pooling,
+        criteria_head=criteria.head if criteria.weight > 0 else None,
+        evidence_head=evidence.head if evidence.weight > 0 else None,
+        coupling=config.coupling,
+    )
+
+
+def _freeze_below(encoder: Any, trained: int) -> None:
+    """Train the last layers, and what comes after them, alone. ConfigError where there are too few."""
+    names = [f"{ENCODER}{name}" for name, _ in encoder.named_parameters()]
+    layers = layer_count(names)
+    if trained > layers:
+        raise ConfigError(
+            f"{type(encoder).__name__} has {layers} layers",
+            where="model.trained_layers",
+            remedy=f"set it to {layers} at most, or model.fine_tuning=full.",
+        )
+    reached = False
+    for name, parameter in zip(names, encoder.parameters(), strict=True):
+        reached = reached or encoder_layer(name) == layers - trained
+        parameter.requires_grad_(reached)
 
 
 def _bytes_of(tensor: Tensor) -> memoryview:
@@ -192,28 +172,3 @@ def _add_lora(encoder: Any, config: ModelConfig) -> None:
             where="model.lora.target_modules",
             remedy="name layers that the encoder has, or all-linear.",
         ) from error
-
-
-def _head(kind: str, size: int, outputs: int, config: ModelConfig) -> nn.Module:
-    if kind == "linear":
-        return nn.Sequential(nn.Dropout(config.head_dropout), nn.Linear(size, outputs))
-    return nn.Sequential(
-        nn.Dropout(config.head_dropout),
-        nn.Linear(size, size),
-        nn.GELU(),
-        nn.Dropout(config.head_dropout),
-        nn.Linear(size, outputs),
-    )
-
-
-def _pool_sentences(hidden: Tensor, batch: Batch) -> Tensor:
-    counted = batch.owned & (batch.token_sentence >= 0)
-    return _mean_by(hidden[counted], batch.token_sentence[counted], batch.n_sentences)
-
-
-def _mean_by(vectors: Tensor, group: Tensor, groups: int) -> Tensor:
-    """Mean of vectors [items, hidden] by group [items] in 0..groups-1; zero for an empty group."""
-    sums = vectors.new_zeros((groups, vectors.shape[-1])).index_add(0, group, vectors)
-    ones = vectors.new_ones(len(group))
-    counts = vectors.new_zeros(groups).index_add(0, group, ones)
-    return sums / counts.clamp(min=1.0)[:, None]

@@ -97,6 +97,17 @@ def build_encoder(source: EncoderSource, train_texts: Callable[[], Iterable[str]
     return _from_folder(Path(source.path), None)
 
 
+def allow_recomputation(model: Any) -> None:
+    """Have a model compute activations again in the backward pass. ConfigError where it cannot."""
+    if not model.supports_gradient_checkpointing:
+        raise ConfigError(
+            f"{type(model).__name__} cannot compute its activations again",
+            where="training.gradient_checkpointing",
+            remedy="set it to false, or choose another encoder.",
+        )
+    model.activation_checkpointing_enable({"use_reentrant": False})
+
+
 def check_window(encoder: Encoder, max_length: int) -> None:
     """ConfigError where training.max_length is above what the encoder takes."""
     _check_window(encoder.window, max_length)

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from thriftune.config import CriteriaAgentConfig, EvidenceAgentConfig, ModelConfig
+from thriftune.config import AgentConfig, ModelConfig
+from thriftune.model.agents import Outputs
 from thriftune.model.batch import Batch
-from thriftune.model.dual_agent import Outputs
 
 
 def positive_weights(positives: Tensor, total: int, ceiling: float) -> Tensor:
@@ -23,22 +23,49 @@ def positive_weights(positives: Tensor, total: int, ceiling: float) -> Tensor:
 def element_loss(
     logits: Tensor,
     targets: Tensor,
-    config: CriteriaAgentConfig | EvidenceAgentConfig,
+    config: AgentConfig,
     weights: Tensor | None,
 ) -> Tensor:
     """The loss of each element, of the shape of logits [..., criteria].
 
-    bce: binary cross-entropy; weighted_bce: positives times `weights` [criteria]; focal: Lin et al.
-    (2017), (1 - p_t)^gamma times cross-entropy, without alpha.
+    targets: 0 or 1, smoothed here (Szegedy et al., 2016). weights: of positives [criteria], for weighted_bce
+    and hybrid.
     """
-    if config.loss == "weighted_bce":
-        return functional.binary_cross_entropy_with_logits(
-            logits, targets, pos_weight=weights, reduction="none"
-        )
-    entropy = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-    if config.loss == "bce":
-        return entropy
-    return (1.0 - torch.exp(-entropy)) ** config.focal_gamma * entropy
+    smoothed = targets * (1 - config.label_smoothing) + config.label_smoothing / 2
+    match config.loss:
+        case "weighted_bce":
+            return _cross_entropy(logits, smoothed, weights)
+        case "focal":
+            return _focal(logits, targets, smoothed, config.focal_gamma)
+        case "asymmetric":
+            return _asymmetric(logits, smoothed, config)
+        case "hybrid":
+            share = config.hybrid_focal_share
+            focal = _focal(logits, targets, smoothed, config.focal_gamma)
+            return share * focal + (1 - share) * _cross_entropy(logits, smoothed, weights)
+    return _cross_entropy(logits, smoothed, None)
+
+
+def _cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+    return functional.binary_cross_entropy_with_logits(logits, targets, pos_weight=weights, reduction="none")
+
+
+def _focal(logits: Tensor, targets: Tensor, smoothed: Tensor, gamma: float) -> Tensor:
+    """(1 - p_t)^gamma times cross-entropy, without alpha (Lin et al., 2017)."""
+    missed = torch.sigmoid(torch.where(targets > 0.5, -logits, logits))  # 1 - p_t
+    return missed**gamma * _cross_entropy(logits, smoothed, None)
+
+
+def _asymmetric(logits: Tensor, targets: Tensor, config: AgentConfig) -> Tensor:
+    """Focusing of positives and negatives apart, and negatives under a margin left out (Ridnik et al., 2021).
+
+    -y (1 - p)^gamma+ log p - (1 - y) p_m^gamma- log(1 - p_m), p_m = max(p - margin, 0).
+    """
+    p = torch.sigmoid(logits)
+    positive = (1 - p) ** config.asymmetric_gamma_positive * functional.logsigmoid(logits)
+    shifted = (p - config.asymmetric_margin).clamp(min=0.0)
+    negative = shifted**config.asymmetric_gamma_negative * torch.log1p(-shifted.clamp(max=1 - 1e-7))
+    return -(targets * positive + (1 - targets) * negative)
 
 
 def joint_loss(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +18,33 @@ from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import Parameters, override, parse_parameters
 from thriftune.corpus.store import CorpusStore
 from thriftune.errors import ConfigError, StudyError
-from thriftune.model.dual_agent import DualAgent
+from thriftune.model.dual_agent import DualAgent, shape_of
 from thriftune.model.encoder import Encoder, load_arguments
 from thriftune.search.optuna_study import trial_row
+from thriftune.search.predictor import FACTS, HEADS
 from thriftune.search.prepared import encoder_for
 from thriftune.search.study import StudyHandle
 from thriftune.search.trial import build_agent, signature_of
 
-HEADS, FACTS, EXAMPLE = "heads.safetensors", "dual_agent.json", "predict.py"
+EXAMPLE, PACKAGE = "predict.py", "dual_agent"
+MODULES = (
+    "thriftune.corpus.sentences",
+    "thriftune.corpus.windows",
+    "thriftune.model.agents",
+    "thriftune.model.batch",
+    "thriftune.model.coupling",
+    "thriftune.model.heads",
+    "thriftune.model.pooling",
+    "thriftune.search.predictor",
+)
+"""What goes along, as one flat package: the predictor and all of ours that it imports."""
 
 
 def export_checkpoint(
     root: Path, settings: Parameters, name: str, target: Path, trial: int | None, epoch: int | None
 ) -> str:
-    """Write encoder and tokenizer as `transformers` saves them (adapters merged in), the heads, and a JSON
-    file of labels, thresholds and head shapes; a line that says where.
+    """Write encoder and tokenizer as `transformers` saves them (adapters merged in), the heads, a JSON file
+    of labels and shapes, and the code that predicts with them; a line that says where.
 
     Raises StudyError where there is no such checkpoint, ConfigError where the target is in the way,
     DamageError where the checkpoint is not what its manifest says.
@@ -80,6 +95,12 @@ def _write(target: Path, own: Parameters, entry: Entry, agent: DualAgent, encode
     facts = _facts(own, entry, agent.criteria) | {"encoder_arguments": load_arguments(agent.encoder.config)}
     files.write_json(target / FACTS, facts)
     files.write_bytes(target / EXAMPLE, (Path(__file__).parent / "export_example.py.txt").read_bytes())
+    files.make_directory(target / PACKAGE)
+    files.write_bytes(target / PACKAGE / "__init__.py", b"from .predictor import Predictor\n")
+    for name in MODULES:
+        source = Path(str(importlib.import_module(name).__file__)).read_text(encoding="utf-8")
+        flat = re.sub(r"^from thriftune\.\w+\.(\w+) import", r"from .\1 import", source, flags=re.MULTILINE)
+        files.write_bytes(target / PACKAGE / f"{name.rpartition('.')[2]}.py", flat.encode("utf-8"))
 
 
 def _chosen(store: CheckpointStore, trial: int | None, epoch: int | None) -> Entry:
@@ -101,15 +122,11 @@ def _chosen(store: CheckpointStore, trial: int | None, epoch: int | None) -> Ent
 
 
 def _facts(parameters: Parameters, entry: Entry, criteria: tuple[str, ...]) -> dict[str, Any]:
-    model = parameters.model
     return {
         "criteria": list(criteria),
-        "pooling": model.criteria_agent.pooling,
-        "heads": {
-            agent: settings.head if settings.weight > 0 else None
-            for agent, settings in (("criteria", model.criteria_agent), ("evidence", model.evidence_agent))
-        },
+        "shape": asdict(shape_of(parameters.model)),
         "max_length": parameters.training.max_length,
+        "overlap": parameters.training.overlap,
         "validation_metric": parameters.study.metric,
         "validation_value": entry.manifest.value,
         "trial": entry.manifest.trial,

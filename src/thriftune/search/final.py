@@ -33,7 +33,7 @@ from thriftune.evaluation.report import (
 from thriftune.search.delivery import deliver_evaluation, has_evaluation
 from thriftune.search.identity import save_interval, trial_id
 from thriftune.search.optuna_study import OptunaStudy, trial_row
-from thriftune.search.outlook import evaluation_bytes
+from thriftune.search.outlook import evaluation_bytes, moments
 from thriftune.search.ownership import TRIALS, guard_of, running_elsewhere
 from thriftune.search.prepared import Prepared, encoder_for, rows_of
 from thriftune.search.rebuild import restore_missing
@@ -424,7 +424,7 @@ def _write_page(
         curves={row["trial"]: _curve(study, row["trial"], metric) for row in shown},
         held_bytes=store.held_bytes(),
         budget_bytes=store.policy.max_total_size,
-        keep_all_bytes=_keep_all_bytes(store, rows),
+        keep_all_bytes=_keep_all_bytes(store, rows, parse_parameters(record["config"])),
         criteria=list(evaluation["test_metrics"].get("criteria", {}).get("per_criterion", {})),
         created_at=record["created_at"],
     )
@@ -437,8 +437,8 @@ def _curve(study: StudyHandle, trial: int, metric: str) -> list[tuple[int, float
     return []
 
 
-def _keep_all_bytes(store: CheckpointStore, rows: list[dict[str, Any]]) -> int:
+def _keep_all_bytes(store: CheckpointStore, rows: list[dict[str, Any]], configured: Parameters) -> int:
     """What keeping every epoch's checkpoint with its optimizer state would take."""
     best = store.best()
     model = best.held.model_bytes if best is not None else 0
-    return sum(int(row["epochs"]) for row in rows) * model * 3
+    return sum(int(row["epochs"]) for row in rows) * model * (1 + moments(configured))

@@ -16,7 +16,7 @@ from thriftune.checkpoints.disk import human_bytes, worker_bytes
 from thriftune.checkpoints.forecast import Workload, forecast
 from thriftune.checkpoints.retention import Policy
 from thriftune.checkpoints.tensors import tensor_bytes
-from thriftune.config import Parameters, override
+from thriftune.config import Choices, Parameters, override
 from thriftune.corpus.store import Corpus, CorpusStore
 from thriftune.errors import DataError
 from thriftune.evaluation.metrics import curves, produced_metrics
@@ -41,8 +41,9 @@ from thriftune.tracking.journal import EPOCH_SECONDS, TRAIN_SECONDS, VALIDATION_
 from thriftune.tracking.location import MLFLOW_DATABASE, OPTUNA_DATABASE
 from thriftune.training.batching import steps_per_epoch
 
-RESUMABLE_FACTOR = 3
-"""With AdamW a resumable checkpoint is the weights and two moments of each."""
+MOMENTS = {"adamw": 2, "adam": 2, "radam": 2, "adafactor": 1, "lion": 1, "sgd": 1}
+"""How many values an optimizer keeps of each weight, at most (adafactor: of matrices rows and columns alone);
+a resume-capable checkpoint holds them beside the weights."""
 FACTS_BYTES, STATE_BYTES = 12_000, 20_000
 """Manifest and header of a checkpoint; generators, counters and the optimizer's header beside it."""
 TOKENS_PER_CORPUS_BYTE = 2.6
@@ -146,7 +147,7 @@ def forecast_row(settings: Parameters, weights: int, around: Surroundings) -> di
         trials=settings.study.trials,
         saves_per_trial=settings.training.epochs // storage.min_interval_epochs,
         model_bytes=weights + FACTS_BYTES,
-        resumable_bytes=RESUMABLE_FACTOR * weights + FACTS_BYTES + STATE_BYTES,
+        resumable_bytes=(1 + moments(settings)) * weights + FACTS_BYTES + STATE_BYTES,
         other_bytes=around.fixed_bytes,
         other_bytes_per_trial=trial_bytes(settings, around),
     )
@@ -164,6 +165,13 @@ def forecast_row(settings: Parameters, weights: int, around: Surroundings) -> di
         "bytes_per_trial": work.other_bytes_per_trial,
         "further_worker_bytes": worker_bytes(work.resumable_bytes),
     }
+
+
+def moments(settings: Parameters) -> int:
+    """How many times a model's bytes the optimizer keeps, at most: the largest that may be searched."""
+    searched = settings.search.space.get("training.optimizer")
+    names = searched.choices if isinstance(searched, Choices) else ()
+    return max(MOMENTS[str(name)] for name in (settings.training.optimizer, *names))
 
 
 def forecast_line(row: dict[str, Any]) -> str:

@@ -26,7 +26,7 @@ from thriftune.errors import ConfigError
 from thriftune.evaluation.metrics import curves
 from thriftune.evaluation.report import SCHEMA_VERSION, write_trial_report
 from thriftune.model.dual_agent import DualAgent
-from thriftune.model.encoder import Encoder
+from thriftune.model.encoder import Encoder, allow_recomputation
 from thriftune.model.losses import positive_weights
 from thriftune.observe.stopwatch import Stopwatch
 from thriftune.search.identity import save_interval, trial_id
@@ -106,7 +106,10 @@ def build_agent(parameters: Parameters, encoder: Encoder, criteria: tuple[str, .
     base among them, are the same whoever builds it."""
     seed_everything(parameters.study.seed)
     source = {"id": parameters.encoder, "fingerprint": encoder.fingerprint}
-    return DualAgent(encoder.instantiate(), parameters.model, criteria, source)
+    model, training = encoder.instantiate(), parameters.training
+    if training.gradient_checkpointing:
+        allow_recomputation(model)
+    return DualAgent(model, parameters.model, criteria, source, training.precision)
 
 
 def signature_of(agent: DualAgent) -> dict[str, Any]:
@@ -288,7 +291,7 @@ def _trainer(
         agent=agent,
         rows=train_rows,
         pad_token_id=encoder.pad_token_id,
-        positive_weights=_weights(parameters, train_rows, setting.device),
+        positive_weights=class_weights(parameters, train_rows, setting.device),
         training=parameters.training,
         model=parameters.model,
         metric=parameters.study.metric,
@@ -310,9 +313,10 @@ def _trainer(
     )
 
 
-def _weights(
+def class_weights(
     parameters: Parameters, rows: list[dict[str, Any]], device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
+    """The positive weights of the two agents' losses from the training rows, [criteria] float32 each."""
     ceiling = parameters.model.max_positive_weight
     posts = torch.tensor([row["criteria"] for row in rows])
     sentences = torch.tensor([marks for row in rows for marks in row["sentence_targets"]])

@@ -26,6 +26,7 @@ from thriftune.tracking.journal import EPOCH_SECONDS, TRAIN_SECONDS, VALIDATION_
 from thriftune.training.batching import epoch_batches, steps_per_epoch
 from thriftune.training.optimisation import (
     build_optimizer,
+    build_scaler,
     build_schedule,
     flatten_optimizer,
     restore_optimizer,
@@ -125,15 +126,16 @@ def train(trainer: Trainer, resume: Resume | None = None) -> Iterator[Checkpoint
     optimizer = build_optimizer(agent, config)
     total_steps = config.epochs * steps_per_epoch(len(trainer.rows), config.batch_size, config.accumulation)
     schedule = build_schedule(optimizer, total_steps, config)
+    scaler = build_scaler(config, next(agent.parameters()).device)
     progress = Progress()
     if resume is not None:
-        progress = _restore(agent, optimizer, schedule, resume)
+        progress = _restore(agent, optimizer, schedule, scaler, resume)
     snapshots = Snapshots(trainer.overlap)
     saving: Receipt | None = None
     while progress.epoch < config.epochs and not _stopped_early(progress, config):
         progress.epoch += 1
         started_at = trainer.clock()
-        _train_epoch(trainer, optimizer, schedule, progress, total_steps, saving)
+        _train_epoch(trainer, optimizer, schedule, scaler, progress, total_steps, saving)
         validated_at = trainer.clock()
         metrics = trainer.validate(agent)
         ended_at = trainer.clock()
@@ -144,7 +146,7 @@ def train(trainer: Trainer, resume: Resume | None = None) -> Iterator[Checkpoint
             progress.note_value(metrics.get(trainer.metric))
             if saving is not None:
                 saving.wait()  # one write in flight, and its buffers are used again
-            checkpoint = _snapshot(trainer, optimizer, schedule, progress, metrics, snapshots)
+            checkpoint = _snapshot(trainer, optimizer, schedule, scaler, progress, metrics, snapshots)
             saving = checkpoint.receipt
             yield checkpoint
             saving.check()
@@ -156,6 +158,7 @@ def _train_epoch(
     trainer: Trainer,
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LambdaLR,
+    scaler: torch.amp.GradScaler,
     progress: Progress,
     total_steps: int,
     saving: Receipt | None,
@@ -168,16 +171,19 @@ def _train_epoch(
     window_started_at = trainer.clock()
     for start in range(0, len(batches), config.accumulation):
         micro_batches = batches[start : start + config.accumulation]
-        loss = _accumulate(trainer, micro_batches)
+        loss = _accumulate(trainer, micro_batches, scaler)
+        scaler.unscale_(optimizer)
         norm = _gradient_norm(agent, config.clip_norm)
-        if not math.isfinite(loss) or not math.isfinite(norm):
+        # Under a scaler a gradient that is not finite skips the step and lowers the scale.
+        if not math.isfinite(loss) or not (math.isfinite(norm) or scaler.is_enabled()):
             raise DivergedError(
                 f"the loss is {loss} and the gradient norm {norm} at step {progress.step + 1}",
                 where=f"trial {trainer.identity.trial}, epoch {progress.epoch}",
                 remedy="lower training.learning_rate, or set training.clip_norm.",
             )
         rate = float(schedule.get_last_lr()[0])
-        optimizer.step()
+        scaler.step(optimizer)
+        scaler.update()
         schedule.step()
         optimizer.zero_grad(set_to_none=True)
         progress.step += 1
@@ -195,7 +201,7 @@ def _train_epoch(
             saving.check()
 
 
-def _accumulate(trainer: Trainer, micro_batches: list[list[int]]) -> float:
+def _accumulate(trainer: Trainer, micro_batches: list[list[int]], scaler: torch.amp.GradScaler) -> float:
     """Gradients of the mean loss over the posts of all micro-batches; returns that mean."""
     posts = sum(len(indices) for indices in micro_batches)
     total = 0.0
@@ -204,7 +210,7 @@ def _accumulate(trainer: Trainer, micro_batches: list[list[int]]) -> float:
         outputs = trainer.agent(batch)
         loss = joint_loss(outputs, batch, trainer.model, *trainer.positive_weights)
         share = len(indices) / posts
-        torch.autograd.backward(loss * share)
+        torch.autograd.backward(scaler.scale(loss * share))
         total += float(loss.detach()) * share
     return total
 
@@ -232,6 +238,7 @@ def _snapshot(
     trainer: Trainer,
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LambdaLR,
+    scaler: torch.amp.GradScaler,
     progress: Progress,
     metrics: Mapping[str, float | None],
     snapshots: Snapshots,
@@ -254,6 +261,7 @@ def _snapshot(
             "generators": capture_generators(),
             "optimizer_groups": scalars,
             "schedule_step": schedule.last_epoch,
+            "scaler": scaler.state_dict(),
             "data_order": {"seed": trainer.seed, "next_epoch": progress.epoch + 1},
             "best_value": progress.best_value,
             "saves_since_best": progress.saves_since_best,
@@ -269,12 +277,14 @@ def _restore(
     agent: DualAgent,
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LambdaLR,
+    scaler: torch.amp.GradScaler,
     resume: Resume,
 ) -> Progress:
     agent.load_trained(resume.model)
     restore_optimizer(optimizer, agent, resume.optimizer, resume.state["optimizer_groups"])
     schedule.last_epoch = resume.state["schedule_step"]
     schedule._last_lr = [group["lr"] for group in optimizer.param_groups]
+    scaler.load_state_dict(resume.state["scaler"])
     restore_generators(resume.state["generators"])
     return Progress(
         epoch=resume.epoch,

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from lion_pytorch import Lion
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from thriftune.config import TrainingConfig
 from thriftune.errors import DamageError
+from thriftune.model.layers import ENCODER, encoder_layer, layer_count
 
 STEP = "step"
 """The slot in which torch's optimizers count a parameter's steps (float32, on the CPU)."""
@@ -19,41 +21,94 @@ _NO_DECAY = ("bias", "norm")
 """Parameters whose name holds one of these are not decayed (Devlin et al., 2019)."""
 
 
-def build_optimizer(agent: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
-    """AdamW over the trainable parameters, in groups of encoder/heads x decayed/not."""
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+def build_optimizer(agent: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    """The optimizer over the trainable parameters, in groups of heads or a depth of the encoder, decayed or
+    not."""
+    layers = layer_count(name for name, _ in agent.named_parameters())
+    head_rate = config.head_learning_rate or config.learning_rate
+    groups: dict[tuple[bool, float, bool], list[nn.Parameter]] = {}
     for name, parameter in agent.named_parameters():
         if parameter.requires_grad:
             decayed = not any(part in name.lower() for part in _NO_DECAY)
-            groups.setdefault((name.startswith("encoder."), decayed), []).append(parameter)
-    head_rate = config.head_learning_rate or config.learning_rate
-    return torch.optim.AdamW(
+            of_encoder, rate = name.startswith(ENCODER), head_rate
+            if of_encoder:
+                rate = config.learning_rate * config.layer_decay ** _depth(name, layers)
+            groups.setdefault((of_encoder, rate, decayed), []).append(parameter)
+    return _optimizer(
+        config,
         [
-            {
-                "params": parameters,
-                "lr": config.learning_rate if of_encoder else head_rate,
-                "weight_decay": config.weight_decay if decayed else 0.0,
-            }
-            for (of_encoder, decayed), parameters in sorted(groups.items())
-        ]
+            {"params": parameters, "lr": rate, "weight_decay": config.weight_decay if decayed else 0.0}
+            for (_, rate, decayed), parameters in sorted(groups.items(), key=lambda item: item[0])
+        ],
     )
 
 
+def _depth(name: str, layers: int) -> int:
+    """0 for the encoder's last layer and what comes after it, 1 for the layer below, `layers` for the
+    embeddings."""
+    layer = encoder_layer(name)
+    if layer is not None:
+        return layers - 1 - layer
+    return layers if "embed" in name.lower() else 0
+
+
+def _optimizer(config: TrainingConfig, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    rate = config.learning_rate
+    match config.optimizer:
+        case "adam":
+            return torch.optim.Adam(groups, lr=rate)
+        case "radam":
+            return torch.optim.RAdam(groups, lr=rate, decoupled_weight_decay=True)
+        case "adafactor":
+            return torch.optim.Adafactor(groups, lr=rate)
+        case "lion":
+            lion: torch.optim.Optimizer = Lion(groups, lr=rate)
+            return lion
+        case "sgd":
+            return torch.optim.SGD(groups, lr=rate, momentum=config.momentum)
+    return torch.optim.AdamW(groups, lr=rate)
+
+
 def rate_factor(step: int, total_steps: int, config: TrainingConfig) -> float:
-    """Share of the peak rate at an optimizer step (0-based): linear warm-up, then linear or half
-    cosine decay to 0, as transformers' schedules of the same names."""
+    """Share of the peak rate at an optimizer step (0-based): linear warm-up, then the schedule, as
+    transformers' of the same names and, for one_cycle, torch's OneCycleLR."""
     warmup_steps = math.ceil(total_steps * config.warmup_share)
+    if config.schedule == "one_cycle":
+        return _one_cycle(step, total_steps, warmup_steps)
     if step < warmup_steps:
         return step / max(1, warmup_steps)
-    progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
-    if config.schedule == "cosine":
-        return max(0.0, 0.5 * (1.0 + math.cos(math.pi * progress)))
-    return max(0.0, 1.0 - progress)
+    progress = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
+    match config.schedule:
+        case "cosine":
+            return max(0.0, 0.5 * (1.0 + math.cos(math.pi * progress)))
+        case "polynomial":
+            return float((1.0 - progress) ** config.schedule_power)
+        case "constant":
+            return 1.0
+    return 1.0 - progress
+
+
+def _one_cycle(step: int, total_steps: int, warmup_steps: int) -> float:
+    """From 1/25 up to 1 at the last step of the warm-up, then down to 1/250,000 at the last step of all."""
+    first, last = 1 / 25, 1 / 25e4
+    peak = warmup_steps - 1
+    if step <= peak:
+        return _half_cosine(first, 1.0, step / max(1, peak))
+    return _half_cosine(1.0, last, min(1.0, (step - peak) / max(1, total_steps - 1 - peak)))
+
+
+def _half_cosine(start: float, end: float, share: float) -> float:
+    return end + (start - end) / 2 * (1.0 + math.cos(math.pi * share))
 
 
 def build_schedule(optimizer: torch.optim.Optimizer, total_steps: int, config: TrainingConfig) -> LambdaLR:
     """The schedule over all optimizer steps of the trial."""
     return LambdaLR(optimizer, lambda step: rate_factor(step, total_steps, config))
+
+
+def build_scaler(config: TrainingConfig, device: torch.device) -> torch.amp.GradScaler:
+    """Keeps small gradients in float16's range (Micikevicius et al., 2018); idle in other precisions."""
+    return torch.amp.GradScaler(device.type, enabled=config.precision == "float16")
 
 
 def flatten_optimizer(

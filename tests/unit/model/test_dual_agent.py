@@ -7,15 +7,18 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import BertModel
 
 from thriftune import files
 from thriftune.checkpoints.tensors import read_verified, serialise, tensors_in, write_hashed
 from thriftune.config import EncoderFromConfig, ModelConfig
-from thriftune.corpus.tokens import token_owners, tokenise, window_spans
+from thriftune.corpus.tokens import tokenise
 from thriftune.corpus.types import Post
-from thriftune.errors import DamageError
+from thriftune.corpus.windows import token_owners, window_spans
+from thriftune.errors import ConfigError, DamageError
+from thriftune.model.agents import Outputs
 from thriftune.model.batch import collate
-from thriftune.model.dual_agent import DualAgent, Outputs
+from thriftune.model.dual_agent import DualAgent
 from thriftune.model.encoder import Encoder, build_encoder
 from thriftune.model.losses import joint_loss
 
@@ -60,11 +63,26 @@ def agent(encoder: Encoder, **model: Any) -> DualAgent:
     return DualAgent(encoder.instantiate(), ModelConfig.model_validate(model), ("A", "B")).eval()
 
 
-@pytest.mark.parametrize("pooling", ["mean", "cls"])
-@pytest.mark.parametrize("head", ["linear", "mlp"])
-def test_a_post_has_the_same_logits_in_any_batch(encoder: Encoder, pooling: str, head: str) -> None:
+@pytest.mark.parametrize(
+    ("pooling", "head", "coupling"),
+    [
+        ("mean", "linear", "independent"),
+        ("cls", "mlp", "concat"),
+        ("attention", "residual", "sum"),
+        ("last2", "gated", "gated"),
+        ("attention", "multi_sample", "concat"),
+    ],
+)
+def test_a_post_has_the_same_logits_in_any_batch(
+    encoder: Encoder, pooling: str, head: str, coupling: str
+) -> None:
     """Alone, or beside longer and shorter posts, in another order."""
-    model = agent(encoder, criteria_agent={"pooling": pooling, "head": head}, evidence_agent={"head": head})
+    model = agent(
+        encoder,
+        criteria_agent={"pooling": pooling, "head": head},
+        evidence_agent={"head": head},
+        coupling=coupling,
+    )
     made = rows(encoder, [post(5), post(40, 1), post(90, 2)])
     with torch.no_grad():
         together = model(collate(made, 2, encoder.pad_token_id))
@@ -120,6 +138,29 @@ def test_either_agent_alone_has_the_other_s_loss_left_out(encoder: Encoder) -> N
     assert alone.criteria_thresholds.tolist() == pytest.approx([0.1, 0.2])
     with pytest.raises(ValueError, match="both agents"):
         Outputs(None, None).zero()
+
+
+def test_top_layers_alone_move(encoder: Encoder) -> None:
+    """The last layer, the heads, and nothing below; one layer too many is refused."""
+    config = encoder.instantiate().config
+    config.num_hidden_layers = 3
+    deep = BertModel(config, add_pooling_layer=False)
+    settings = [ModelConfig(fine_tuning="top_layers", trained_layers=layers) for layers in (1, 4)]
+    model = DualAgent(deep, settings[0], ("A", "B"))
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert {name for name in trained if name.startswith("encoder.")} == {
+        name for name, _ in model.named_parameters() if name.startswith("encoder.encoder.layer.2.")
+    }
+    batch = collate(rows(encoder, [post(20)]), 2, encoder.pad_token_id)
+    joint_loss(model(batch), batch, model.config, None, None).backward()
+    assert {name for name, parameter in model.named_parameters() if parameter.grad is not None} == trained
+    assert model.base()["frozen"].keys() == {  # type: ignore[index]
+        "encoder.embeddings",
+        "encoder.encoder.layer.0",
+        "encoder.encoder.layer.1",
+    }
+    with pytest.raises(ConfigError, match="has 3 layers"):
+        DualAgent(deep, settings[1], ("A", "B"))
 
 
 def test_heads_only_leaves_the_encoder_alone(encoder: Encoder) -> None:

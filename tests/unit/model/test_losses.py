@@ -40,6 +40,63 @@ def test_focal_loss_is_that_of_its_paper(gamma: float) -> None:
         )
 
 
+def test_asymmetric_loss_is_that_of_its_paper() -> None:
+    """Focused apart, and a negative under the margin costs nothing (Ridnik et al., 2021)."""
+    p = torch.sigmoid(LOGITS)
+    settings = {"asymmetric_gamma_positive": 1.0, "asymmetric_gamma_negative": 3.0, "asymmetric_margin": 0.2}
+    config = CriteriaAgentConfig.model_validate({"loss": "asymmetric", **settings})
+    shifted = (p - 0.2).clamp(min=0)
+    expected = -TARGETS * (1 - p) * p.log() - (1 - TARGETS) * shifted**3 * (1 - shifted).log()
+    found = element_loss(LOGITS, TARGETS, config, None)
+    assert torch.allclose(found, expected, atol=1e-6)
+    assert found[0, 0] == 0.0  # a negative of probability 0.12
+    plain = {"asymmetric_gamma_positive": 0.0, "asymmetric_gamma_negative": 0.0, "asymmetric_margin": 0.0}
+    config = CriteriaAgentConfig.model_validate({"loss": "asymmetric", **plain})
+    entropy = functional.binary_cross_entropy_with_logits(LOGITS, TARGETS, reduction="none")
+    assert torch.allclose(element_loss(LOGITS, TARGETS, config, None), entropy, atol=1e-6)
+
+
+@pytest.mark.parametrize("loss", ["bce", "weighted_bce", "focal", "asymmetric", "hybrid"])
+def test_extreme_logits_have_finite_losses_and_gradients(loss: str) -> None:
+    """At logits of 200 on the wrong and on the right side, smoothed or not."""
+    for smoothing in (0.0, 0.1):
+        logits = torch.tensor([[-200.0, 200.0], [200.0, -200.0]], requires_grad=True)
+        config = CriteriaAgentConfig.model_validate({"loss": loss, "label_smoothing": smoothing})
+        found = element_loss(logits, TARGETS, config, torch.tensor([2.0, 2.0]))
+        found.sum().backward()
+        assert torch.isfinite(found).all()
+        assert logits.grad is not None
+        assert torch.isfinite(logits.grad).all()
+
+
+def test_hybrid_mixes_focal_and_weighted() -> None:
+    """By the share that is configured."""
+    weights = torch.tensor([2.0, 5.0])
+    focal, weighted, mixed = (
+        element_loss(LOGITS, TARGETS, CriteriaAgentConfig.model_validate(settings), weights)
+        for settings in (
+            {"loss": "focal"},
+            {"loss": "weighted_bce"},
+            {"loss": "hybrid", "hybrid_focal_share": 0.3},
+        )
+    )
+    assert torch.allclose(mixed, 0.3 * focal + 0.7 * weighted)
+
+
+def test_label_smoothing_takes_a_share_as_undecided() -> None:
+    """Against torch's cross-entropy with label_smoothing over two classes; least at the smoothed target."""
+    config = CriteriaAgentConfig(loss="bce", label_smoothing=0.2)
+    found = element_loss(LOGITS, TARGETS, config, None)
+    two_classes = torch.stack([torch.zeros_like(LOGITS), LOGITS], dim=-1).reshape(-1, 2)
+    reference = functional.cross_entropy(
+        two_classes, TARGETS.long().reshape(-1), label_smoothing=0.2, reduction="none"
+    )
+    assert torch.allclose(found.reshape(-1), reference, atol=1e-6)
+    at = torch.logit(torch.tensor([[0.85], [0.9], [0.95]]))
+    losses = element_loss(at, torch.ones(3, 1), config, None)
+    assert losses.argmin() == 1
+
+
 def test_positive_weights_balance_and_stop_at_the_ceiling() -> None:
     """9:1 weighs 9; never below 1, never above the ceiling, also without a positive."""
     found = positive_weights(torch.tensor([10, 80, 1, 0]), 100, 20.0)

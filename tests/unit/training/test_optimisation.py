@@ -5,10 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
-from transformers import get_cosine_schedule_with_warmup, get_linear_schedule_with_warmup
+from transformers import (
+    get_constant_schedule_with_warmup,
+    get_cosine_schedule_with_warmup,
+    get_linear_schedule_with_warmup,
+    get_polynomial_decay_schedule_with_warmup,
+)
 
 from thriftune.config import TrainingConfig
 from thriftune.errors import DamageError
+from thriftune.search.outlook import MOMENTS
 from thriftune.training.optimisation import (
     build_optimizer,
     build_schedule,
@@ -28,17 +34,27 @@ class Toy(nn.Module):
         self.criteria_head = nn.Linear(3, 2)
 
 
-@pytest.mark.parametrize(
-    ("kind", "theirs"),
-    [("linear", get_linear_schedule_with_warmup), ("cosine", get_cosine_schedule_with_warmup)],
-)
-def test_the_schedule_is_that_of_transformers(kind: str, theirs: object) -> None:
+REFERENCES = {
+    "linear": lambda optimizer: get_linear_schedule_with_warmup(optimizer, 5, 50),
+    "cosine": lambda optimizer: get_cosine_schedule_with_warmup(optimizer, 5, 50),
+    "polynomial": lambda optimizer: get_polynomial_decay_schedule_with_warmup(optimizer, 5, 50, 0.0, 3.0),
+    "constant": lambda optimizer: get_constant_schedule_with_warmup(optimizer, 5),
+    "one_cycle": lambda optimizer: torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=1.0, total_steps=50, pct_start=0.1, cycle_momentum=False
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", REFERENCES)
+def test_the_schedule_is_that_of_transformers_and_torch(kind: str) -> None:
     """Rates of every step of 50, 5 of them warm-up."""
-    config = TrainingConfig.model_validate({"schedule": kind, "warmup_share": 0.1, "learning_rate": 1.0})
+    config = TrainingConfig.model_validate(
+        {"schedule": kind, "schedule_power": 3.0, "warmup_share": 0.1, "learning_rate": 1.0}
+    )
     ours, other = build_optimizer(Toy(), config), torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
     schedule = build_schedule(ours, 50, config)
-    reference = theirs(other, 5, 50)  # type: ignore[operator]
-    for _ in range(50):
+    reference = REFERENCES[kind](other)
+    for _ in range(49):  # torch's has no rate after the last step
         assert schedule.get_last_lr()[0] == pytest.approx(reference.get_last_lr()[0], abs=1e-12)
         ours.step()
         other.step()
@@ -62,9 +78,47 @@ def test_groups_have_their_rates_and_decay() -> None:
     assert found["criteria_head.weight"] == (1e-2, 0.1)
 
 
-def test_the_state_comes_back_bit_for_bit() -> None:
-    """After restoring, further steps are the same; what does not fit is refused."""
-    config = TrainingConfig(learning_rate=1e-2)
+def test_each_layer_learns_at_a_share_of_the_rate_above() -> None:
+    """The last layer and the heads at the whole rate, embeddings at the least; a rate of the heads stands."""
+    agent = nn.Module()
+    agent.encoder = nn.ModuleDict(
+        {"embeddings": nn.Linear(2, 2), "layer": nn.ModuleList([nn.Linear(2, 2) for _ in range(3)])}
+    )
+    agent.criteria_head = nn.Linear(2, 2)
+    config = TrainingConfig(learning_rate=1.0, head_learning_rate=3.0, layer_decay=0.5)
+    names = {id(value): name for name, value in agent.named_parameters()}
+    found = {
+        names[id(parameter)].rpartition(".")[0]: group["lr"]
+        for group in build_optimizer(agent, config).param_groups
+        for parameter in group["params"]
+    }
+    assert found == {
+        "encoder.embeddings": 0.125, "encoder.layer.0": 0.25, "encoder.layer.1": 0.5, "encoder.layer.2": 1.0,
+        "criteria_head": 3.0,
+    }  # fmt: skip
+
+
+def test_lion_steps_are_those_of_its_paper() -> None:
+    """The sign of an interpolation, decoupled decay (Chen et al., 2023, algorithm 2)."""
+    agent = Toy()
+    config = TrainingConfig(optimizer="lion", learning_rate=0.1, weight_decay=0.2)
+    optimizer = build_optimizer(agent, config)
+    weight = agent.criteria_head.weight
+    value, momentum = weight.detach().clone(), torch.zeros_like(weight)
+    for _ in range(3):
+        gradient = torch.randn_like(weight)
+        weight.grad = gradient.clone()
+        optimizer.step()
+        value -= 0.1 * (torch.sign(0.9 * momentum + 0.1 * gradient) + 0.2 * value)
+        momentum = 0.99 * momentum + 0.01 * gradient
+        assert torch.allclose(weight, value, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["adamw", "adam", "radam", "adafactor", "lion", "sgd"])
+def test_the_state_comes_back_bit_for_bit(name: str) -> None:
+    """After restoring, further steps are the same; what does not fit is refused; no more is kept of a weight
+    than the forecast says."""
+    config = TrainingConfig.model_validate({"optimizer": name, "learning_rate": 1e-2})
     torch.manual_seed(0)
     first, second = Toy(), Toy()
     second.load_state_dict(first.state_dict())
@@ -77,6 +131,9 @@ def test_the_state_comes_back_bit_for_bit() -> None:
 
     step(first, ours)
     tensors, scalars = flatten_optimizer(ours, first)
+    weights = sum(value.numel() for value in first.parameters())
+    steps = sum(key.endswith("/step") for key in tensors)
+    assert 0 < sum(value.numel() for value in tensors.values()) - steps <= MOMENTS[name] * weights
     second.load_state_dict(first.state_dict())
     restore_optimizer(theirs, second, tensors, scalars)
     for _ in range(3):

@@ -1,0 +1,103 @@
+"""Both agents on the vectors of an encoder, whichever it is: pooling, coupling, heads, thresholds.
+
+torch alone: an exported model brings this module along.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from thriftune.model.batch import Batch
+from thriftune.model.coupling import EvidenceCoupling
+from thriftune.model.heads import build_head
+from thriftune.model.pooling import PostPooling, pool_sentences
+
+INITIAL_THRESHOLD = 0.5
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Logits of both agents; None where an agent is left out."""
+
+    criteria_logits: Tensor | None
+    """[posts, criteria]"""
+    sentence_logits: Tensor | None
+    """[sentences, criteria]"""
+
+    def zero(self) -> Tensor:
+        """A scalar 0 on the outputs' device."""
+        logits = self.criteria_logits if self.criteria_logits is not None else self.sentence_logits
+        if logits is None:
+            raise ValueError("both agents are left out")
+        return logits.new_zeros(())
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What both agents are made of; the names are those of the configuration."""
+
+    pooling: str
+    criteria_head: str | None
+    """None: without the criteria agent."""
+    evidence_head: str | None
+    """None: without the evidence agent."""
+    coupling: str
+
+
+class Agents(nn.Module):
+    """Criteria agent and evidence agent.
+
+    The tuned thresholds are buffers, so they travel with the weights and under their hash.
+    """
+
+    criteria_thresholds: Tensor
+    evidence_thresholds: Tensor
+
+    def __init__(self, shape: Shape, size: int, criteria: int, dropout: float = 0.0) -> None:
+        """size: of the encoder's vectors. criteria: how many there are."""
+        super().__init__()
+        self.shape = shape
+        self.criteria_head: nn.Module | None = None
+        self.evidence_head: nn.Module | None = None
+        self.coupling: EvidenceCoupling | None = None
+        if shape.coupling != "independent":
+            self.coupling = EvidenceCoupling(shape.coupling, size)
+        if shape.criteria_head is not None:
+            self.pooling = PostPooling(shape.pooling, size)
+            joined = size if self.coupling is None else self.coupling.size
+            self.criteria_head = build_head(shape.criteria_head, joined, criteria, dropout)
+        if shape.evidence_head is not None:
+            self.evidence_head = build_head(shape.evidence_head, size, criteria, dropout)
+        for name in ("criteria_thresholds", "evidence_thresholds"):
+            self.register_buffer(name, torch.full((criteria,), INITIAL_THRESHOLD))
+
+    @property
+    def layers_read(self) -> int:
+        """How many of the encoder's last layers are read."""
+        return 1 if self.criteria_head is None else self.pooling.layers
+
+    def decide(self, layers: tuple[Tensor, ...], batch: Batch) -> Outputs:
+        """Logits from the encoder's last layers, [windows, seq, hidden] each, the last at the end. A post or
+        sentence without tokens is a zero vector."""
+        criteria_logits = sentence_logits = sentences = None
+        if self.evidence_head is not None:
+            sentences = pool_sentences(layers[-1], batch)
+            sentence_logits = self.evidence_head(sentences)
+        if self.criteria_head is not None:
+            posts = self.pooling(layers, batch)
+            if self.coupling is not None:
+                posts = self.coupling(posts, sentences, sentence_logits, batch)
+            criteria_logits = self.criteria_head(posts)
+        return Outputs(criteria_logits, sentence_logits)
+
+
+def last_layers(encoder: nn.Module, batch: Batch, count: int) -> tuple[Tensor, ...]:
+    """The last one or two layers of a transformers encoder, [windows, seq, hidden] float32 each."""
+    more = {"output_hidden_states": True} if count > 1 else {}
+    found = encoder(input_ids=batch.input_ids, attention_mask=batch.attention_mask, **more)
+    # What a model calls its last hidden state may be normalised once more than the last of the list.
+    earlier = (found.hidden_states[-2],) if count > 1 else ()
+    return tuple(layer.float() for layer in (*earlier, found.last_hidden_state))
