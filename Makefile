@@ -10,7 +10,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export KEDRO_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup hpo train evaluate ingest encoder sample viz mlflow lint format test test-unit test-all torture lock lock-check bench bench-memory clean
+.PHONY: help setup hpo train evaluate ingest encoder sample viz mlflow lint format test test-unit test-all torture lock lock-check bench bench-memory quality clean
 
 help:  ## list every target
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -80,9 +80,12 @@ test-unit: setup  ## unit tests alone, no coverage
 torture: setup  ## kill a study KILLS times; the same command must end the same (200: some 15 minutes)
 	$(BIN)/python -m tests.torture --kills $(KILLS) $(ARGS)
 
-bench: setup  ## measure metric calls, start, resume, trials, saving, loading; build/bench.json (ARGS='--sizes 1')
-	code=0; for each in tracking commands trials; do $(BIN)/python -m benchmarks.$$each || code=1; done; \
+bench: setup  ## measure metric calls, start, resume, trials, throughput, saving, loading; build/bench.json (ARGS='--sizes 1')
+	code=0; for each in tracking commands trials throughput; do $(BIN)/python -m benchmarks.$$each || code=1; done; \
 	$(BIN)/python -m benchmarks.storage $(ARGS) || code=1; exit $$code
+
+quality: setup  ## train ours and the baselines on the same splits, and compare (ARGS='--seeds 1')
+	$(BIN)/python -m benchmarks.quality $(ARGS)
 
 bench-memory: setup  ## peak memory and time of saving and loading 10 GB (ARGS='--size 3')
 	$(BIN)/python -m benchmarks.memory $(ARGS)
