@@ -79,7 +79,7 @@ class Agents(nn.Module):
         """How many of the encoder's last layers are read."""
         return 1 if self.criteria_head is None else self.pooling.layers
 
-    def decide(self, layers: tuple[Tensor, ...], batch: Batch) -> Outputs:
+    def score(self, layers: tuple[Tensor, ...], batch: Batch) -> Outputs:
         """Logits from the encoder's last layers, [windows, seq, hidden] each, the last at the end. A post or
         sentence without tokens is a zero vector."""
         criteria_logits = sentence_logits = sentences = None

@@ -63,7 +63,7 @@ class DualAgent(Agents):
             torch.autocast(batch.input_ids.device.type, self._precision, enabled=lower),
         ):
             layers = last_layers(self.encoder, batch, self.layers_read)
-        return self.decide(layers, batch)
+        return self.score(layers, batch)
 
     def set_thresholds(self, criteria: Tensor | None, evidence: Tensor | None) -> None:
         """Replace the thresholds of the agents that are there; [criteria] float32 each."""

@@ -66,7 +66,7 @@ class Predictor:
             }
             rows.append({**self._cut(text, sentences), "sentences": sentences, **targets})
         batch = collate(rows, len(self.criteria), self._pad).to(self._agents.criteria_thresholds.device)
-        outputs = self._agents.decide(last_layers(self._encoder, batch, self._agents.layers_read), batch)
+        outputs = self._agents.score(last_layers(self._encoder, batch, self._agents.layers_read), batch)
         results: list[dict[str, Any]] = [{} for _ in texts]
         met = None
         if outputs.criteria_logits is not None:
