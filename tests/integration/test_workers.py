@@ -22,6 +22,7 @@ from thriftune.training.interrupt import CLOSING_SECONDS, GRACE_SECONDS
 pytestmark = pytest.mark.integration
 
 
+@pytest.mark.timeout(900)
 def test_processes_of_one_machine_share_a_study(tmp_path: Path) -> None:
     """study.parallel on SQLite: each takes other trials; one is killed, and the other goes on with its trial
     from its checkpoint."""

@@ -1,4 +1,4 @@
-"""Both agents on the vectors of an encoder, whichever it is: pooling, coupling, heads, thresholds.
+"""Both agents on an encoder, whichever it is: pooling, coupling, heads, thresholds.
 
 torch alone: an exported model brings this module along.
 """
@@ -6,6 +6,7 @@ torch alone: an exported model brings this module along.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +49,7 @@ class Shape:
 
 
 class Agents(nn.Module):
-    """Criteria agent and evidence agent.
+    """Criteria agent and evidence agent on one shared encoder.
 
     The tuned thresholds are buffers, so they travel with the weights and under their hash.
     """
@@ -56,10 +57,12 @@ class Agents(nn.Module):
     criteria_thresholds: Tensor
     evidence_thresholds: Tensor
 
-    def __init__(self, shape: Shape, size: int, criteria: int, dropout: float = 0.0) -> None:
-        """size: of the encoder's vectors. criteria: how many there are."""
+    def __init__(self, encoder: Any, shape: Shape, criteria: int, dropout: float = 0.0) -> None:
+        """encoder: a model of transformers. criteria: how many there are."""
         super().__init__()
+        self.encoder = encoder
         self.shape = shape
+        size = int(encoder.config.hidden_size)
         self.criteria_head: nn.Module | None = None
         self.evidence_head: nn.Module | None = None
         self.coupling: EvidenceCoupling | None = None
@@ -74,30 +77,32 @@ class Agents(nn.Module):
         for name in ("criteria_thresholds", "evidence_thresholds"):
             self.register_buffer(name, torch.full((criteria,), INITIAL_THRESHOLD))
 
-    @property
-    def layers_read(self) -> int:
-        """How many of the encoder's last layers are read."""
-        return 1 if self.criteria_head is None else self.pooling.layers
+    def forward(self, batch: Batch) -> Outputs:
+        """Logits per post and per sentence."""
+        return self.score(self.encode(batch), batch)
+
+    def encode(self, batch: Batch) -> tuple[Tensor, ...]:
+        """The encoder's last one or two layers, as far as they are read; [windows, seq, hidden] float32
+        each."""
+        earlier = self.criteria_head is not None and self.pooling.layers > 1
+        more = {"output_hidden_states": True} if earlier else {}
+        found = self.encoder(input_ids=batch.input_ids, attention_mask=batch.attention_mask, **more)
+        # What a model calls its last hidden state may be normalised once more than the last of the list.
+        below = (found.hidden_states[-2],) if earlier else ()
+        return tuple(layer.float() for layer in (*below, found.last_hidden_state))
 
     def score(self, layers: tuple[Tensor, ...], batch: Batch) -> Outputs:
         """Logits from the encoder's last layers, [windows, seq, hidden] each, the last at the end. A post or
         sentence without tokens is a zero vector."""
-        criteria_logits = sentence_logits = sentences = None
+        criteria_logits = sentence_logits = posts = None
+        if self.criteria_head is not None:
+            posts = self.pooling(layers, batch)
+            if self.coupling is None:
+                criteria_logits = self.criteria_head(posts)
         if self.evidence_head is not None:
             sentences = pool_sentences(layers[-1], batch)
             sentence_logits = self.evidence_head(sentences)
-        if self.criteria_head is not None:
-            posts = self.pooling(layers, batch)
-            if self.coupling is not None:
-                posts = self.coupling(posts, sentences, sentence_logits, batch)
-            criteria_logits = self.criteria_head(posts)
+            if self.criteria_head is not None and self.coupling is not None:
+                joined = self.coupling(posts, sentences, sentence_logits, batch)
+                criteria_logits = self.criteria_head(joined)
         return Outputs(criteria_logits, sentence_logits)
-
-
-def last_layers(encoder: nn.Module, batch: Batch, count: int) -> tuple[Tensor, ...]:
-    """The last one or two layers of a transformers encoder, [windows, seq, hidden] float32 each."""
-    more = {"output_hidden_states": True} if count > 1 else {}
-    found = encoder(input_ids=batch.input_ids, attention_mask=batch.attention_mask, **more)
-    # What a model calls its last hidden state may be normalised once more than the last of the list.
-    earlier = (found.hidden_states[-2],) if count > 1 else ()
-    return tuple(layer.float() for layer in (*earlier, found.last_hidden_state))

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from thriftune.config import ModelConfig
 from thriftune.errors import ConfigError, DamageError
-from thriftune.model.agents import Agents, Outputs, Shape, last_layers
+from thriftune.model.agents import Agents, Outputs, Shape
 from thriftune.model.batch import Batch
 from thriftune.model.layers import ENCODER, encoder_layer, layer_count, layer_name
 
 
 class DualAgent(Agents):
-    """Criteria agent and evidence agent on one shared encoder."""
+    """The agents in training: what of the encoder is trained, in which precision, from which base."""
 
     def __init__(
         self,
@@ -31,13 +31,10 @@ class DualAgent(Agents):
     ) -> None:
         """source: id and fingerprint of the encoder, by which checkpoints refer to what they do not hold.
         precision: in which the encoder is trained; evaluated it is in float32, alike on every device."""
-        super().__init__(
-            shape_of(config), int(encoder.config.hidden_size), len(criteria), config.head_dropout
-        )
+        super().__init__(encoder, shape_of(config), len(criteria), config.head_dropout)
         self._precision = getattr(torch, precision)
         self._source = dict(source or {})
         self._base: dict[str, Any] | None = None
-        self.encoder = encoder
         self.config = config
         self.criteria = criteria
         if config.fine_tuning == "heads":
@@ -55,14 +52,14 @@ class DualAgent(Agents):
         return self
 
     def forward(self, batch: Batch) -> Outputs:
-        """Logits per post and per sentence. A post or sentence without tokens is a zero vector."""
+        """Logits per post and per sentence."""
         frozen = self.config.fine_tuning == "heads"
         lower = self.training and self._precision != torch.float32
         with (
             torch.set_grad_enabled(torch.is_grad_enabled() and not frozen),
             torch.autocast(batch.input_ids.device.type, self._precision, enabled=lower),
         ):
-            layers = last_layers(self.encoder, batch, self.layers_read)
+            layers = self.encode(batch)
         return self.score(layers, batch)
 
     def set_thresholds(self, criteria: Tensor | None, evidence: Tensor | None) -> None:

@@ -17,7 +17,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from thriftune.corpus.sentences import split_sentences
 from thriftune.corpus.windows import window_cutter
-from thriftune.model.agents import Agents, Shape, last_layers
+from thriftune.model.agents import Agents, Outputs, Shape
 from thriftune.model.batch import collate
 
 HEADS, FACTS = "heads.safetensors", "dual_agent.json"
@@ -26,8 +26,8 @@ HEADS, FACTS = "heads.safetensors", "dual_agent.json"
 class Predictor:
     """What `load` gives."""
 
-    def __init__(self, encoder: Any, tokenizer: Any, agents: Agents, facts: dict[str, Any]) -> None:
-        self._encoder, self._agents = encoder.eval(), agents.eval()
+    def __init__(self, tokenizer: Any, agents: Agents, facts: dict[str, Any]) -> None:
+        self._agents = agents.eval()
         self.criteria: tuple[str, ...] = tuple(facts["criteria"])
         self._cut = window_cutter(tokenizer, facts["max_length"], facts["overlap"])
         self._pad = 0 if tokenizer.pad_token_id is None else int(tokenizer.pad_token_id)
@@ -37,10 +37,11 @@ class Predictor:
         """The model in an exported folder, on a device of torch's."""
         folder = Path(folder)
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-        encoder = AutoModel.from_pretrained(folder, **facts["encoder_arguments"]).to(device)
-        agents = Agents(Shape(**facts["shape"]), int(encoder.config.hidden_size), len(facts["criteria"]))
-        agents.load_state_dict(load_file(folder / HEADS))
-        return cls(encoder, AutoTokenizer.from_pretrained(folder), agents.to(device), facts)
+        encoder = AutoModel.from_pretrained(folder, **facts["encoder_arguments"])
+        agents = Agents(encoder, Shape(**facts["shape"]), len(facts["criteria"]))
+        encoders = {f"encoder.{name}": value for name, value in encoder.state_dict().items()}
+        agents.load_state_dict({**encoders, **load_file(folder / HEADS)})
+        return cls(AutoTokenizer.from_pretrained(folder), agents.to(device), facts)
 
     def __call__(self, texts: Sequence[str], batch_size: int = 8) -> list[dict[str, Any]]:
         """For each text `criteria`: name to {probability, met}, and `evidence`: a list of {criterion, start,
@@ -66,7 +67,7 @@ class Predictor:
             }
             rows.append({**self._cut(text, sentences), "sentences": sentences, **targets})
         batch = collate(rows, len(self.criteria), self._pad).to(self._agents.criteria_thresholds.device)
-        outputs = self._agents.score(last_layers(self._encoder, batch, self._agents.layers_read), batch)
+        outputs: Outputs = self._agents(batch)
         results: list[dict[str, Any]] = [{} for _ in texts]
         met = None
         if outputs.criteria_logits is not None:
