@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import copy
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ from thriftune.corpus.ingest import ingest
 from thriftune.corpus.store import Corpus, CorpusStore
 from thriftune.corpus.types import SplitName
 from thriftune.evaluation.counts import Counts
-from thriftune.evaluation.predict import predict
+from thriftune.evaluation.predict import assemble, predict
 from thriftune.evaluation.predictions import Decisions, Matrix, Predictions, decide
 from thriftune.evaluation.thresholds import tune_all
 from thriftune.model.encoder import Encoder
@@ -61,32 +61,13 @@ Probabilities = tuple[Matrix, Matrix]
 """Of posts and of sentences, [items, criteria] float32."""
 
 
-def truths(corpus: Corpus, rows: Sequence[Mapping[str, Any]]) -> Predictions:
-    """The truths of tokenised posts, without any probability."""
-    width = len(corpus.criteria)
-    return Predictions(
-        criteria=corpus.criteria,
-        post_ids=tuple(row["post_id"] for row in rows),
-        criteria_true=np.array([row["criteria"] for row in rows], dtype=bool),
-        criteria_prob=None,
-        sentence_post=np.array([at for at, row in enumerate(rows) for _ in row["sentences"]], dtype=int),
-        sentence_spans=np.array([span for row in rows for span in row["sentences"]], dtype=int),
-        sentence_true=np.array(
-            [marks for row in rows for marks in row["sentence_targets"]], dtype=bool
-        ).reshape(-1, width),
-        sentence_prob=None,
-        evidence_true=tuple(() for _ in rows),
-        words=tuple(() for _ in rows),
-    )
-
-
 class Data:
     """The three splits as rows, texts, sentences and truths."""
 
     def __init__(self, settings: Parameters, corpus: Corpus, encoder: Encoder) -> None:
         splits: tuple[SplitName, ...] = ("train", "validation", "test")
         self.rows = {split: rows_of(settings, corpus, encoder, split) for split in splits}
-        self.truths = {split: truths(corpus, rows) for split, rows in self.rows.items()}
+        self.truths = {split: assemble(corpus.criteria, rows, {}, {}) for split, rows in self.rows.items()}
         self.texts: dict[str, list[str]] = {}
         self.sentences: dict[str, list[str]] = {}
         for split in splits:
@@ -99,14 +80,14 @@ class Data:
             ]
 
 
-def decided(data: Data, found: Callable[[SplitName], Probabilities]) -> tuple[Predictions, Decisions]:
+def decided(data: Data, found: Callable[[SplitName], Probabilities]) -> Decisions:
     """Thresholds tuned on validation, decisions on test."""
     tuned, tested = (
         replace(data.truths[split], criteria_prob=posts, sentence_prob=sentences)
         for split in ("validation", "test")
         for posts, sentences in [found(split)]
     )
-    return tested, decide(tested, *tune_all(tuned))
+    return decide(tested, *tune_all(tuned))
 
 
 def dual_agent(settings: Parameters, corpus: Corpus, encoder: Encoder, data: Data) -> Decisions:
@@ -157,7 +138,7 @@ def tfidf(data: Data, seed: int) -> Decisions:
     """Logistic regression on words and pairs of words."""
     posts = _regressions(data.texts, {s: t.criteria_true for s, t in data.truths.items()}, seed)
     sentences = _regressions(data.sentences, {s: t.sentence_true for s, t in data.truths.items()}, seed)
-    return decided(data, lambda split: (posts[split], sentences[split]))[1]
+    return decided(data, lambda split: (posts[split], sentences[split]))
 
 
 def _regressions(texts: Mapping[str, list[str]], truth: Mapping[str, Matrix], seed: int) -> dict[str, Matrix]:
@@ -200,7 +181,7 @@ def fine_tuned(settings: Parameters, encoder: Encoder, data: Data) -> Decisions:
     sentences = _classifier(
         settings, encoder, data.sentences, {s: t.sentence_true for s, t in data.truths.items()}
     )
-    return decided(data, lambda split: (posts[split], sentences[split]))[1]
+    return decided(data, lambda split: (posts[split], sentences[split]))
 
 
 def _classifier(

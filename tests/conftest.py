@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import torch
 from hypothesis import settings
 
 from thriftune.checkpoints.checkpoint import Checkpoint
+from thriftune.checkpoints.entries import Loaded
+from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import Parameters, parse_parameters
 from thriftune.corpus.ingest import ingest
 from thriftune.corpus.sample import SAMPLE
@@ -116,3 +119,11 @@ def make_checkpoint(
         signature={"architecture": "Toy", "criteria": ["A"]},
         data_fingerprint="0" * 64,
     )
+
+
+def newest_valid(store: CheckpointStore, signature: Mapping[str, Any]) -> Loaded | None:
+    """What trial 0 would go on from, held against the signature of its model."""
+    loaded = store.newest_whole(0)
+    if loaded is not None:
+        store.check(loaded.entry, signature)
+    return loaded

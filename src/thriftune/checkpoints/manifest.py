@@ -92,10 +92,10 @@ def read_manifest(folder: Path) -> Manifest:
         if path.is_symlink():
             raise DamageError("is a symbolic link", where=str(path))
         value = json.loads(path.read_bytes().decode("utf-8"))
+        stated = value.pop(CHECKSUM, None) if isinstance(value, dict) else None
+        found = files.sha256_json(value)
     except (OSError, ValueError, RecursionError) as error:
         raise DamageError(f"cannot be read: {error}", where=str(path)) from error
-    stated = value.pop(CHECKSUM, None) if isinstance(value, dict) else None
-    found = files.sha256_json(value)
     if stated != found or found not in _checked:
         check_manifest(value if stated is None else {**value, CHECKSUM: stated}, str(path))
     if stated != found:

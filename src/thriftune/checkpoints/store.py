@@ -76,7 +76,7 @@ class CheckpointStore:
             try:
                 found.append(read_entry(self.folder / path))
             except DamageError:
-                continue  # never counted; newest_valid and start() report and quarantine it
+                continue  # never counted; newest_whole and start() report and quarantine it
         return sorted(found, key=lambda entry: entry.held.key)
 
     def best(self) -> Entry | None:
@@ -106,13 +106,6 @@ class CheckpointStore:
     def running(self) -> set[int]:
         """The trials that are under way, here, elsewhere, or interrupted."""
         return {trial for trial, attempt in read_attempts(self.folder).items() if attempt.running}
-
-    def newest_valid(self, trial: int, signature: Mapping[str, Any]) -> Loaded | None:
-        """As newest_whole; StudyError where it is whole but of another model."""
-        loaded = self.newest_whole(trial)
-        if loaded is not None:
-            self.check(loaded.entry, signature)
-        return loaded
 
     def newest_whole(self, trial: int) -> Loaded | None:
         """The newest resume-capable checkpoint of a trial, every hash verified; damaged ones are quarantined

@@ -43,15 +43,17 @@ def predict(
             if outputs.sentence_logits is not None:
                 logits = outputs.sentence_logits[torch.from_numpy(owner == at).to(device)]
                 sentences[index] = torch.sigmoid(logits.float()).cpu().numpy()
-    return _assemble(agent.criteria, rows, posts, sentences)
+    return assemble(agent.criteria, rows, posts, sentences)
 
 
-def _assemble(
+def assemble(
     criteria: tuple[str, ...],
     rows: Sequence[Mapping[str, Any]],
     posts: Mapping[int, Matrix],
     sentences: Mapping[int, Matrix],
 ) -> Predictions:
+    """The truths of tokenised posts, and probabilities by their index: [criteria] of posts, [sentences,
+    criteria] of their sentences; {} for an agent that is left out."""
     width = len(criteria)
     order = range(len(rows))
     return Predictions(

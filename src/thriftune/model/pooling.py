@@ -45,9 +45,8 @@ class PostPooling(nn.Module):
         tokens = hidden[batch.owned]  # [owned tokens, hidden]
         post = batch.window_post[:, None].expand_as(batch.owned)[batch.owned]
         if self.kind == "attention":
-            return weighted_by(
-                tokens, softmax_by(self.score(tokens)[:, 0], post, batch.n_posts), post, batch.n_posts
-            )
+            weights = softmax_by(self.score(tokens)[:, 0], post, batch.n_posts)
+            return weighted_by(tokens, weights, post, batch.n_posts)
         return mean_by(tokens, post, batch.n_posts)
 
 

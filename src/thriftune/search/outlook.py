@@ -171,7 +171,8 @@ def moments(settings: Parameters) -> int:
     """How many times a model's bytes the optimizer keeps, at most: the largest that may be searched."""
     searched = settings.search.space.get("training.optimizer")
     names = searched.choices if isinstance(searched, Choices) else ()
-    return max(MOMENTS[str(name)] for name in (settings.training.optimizer, *names))
+    # A name that there is not is refused with the search space.
+    return max(MOMENTS.get(str(name), 0) for name in (settings.training.optimizer, *names))
 
 
 def forecast_line(row: dict[str, Any]) -> str:

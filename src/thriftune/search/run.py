@@ -153,7 +153,7 @@ class _Run:
     """Of the checkpoint that the running trial made last."""
     milestones: Milestones = field(default_factory=Milestones)
     _best: float | None = None
-    """The best value when the running trial was chosen."""
+    """The best value so far; of other workers' trials as of the last choice."""
     _waiting: bool = False
 
     def deliver_what_is_left(self, stack: ExitStack) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.conftest import make_checkpoint
+from tests.conftest import make_checkpoint, newest_valid
 from tests.unit.checkpoints.test_store import SIGNATURE, store_at
 
 from thriftune.checkpoints.manifest import MANIFEST, MODEL, OPTIMIZER, STATE
@@ -84,7 +84,7 @@ def test_a_spoilt_file_is_quarantined_and_the_older_used(
     newest = store.entries()[-1].path
     spoil(newest / name)
     store.start()
-    loaded = store.newest_valid(0, SIGNATURE)
+    loaded = newest_valid(store, SIGNATURE)
     assert loaded is not None
     epoch = loaded.entry.manifest.epoch
     assert epoch == 2
@@ -113,7 +113,7 @@ def test_one_flipped_bit_is_found_wherever_it_is(tmp_path: Path, name: str) -> N
         content[place] ^= 1 << chance.randrange(8)
         path.write_bytes(bytes(content))
         store.start()
-        loaded = store.newest_valid(0, SIGNATURE)
+        loaded = newest_valid(store, SIGNATURE)
         assert loaded is not None
         assert float(loaded.model["weight"][0]) == 1.0 + loaded.entry.manifest.epoch
         assert loaded.entry.manifest.epoch == 2
@@ -151,7 +151,7 @@ def test_a_manifest_of_another_version_is_set_aside(tmp_path: Path, caplog: pyte
     store = three_epochs(tmp_path / "study")
     edited(store.entries()[-1].path / MANIFEST, format_version=99)
     store.start()
-    loaded = store.newest_valid(0, SIGNATURE)
+    loaded = newest_valid(store, SIGNATURE)
     assert loaded is not None
     assert loaded.entry.manifest.epoch == 2
     assert "format_version" in caplog.text
@@ -173,5 +173,5 @@ def test_a_whole_one_of_another_model_is_refused(
     """With the difference; never set aside, never half-loaded."""
     store = three_epochs(tmp_path / "study")
     with pytest.raises(StudyError, match=said):
-        store.newest_valid(0, {**SIGNATURE, **changed})
+        newest_valid(store, {**SIGNATURE, **changed})
     assert len(store.entries()) == 3

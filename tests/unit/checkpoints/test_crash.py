@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.conftest import make_checkpoint
+from tests.conftest import make_checkpoint, newest_valid
 from tests.unit.checkpoints.crash import ForgetfulDisk
 from tests.unit.checkpoints.test_store import SIGNATURE, store_at
 
@@ -51,7 +51,7 @@ def save_again(folder: Path) -> None:
 
 def quarantine(folder: Path) -> None:
     """A damaged newest is set aside, the older one used."""
-    store_at(folder).newest_valid(0, SIGNATURE)
+    newest_valid(store_at(folder), SIGNATURE)
 
 
 def start(folder: Path) -> None:
@@ -126,7 +126,7 @@ def check(folder: Path, deed: Deed, *, complete: bool) -> None:
     if complete and deed is save:
         assert best.manifest.value == VALUES[3]
     assert best.manifest.value in (VALUES[1], VALUES[3])
-    newest = store.newest_valid(0, SIGNATURE)
+    newest = newest_valid(store, SIGNATURE)
     if deed is save or deed is save_again:
         assert newest is not None
         assert newest.entry.manifest.epoch in (2, 3)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.conftest import make_checkpoint
+from tests.conftest import make_checkpoint, newest_valid
 
 from thriftune import files
 from thriftune.checkpoints import disk
@@ -36,7 +36,7 @@ def test_a_saved_checkpoint_is_read_back_bit_for_bit(tmp_path: Path) -> None:
         checkpoint.receipt.check()
     manifest = store.save(checkpoint)
     checkpoint.receipt.check()
-    loaded = store.newest_valid(0, SIGNATURE)
+    loaded = newest_valid(store, SIGNATURE)
     assert loaded is not None
     assert torch.equal(loaded.model["weight"], checkpoint.model["weight"])
     assert torch.equal(loaded.optimizer["weight/exp_avg"], checkpoint.optimizer["weight/exp_avg"])
@@ -87,7 +87,7 @@ def test_a_kill_at_every_operation_of_a_save_never_loses_the_promise(tmp_path: P
         _, status = os.waitpid(pid, 0)
         after = store_at(folder)
         after.start()
-        loaded = after.newest_valid(0, SIGNATURE)
+        loaded = newest_valid(after, SIGNATURE)
         assert loaded is not None
         assert float(loaded.model["weight"][0]) == 1.0 + loaded.entry.manifest.epoch
         best = after.best()
@@ -129,7 +129,7 @@ def test_a_damaged_checkpoint_is_quarantined_and_the_older_used(
         path.symlink_to(outside)
     fresh = store_at(tmp_path, keep_last_n=2)
     fresh.start()
-    loaded = fresh.newest_valid(0, SIGNATURE)
+    loaded = newest_valid(fresh, SIGNATURE)
     assert loaded is not None
     assert loaded.entry.manifest.epoch == 1
     assert len(list(tmp_path.rglob("quarantine-*"))) == 1
@@ -141,7 +141,7 @@ def test_a_checkpoint_of_another_model_is_refused_with_the_difference(tmp_path: 
     store.begin_trial(0)
     store.save(make_checkpoint())
     with pytest.raises(StudyError, match="architecture: the checkpoint has 'Toy'"):
-        store.newest_valid(0, {"architecture": "Other"})
+        newest_valid(store, {"architecture": "Other"})
     assert len(store.entries()) == 1
 
 
@@ -155,7 +155,7 @@ def test_the_budget_is_kept_and_its_end_is_reported(tmp_path: Path) -> None:
     assert caught.value.exit_code == 3
     assert "epoch_0001" in str(caught.value)
     assert store.held_bytes() <= 700_000
-    assert store.newest_valid(0, SIGNATURE) is not None
+    assert newest_valid(store, SIGNATURE) is not None
 
 
 def test_room_is_made_from_what_is_unprotected(tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_a_disk_that_fills_in_the_middle_leaves_no_debris(tmp_path: Path) -> Non
     _, status = os.waitpid(pid, 0)
     assert os.waitstatus_to_exitcode(status) == 3
     assert not list(tmp_path.rglob(".tmp-*"))
-    loaded = store.newest_valid(0, SIGNATURE)
+    loaded = newest_valid(store, SIGNATURE)
     assert loaded is not None
     assert loaded.entry.manifest.epoch == 1
 
@@ -219,7 +219,7 @@ def test_an_epoch_made_again_replaces_the_older(tmp_path: Path) -> None:
     store.begin_trial(0)
     store.save(make_checkpoint(1, fill=1.0))
     store.save(make_checkpoint(1, fill=5.0))
-    loaded = store.newest_valid(0, SIGNATURE)
+    loaded = newest_valid(store, SIGNATURE)
     assert loaded is not None
     assert float(loaded.model["weight"][0]) == 6.0
     assert not list(tmp_path.rglob("quarantine-*"))

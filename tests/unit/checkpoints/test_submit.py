@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.conftest import make_checkpoint
+from tests.conftest import make_checkpoint, newest_valid
 from tests.unit.checkpoints.test_store import SIGNATURE, store_at
 
 from thriftune import files
@@ -38,7 +38,7 @@ def test_what_one_entry_saves_is_protected_through_the_other(tmp_path: Path) -> 
     for epoch, value in ((1, 0.9), (2, 0.2), (3, 0.1)):
         saving.submit(make_checkpoint(epoch, value))
     assert [entry.manifest.epoch for entry in reading.entries()] == [1, 3]
-    newest = reading.newest_valid(0, SIGNATURE)
+    newest = newest_valid(reading, SIGNATURE)
     assert newest is not None
     assert newest.entry.manifest.epoch == 3
 
@@ -71,7 +71,7 @@ def test_live_tensors_are_written_before_submit_returns(tmp_path: Path) -> None:
     store, checkpoint = store_at(tmp_path), make_checkpoint()
     store.submit(checkpoint)
     checkpoint.model["weight"].fill_(-1)
-    loaded = store.newest_valid(0, SIGNATURE)
+    loaded = newest_valid(store, SIGNATURE)
     assert loaded is not None
     assert float(loaded.model["weight"][0]) != -1
 
