@@ -31,12 +31,15 @@ from transformers import (
     set_seed,
 )
 
+from benchmarks.quality import NoLog
 from benchmarks.rows import Row, at_least, write
 from thriftune.config import Parameters, parse_parameters
 from thriftune.corpus.sentences import split_sentences
 from thriftune.corpus.tokens import tokenise
 from thriftune.corpus.types import Post
+from thriftune.corpus.windows import Layout
 from thriftune.evaluation.predict import predict
+from thriftune.model.batch import Collator
 from thriftune.model.encoder import Encoder, build_encoder
 from thriftune.search.trial import build_agent
 from thriftune.training.loop import Identity, train
@@ -75,30 +78,23 @@ def settings_of(hidden: int, layers: int) -> Parameters:
 def ours(settings: Parameters, encoder: Encoder, rows: list[dict[str, Any]]) -> tuple[float, float]:
     """Seconds of (an epoch of training, a pass of evaluation)."""
     agent = build_agent(settings, encoder, CRITERIA)
+    collator = Collator(len(CRITERIA), encoder.pad_token_id)
     trainer = Ours(
         agent=agent,
         rows=rows,
-        pad_token_id=encoder.pad_token_id,
+        collator=collator,
         positive_weights=(None, None),
         training=settings.training,
-        model=settings.model,
         metric="m",
         seed=0,
         save_every_epochs=1,
         identity=Identity("bench", 0, "00000000", ""),
         validate=lambda agent: {"m": 0.0},
-        log=_NoLog(),
+        log=NoLog(),
         overlap=False,
     )
     training = seconds(lambda: [checkpoint.receipt.commit() for checkpoint in train(trainer)])
-    return training, seconds(
-        lambda: predict(agent, rows, pad_token_id=encoder.pad_token_id, batch_size=BATCH)
-    )
-
-
-class _NoLog:
-    def log(self, metrics: Any, step: int) -> None:
-        """Nothing is kept."""
+    return training, seconds(lambda: predict(agent, rows, collator, BATCH))
 
 
 def theirs(encoder: Encoder, rows: list[dict[str, Any]], folder: Path) -> tuple[float, float]:
@@ -140,7 +136,7 @@ def measure(name: str, made: Sequence[Post], settings: Parameters, target: float
     with tempfile.TemporaryDirectory() as folder:
         source = settings.encoders["e"]
         encoder = build_encoder(source, lambda: [post.text for post in made], Path(folder))
-        rows = list(tokenise(made, encoder.tokenizer, CRITERIA, WINDOW, 32))
+        rows = list(tokenise(made, encoder.tokenizer, CRITERIA, Layout(WINDOW, 32)))
         assert all(len(row["input_ids"]) == 1 for row in rows)
         lengths = sorted(len(row["input_ids"][0]) for row in rows)
         half, most = lengths[len(lengths) // 2], lengths[len(lengths) * 95 // 100]

@@ -78,9 +78,24 @@ class CriteriaAgentConfig(AgentConfig):
 
 
 class EvidenceAgentConfig(AgentConfig):
-    """Which sentences are evidence for each criterion: head and loss of the sentence scorer."""
+    """What in a post is evidence for each criterion."""
 
+    kind: Literal["sentence", "span", "biaffine", "tagger", "crf_tagger"] = "sentence"
+    """sentence: a score a candidate sentence; of tokens: span (where a range starts and ends), biaffine (a
+    score a range), tagger (outside, begin, inside), crf_tagger (with a linear chain over them). The
+    taggers' loss is the cross-entropy, or the chain's likelihood, whatever `loss` is."""
     head: Head = "mlp"
+    longest_range: int = Field(default=64, ge=1)
+    """Most tokens of a range that span and biaffine find; a longer one is learned as its first tokens."""
+
+    @model_validator(mode="after")
+    def _no_smoothing_of_tokens(self) -> EvidenceAgentConfig:
+        if self.label_smoothing > 0 and self.kind != "sentence":
+            raise ValueError(
+                f"model.evidence_agent.label_smoothing is of sentences; with kind={self.kind}, where nearly "
+                "every token is no evidence, it must be 0"
+            )
+        return self
 
 
 class LoraConfig(Section):
@@ -99,6 +114,10 @@ class ModelConfig(Section):
 
     criteria_agent: CriteriaAgentConfig = CriteriaAgentConfig()
     evidence_agent: EvidenceAgentConfig = EvidenceAgentConfig()
+    reading: Literal["posts", "pairs"] = "posts"
+    """posts: each post once, for all criteria; pairs: once a criterion, its description behind it."""
+    descriptions: dict[str, Text] = Field(default_factory=dict)
+    """What pairs read of a criterion; without an entry its name."""
     head_dropout: float = Field(default=0.1, ge=0, lt=1)
     coupling: Literal["independent", "concat", "sum", "gated"] = "independent"
     """Whether the evidence that the evidence agent is sure of joins the criteria agent's input, and how."""

@@ -7,6 +7,7 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,12 +16,12 @@ from datasets.arrow_writer import ArrowWriter
 
 from thriftune import files
 from thriftune.corpus.types import Post, SplitName
-from thriftune.corpus.windows import window_cutter, window_room
+from thriftune.corpus.windows import Layout, marked_sentences, tokens_inside, window_cutter, window_room
 from thriftune.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
-RULES_VERSION = 1
+RULES_VERSION = 2
 """Raised when this module makes other rows of the same posts."""
 BATCH_POSTS = 256
 _WORD = re.compile(r"\w+")
@@ -37,6 +38,8 @@ FEATURES = datasets.Features(
         "evidence_known": datasets.List(datasets.Value("int8")),
         "sentences": datasets.List(datasets.List(datasets.Value("int32"))),
         "evidence": datasets.List(datasets.List(datasets.Value("int32"))),
+        "tokens": datasets.List(datasets.List(datasets.Value("int32"))),
+        "evidence_tokens": datasets.List(datasets.List(datasets.Value("int32"))),
         "words": datasets.List(datasets.List(datasets.Value("int32"))),
     }
 )
@@ -69,19 +72,18 @@ class TokenisedStore:
         split: SplitName,
         tokenizer: Any,
         tokenizer_fingerprint: str,
-        max_length: int,
-        overlap: int,
+        layout: Layout,
     ) -> datasets.Dataset:
         """The split's rows (see FEATURES); tokenised now where they are not there yet."""
         key = files.sha256_json(
-            [RULES_VERSION, corpus.fingerprint, split, tokenizer_fingerprint, max_length, overlap]
+            [RULES_VERSION, corpus.fingerprint, split, tokenizer_fingerprint, asdict(layout)]
         )
         folder = self.root / f"tokens_{split}_{key[:16]}"
         if folder / ROWS not in _in_use:
             with files.alone_with(folder):
                 if not _is_whole(folder):
                     files.remove_tree(folder)
-                    rows = tokenise(corpus.posts(split), tokenizer, corpus.criteria, max_length, overlap)
+                    rows = tokenise(corpus.posts(split), tokenizer, corpus.criteria, layout)
                     log.info("tokenised %d %s posts", self._write(folder, rows), split)
                 _hold(folder / ROWS)
         return datasets.Dataset.from_file(str(folder / ROWS))
@@ -143,14 +145,15 @@ def _is_held(path: Path) -> bool:
 
 
 def tokenise(
-    posts: Iterable[Post], tokenizer: Any, criteria: Sequence[str], max_length: int, overlap: int
+    posts: Iterable[Post], tokenizer: Any, criteria: Sequence[str], layout: Layout
 ) -> Iterator[dict[str, Any]]:
     """One row (see FEATURES) a post.
 
     input_ids, owned and sentence are [windows][tokens]; sentence is the index of the candidate
     sentence or -1; sentence_targets is [sentences][criteria]; evidence_known is 0 for a criterion
     whose evidence could not be aligned; evidence is [[criterion, start, end], ...], words the character
-    ranges of runs of word characters.
+    ranges of runs of word characters. Where the layout asks for them, tokens are the character ranges of the
+    post's tokens and evidence_tokens is [[criterion, first token, last token], ...], else both are empty.
     """
     if not getattr(tokenizer, "is_fast", False):
         raise ConfigError(
@@ -158,23 +161,26 @@ def tokenise(
             where="encoder",
             remedy="choose an encoder with a tokenizer.json.",
         )
-    room = window_room(tokenizer, max_length)
-    if overlap >= room:
+    room = window_room(tokenizer, layout)
+    if layout.overlap >= room:
+        segment = ", and the longest description" if layout.descriptions else ""
         raise ConfigError(
-            f"training.overlap {overlap} leaves no step forward in a window of {room} tokens",
+            f"training.overlap {layout.overlap} leaves no step forward in a window of {room} tokens",
             where="training.overlap",
-            remedy="make it smaller than training.max_length less the special tokens.",
+            remedy=f"make it smaller than training.max_length less the special tokens{segment}.",
         )
-    cut = window_cutter(tokenizer, max_length, overlap)
+    cut = window_cutter(tokenizer, layout)
     for post in posts:
-        yield {"post_id": post.post_id, **cut(post.text, post.sentences)} | _targets(post, criteria)
+        windows = cut(post.text, post.sentences)
+        yield {"post_id": post.post_id, **windows, **_targets(post, criteria, windows["tokens"])}
 
 
-def _targets(post: Post, criteria: Sequence[str]) -> dict[str, Any]:
+def _targets(post: Post, criteria: Sequence[str], tokens: Sequence[Sequence[int]]) -> dict[str, Any]:
     column = {criterion: index for index, criterion in enumerate(criteria)}
     marks = [[0] * len(criteria) for _ in post.sentences]
     known = [1] * len(criteria)
     evidence: list[list[int]] = []
+    evidence_tokens: list[list[int]] = []
     for item in post.evidence:
         if item.status != 1 or item.criterion not in column:
             continue
@@ -185,21 +191,15 @@ def _targets(post: Post, criteria: Sequence[str]) -> dict[str, Any]:
         evidence.append([index, item.start, item.end])
         for sentence in marked_sentences((item.start, item.end), post.sentences):
             marks[sentence][index] = 1
+        inside = tokens_inside(tokens, (item.start, item.end))
+        if inside is not None:
+            evidence_tokens.append([index, *inside])
     return {
         "criteria": [int(criterion in post.criteria) for criterion in criteria],
         "sentence_targets": marks,
         "evidence_known": known,
         "sentences": [list(span) for span in post.sentences],
         "evidence": sorted(evidence),
+        "evidence_tokens": sorted(evidence_tokens),
         "words": [list(match.span()) for match in _WORD.finditer(post.text)],
     }
-
-
-def marked_sentences(span: tuple[int, int], sentences: Sequence[tuple[int, int]]) -> list[int]:
-    """The candidates that an annotated range marks: those it covers by more than half, else the
-    one it overlaps most (the first of equals), else none."""
-    overlaps = [max(0, min(span[1], end) - max(span[0], start)) for start, end in sentences]
-    covered = [index for index, (start, end) in enumerate(sentences) if overlaps[index] * 2 > end - start]
-    if covered or not any(overlaps):
-        return covered
-    return [overlaps.index(max(overlaps))]

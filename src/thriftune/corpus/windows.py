@@ -8,30 +8,76 @@ exactly and nothing counts twice.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 
-def window_room(tokenizer: Any, max_length: int) -> int:
-    """Tokens of a post that a window takes beside the tokenizer's special ones."""
+@dataclass(frozen=True)
+class Layout:
+    """How posts become windows."""
+
+    max_length: int
+    """Tokens a window, special ones and a second segment included."""
+    overlap: int
+    """Tokens that neighbouring windows share."""
+    descriptions: tuple[str, ...] = ()
+    """Of each criterion, where a window stands before one of them as second segment; () where it stands
+    alone."""
+    token_ranges: bool = False
+    """Whether the characters of each token are kept, for an evidence agent that marks tokens."""
+
+
+@dataclass(frozen=True)
+class Tail:
+    """What follows the tokens of a window: special tokens, and a second segment, if there is one."""
+
+    ids: tuple[int, ...]
+    types: tuple[int, ...]
+    """The segment of each, 0 or 1, as the tokenizer has it."""
+
+
+def window_tails(tokenizer: Any, layout: Layout) -> list[Tail]:
+    """One a criterion where there are descriptions; none where the windows bring theirs along."""
+    tails = []
+    for description in layout.descriptions:
+        pair = tokenizer("a", description, return_token_type_ids=True, verbose=False)
+        segments = pair.sequence_ids(0)
+        at = len(segments) - segments[::-1].index(0)
+        ids, types = pair["input_ids"][at:], pair["token_type_ids"][at:]
+        if None not in segments:  # a tokenizer that puts no special tokens between both
+            ids, types = [tokenizer.sep_token_id, *ids, tokenizer.sep_token_id], [0, *types, 1]
+        tails.append(Tail(tuple(ids), tuple(types)))
+    return tails
+
+
+def window_room(tokenizer: Any, layout: Layout) -> int:
+    """Tokens of a post that a window takes beside special ones and the longest second segment."""
     before, after = _specials(tokenizer)
-    return max_length - len(before) - len(after)
+    tail = max((len(tail.ids) for tail in window_tails(tokenizer, layout)), default=len(after))
+    return layout.max_length - len(before) - tail
 
 
 def window_cutter(
-    tokenizer: Any, max_length: int, overlap: int
+    tokenizer: Any, layout: Layout
 ) -> Callable[[str, Sequence[tuple[int, int]]], dict[str, Any]]:
     """A function of (text, its candidate sentences) that gives input_ids, owned and sentence, each
-    [windows][tokens]; sentence is the index of the candidate or -1. tokenizer: a fast one of transformers."""
+    [windows][tokens], and tokens: the (start, end) characters of each token of the text, [] where the layout
+    asks for none. sentence is the index of the candidate or -1. tokenizer: a fast one of transformers."""
     before, after = _specials(tokenizer)
-    room = window_room(tokenizer, max_length)
+    if layout.descriptions:
+        after = []  # each window gets a tail a criterion
+    room = window_room(tokenizer, layout)
 
     def cut(text: str, sentences: Sequence[tuple[int, int]]) -> dict[str, Any]:
         encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-        ids, sentence_of = encoded["input_ids"], sentence_of_tokens(encoded["offset_mapping"], sentences)
-        spans = window_spans(len(ids), room, overlap)
+        ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
+        sentence_of = sentence_of_tokens(offsets, sentences)
+        spans = window_spans(len(ids), room, layout.overlap)
         owners = token_owners(len(ids), spans)
-        row: dict[str, Any] = {"input_ids": [], "owned": [], "sentence": []}
+        tokens = [list(offset) for offset in offsets] if layout.token_ranges else []
+        row: dict[str, Any] = {"input_ids": [], "owned": [], "sentence": [], "tokens": tokens}
         for number, (start, end) in enumerate(spans):
             row["input_ids"].append([*before, *ids[start:end], *after])
             owned = [owners[index] == number for index in range(start, end)]
@@ -91,3 +137,31 @@ def sentence_of_tokens(offsets: Sequence[tuple[int, int]], sentences: Sequence[t
         inside = current < len(sentences) and sentences[current][0] <= middle
         result.append(current if inside and end > start else -1)
     return result
+
+
+def tokens_inside(offsets: Sequence[Sequence[int]], span: tuple[int, int]) -> tuple[int, int] | None:
+    """(first, last) of the tokens whose middle stands in a character range; None where none does."""
+    inside = [
+        index
+        for index, (start, end) in enumerate(offsets)
+        if end > start and span[0] <= (start + end) / 2 < span[1]
+    ]
+    return (inside[0], inside[-1]) if inside else None
+
+
+def marked_sentences(span: tuple[int, int], sentences: Sequence[tuple[int, int]]) -> list[int]:
+    """The candidates, ordered and disjoint, that a range of characters marks: those it covers by more than
+    half, else the one it overlaps most (the first of equals), else none."""
+    first = bisect_right(sentences, span[0], key=lambda sentence: sentence[1])
+    overlaps: dict[int, int] = {}
+    for index in range(first, len(sentences)):
+        start, end = sentences[index]
+        if start >= span[1]:
+            break
+        overlaps[index] = min(span[1], end) - max(span[0], start)
+    covered = [
+        index for index, own in overlaps.items() if own * 2 > sentences[index][1] - sentences[index][0]
+    ]
+    if covered or not overlaps:
+        return covered
+    return [max(overlaps, key=overlaps.__getitem__)]

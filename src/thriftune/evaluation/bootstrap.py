@@ -11,30 +11,45 @@ Interval = tuple[float, float]
 
 
 def intervals(predictions: Predictions, decisions: Decisions, samples: int, seed: int) -> dict[str, Interval]:
-    """95 % intervals by dotted metric name, from `samples` resamples of the posts; {} for 0.
-
-    Counts are additive over posts, so a resample is a weighting of per-post counts.
-    """
+    """95 % intervals by dotted metric name, from `samples` resamples of the posts; {} for 0."""
     if samples == 0:
         return {}
-    posts = len(predictions.post_ids)
+    weights = resamples(len(predictions.post_ids), samples, seed)
+    return {
+        name: interval(values) for name, values in weighted_figures(predictions, decisions, weights).items()
+    }
+
+
+def resamples(posts: int, samples: int, seed: int) -> Matrix:
+    """How often each resample has each post; [samples, posts] float64."""
     generator = np.random.default_rng(seed)
-    weights = generator.multinomial(posts, np.full(posts, 1 / posts), size=samples).astype(float)
-    found: dict[str, Interval] = {}
+    return generator.multinomial(posts, np.full(posts, 1 / posts), size=samples).astype(float)
+
+
+def weighted_figures(predictions: Predictions, decisions: Decisions, weights: Matrix) -> dict[str, Matrix]:
+    """F1 of criteria (micro, macro, each) and of sentences (micro, macro) by dotted name, [samples] each, for
+    weightings [samples, posts] of the posts: their counts are additive."""
+    found: dict[str, Matrix] = {}
     if decisions.criteria is not None:
-        per_post = _per_post(predictions.criteria_true, decisions.criteria)
-        counts = _resampled(per_post, weights)
+        counts = _weighted(_parts(predictions.criteria_true, decisions.criteria), weights)
         found |= _micro_macro("criteria.f1", counts)
         for i, name in enumerate(predictions.criteria):
-            found[f"criteria.per_criterion.{name}.f1"] = _interval(counts.f1[:, i])
+            found[f"criteria.per_criterion.{name}.f1"] = counts.f1[:, i]
     if decisions.sentences is not None:
-        parts = _per_post(predictions.sentence_true, decisions.sentences)
+        parts = _parts(predictions.sentence_true, decisions.sentences)
+        posts = len(predictions.post_ids)
         summed = tuple(_by_post(part, predictions.sentence_post, posts) for part in parts)
-        found |= _micro_macro("evidence.sentence_f1", _resampled(summed, weights))
+        found |= _micro_macro("evidence.sentence_f1", _weighted(summed, weights))
     return found
 
 
-def _per_post(truth: Matrix, predicted: Matrix) -> tuple[Matrix, ...]:
+def interval(values: Matrix) -> Interval:
+    """The middle 95 % of resampled values [samples]."""
+    low, high = np.quantile(values, (0.025, 0.975))
+    return float(low), float(high)
+
+
+def _parts(truth: Matrix, predicted: Matrix) -> tuple[Matrix, ...]:
     return truth & predicted, ~truth & predicted, truth & ~predicted
 
 
@@ -44,19 +59,11 @@ def _by_post(part: Matrix, owner: Matrix, posts: int) -> Matrix:
     return total
 
 
-def _resampled(parts: tuple[Matrix, ...], weights: Matrix) -> Counts:
+def _weighted(parts: tuple[Matrix, ...], weights: Matrix) -> Counts:
     hits, false_alarms, misses = (weights @ part.astype(float) for part in parts)
     return Counts(hits, false_alarms, misses)
 
 
-def _micro_macro(name: str, counts: Counts) -> dict[str, Interval]:
+def _micro_macro(name: str, counts: Counts) -> dict[str, Matrix]:
     pooled = Counts(counts.hits.sum(1), counts.false_alarms.sum(1), counts.misses.sum(1))
-    return {
-        f"{name}_micro": _interval(pooled.f1),
-        f"{name}_macro": _interval(counts.f1.mean(axis=1)),
-    }
-
-
-def _interval(values: Matrix) -> Interval:
-    low, high = np.quantile(values, (0.025, 0.975))
-    return float(low), float(high)
+    return {f"{name}_micro": pooled.f1, f"{name}_macro": counts.f1.mean(axis=1)}

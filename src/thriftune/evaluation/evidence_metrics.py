@@ -1,7 +1,7 @@
 """Figures of the evidence agent, and of both together (SPEC 10.2).
 
-Sentence figures count (candidate sentence, criterion) pairs. Span figures compare the predicted ranges,
-adjacent predicted sentences joined, with the annotated ones joined likewise. Token and character F1 are
+Sentence figures count (candidate sentence, criterion) pairs. Span figures compare the predicted ranges (or
+sentences), adjacent ones joined, with the annotated ones joined likewise. Token and character F1 are
 micro-averaged overlaps over (post, criterion); tokens are runs of word characters. Joint F1 follows
 HotpotQA (Yang et al., 2018): per (post, criterion) pair that is true or predicted, precision and recall
 are those of the criterion (0 or 1) times those of its evidence sentences; micro-averaged over pairs.
@@ -24,7 +24,7 @@ def evidence_metrics(predictions: Predictions, decisions: Decisions) -> dict[str
     truth, predicted = predictions.sentence_true, decisions.sentences
     counts = count(truth, predicted)
     micro = counts.micro()
-    found = count_spans(predictions, predicted)
+    found = count_spans(predictions, decisions)
     return {
         "sentence_precision_micro": float(micro.precision[0]),
         "sentence_recall_micro": float(micro.recall[0]),
@@ -74,14 +74,13 @@ def joint_metrics(predictions: Predictions, decisions: Decisions) -> dict[str, f
     }
 
 
-def count_spans(predictions: Predictions, predicted: Matrix) -> dict[str, tuple[int, int, int]]:
+def count_spans(predictions: Predictions, decisions: Decisions) -> dict[str, tuple[int, int, int]]:
     """(in both, predicted, true) of exact spans, of the words inside them, of their characters."""
     totals = {"exact": [0, 0, 0], "token": [0, 0, 0], "character": [0, 0, 0]}
-    spans = predictions.sentence_spans
     for post in range(len(predictions.post_ids)):
-        inside = np.flatnonzero(predictions.sentence_post == post)
+        found = _found(predictions, decisions, post)
         for criterion in range(len(predictions.criteria)):
-            guess = _joined([tuple(spans[i].tolist()) for i in inside if predicted[i, criterion]])
+            guess = _joined([(s, e) for c, s, e in found if c == criterion])
             true = _joined([(s, e) for c, s, e in predictions.evidence_true[post] if c == criterion])
             if not guess and not true:
                 continue
@@ -90,6 +89,19 @@ def count_spans(predictions: Predictions, predicted: Matrix) -> dict[str, tuple[
             words = predictions.words[post]
             _tally(totals["token"], _inside(words, guess), _inside(words, true))
     return {name: (both, guessed, true) for name, (both, guessed, true) in totals.items()}
+
+
+def _found(predictions: Predictions, decisions: Decisions, post: int) -> list[tuple[int, int, int]]:
+    """The (criterion, start, end) that were predicted in a post: ranges of tokens, or sentences."""
+    if decisions.places is not None:
+        return [(criterion, start, end) for criterion, start, end, _ in decisions.places[post]]
+    assert decisions.sentences is not None
+    return [
+        (int(criterion), int(start), int(end))
+        for sentence in np.flatnonzero(predictions.sentence_post == post)
+        for start, end in [predictions.sentence_spans[sentence]]
+        for criterion in np.flatnonzero(decisions.sentences[sentence])
+    ]
 
 
 def _tally(total: list[int], guess: set[Any], true: set[Any]) -> None:

@@ -8,16 +8,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from thriftune.evaluation.predictions import Matrix, Predictions
-from thriftune.model.batch import collate
+from thriftune.evaluation.predictions import Matrix, Place, Predictions
+from thriftune.model.batch import Collator
 from thriftune.model.dual_agent import DualAgent
 
 
 def predict(
     agent: DualAgent,
     rows: Sequence[Mapping[str, Any]],
-    *,
-    pad_token_id: int,
+    collator: Collator,
     batch_size: int,
     on_batch: Callable[[], None] = lambda: None,
 ) -> Predictions:
@@ -30,20 +29,24 @@ def predict(
     by_length = sorted(range(len(rows)), key=lambda i: (sum(map(len, rows[i]["input_ids"])), i))
     posts: dict[int, Matrix] = {}
     sentences: dict[int, Matrix] = {}
+    places: dict[int, tuple[Place, ...]] = {}
     for start in range(0, len(by_length), batch_size):
         on_batch()
         chosen = by_length[start : start + batch_size]
-        batch = collate([rows[i] for i in chosen], len(agent.criteria), pad_token_id).to(device)
+        own = [rows[i] for i in chosen]
         with torch.no_grad():
-            outputs = agent(batch)
-        owner = batch.sentence_post.cpu().numpy()
-        for at, index in enumerate(chosen):
-            if outputs.criteria_logits is not None:
-                posts[index] = torch.sigmoid(outputs.criteria_logits[at].float()).cpu().numpy()
-            if outputs.sentence_logits is not None:
-                logits = outputs.sentence_logits[torch.from_numpy(owner == at).to(device)]
-                sentences[index] = torch.sigmoid(logits.float()).cpu().numpy()
-    return assemble(agent.criteria, rows, posts, sentences)
+            outputs = agent(collator(own).to(device))
+            found = None if outputs.evidence is None else agent.find(outputs.evidence, own)
+        if outputs.criteria_logits is not None:
+            posts |= zip(chosen, torch.sigmoid(outputs.criteria_logits.float()).cpu().numpy(), strict=True)
+        if found is not None:
+            counts = [len(row["sentences"]) for row in own]
+            sentences |= zip(
+                chosen, [part.numpy() for part in torch.split(found.scores, counts)], strict=True
+            )
+            if found.places is not None:
+                places |= zip(chosen, map(tuple, found.places), strict=True)
+    return assemble(agent.criteria, rows, posts, sentences, places)
 
 
 def assemble(
@@ -51,9 +54,11 @@ def assemble(
     rows: Sequence[Mapping[str, Any]],
     posts: Mapping[int, Matrix],
     sentences: Mapping[int, Matrix],
+    places: Mapping[int, tuple[Place, ...]],
 ) -> Predictions:
     """The truths of tokenised posts, and probabilities by their index: [criteria] of posts, [sentences,
-    criteria] of their sentences; {} for an agent that is left out."""
+    criteria] of their sentences, ranges that may be evidence; {} for an agent that is left out, or finds no
+    ranges."""
     width = len(criteria)
     order = range(len(rows))
     return Predictions(
@@ -71,4 +76,5 @@ def assemble(
         sentence_prob=np.concatenate([sentences[i] for i in order]) if sentences else None,
         evidence_true=tuple(tuple((c, start, end) for c, start, end in row["evidence"]) for row in rows),
         words=tuple(tuple((start, end) for start, end in row["words"]) for row in rows),
+        places=tuple(places[i] for i in order) if places else None,
     )

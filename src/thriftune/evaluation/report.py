@@ -30,7 +30,7 @@ def prediction_lines(predictions: Predictions, decisions: Decisions) -> Iterator
             {
                 "post_id": post_id,
                 "criteria": _criteria_of(predictions, decisions, number),
-                "evidence": _evidence_of(predictions, decisions, inside),
+                "evidence": _evidence_of(predictions, decisions, number, inside),
                 "evidence_true": [
                     {"criterion": predictions.criteria[c], "start": start, "end": end}
                     for c, start, end in predictions.evidence_true[number]
@@ -53,18 +53,23 @@ def _criteria_of(predictions: Predictions, decisions: Decisions, post: int) -> d
     }
 
 
-def _evidence_of(predictions: Predictions, decisions: Decisions, inside: Matrix) -> list[dict[str, Any]]:
+def _evidence_of(
+    predictions: Predictions, decisions: Decisions, post: int, inside: Matrix
+) -> list[dict[str, Any]]:
     if decisions.sentences is None or predictions.sentence_prob is None:
         return []
+    if decisions.places is not None:
+        places = sorted(decisions.places[post], key=lambda place: (place[1], place[0]))
+    else:
+        places = [
+            (int(i), int(start), int(end), float(predictions.sentence_prob[at, i]))
+            for at in inside
+            for start, end in [predictions.sentence_spans[at]]
+            for i in np.flatnonzero(decisions.sentences[at])
+        ]
     return [
-        {
-            "criterion": predictions.criteria[i],
-            "start": int(predictions.sentence_spans[sentence, 0]),
-            "end": int(predictions.sentence_spans[sentence, 1]),
-            "score": float(predictions.sentence_prob[sentence, i]),
-        }
-        for sentence in inside
-        for i in np.flatnonzero(decisions.sentences[sentence])
+        {"criterion": predictions.criteria[i], "start": start, "end": end, "score": score}
+        for i, start, end, score in places
     ]
 
 

@@ -5,35 +5,51 @@ torch alone: an exported model brings this module along.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from thriftune.corpus.windows import marked_sentences
 from thriftune.model.batch import Batch
 from thriftune.model.coupling import EvidenceCoupling
+from thriftune.model.evidence import EvidenceAgent, EvidenceOutputs, SentenceScorer, build_evidence_agent
 from thriftune.model.heads import build_head
-from thriftune.model.pooling import PostPooling, pool_sentences
+from thriftune.model.pooling import PostPooling
 
 INITIAL_THRESHOLD = 0.5
+
+Place = tuple[int, int, int, float]
+"""Criterion, first character and the one after the last, score between 0 and 1."""
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """Logits of both agents; None where an agent is left out."""
+    """What both agents say; None where one is left out."""
 
     criteria_logits: Tensor | None
     """[posts, criteria]"""
-    sentence_logits: Tensor | None
-    """[sentences, criteria]"""
+    evidence: EvidenceOutputs | None
 
     def zero(self) -> Tensor:
         """A scalar 0 on the outputs' device."""
-        logits = self.criteria_logits if self.criteria_logits is not None else self.sentence_logits
-        if logits is None:
+        if self.criteria_logits is not None:
+            return self.criteria_logits.new_zeros(())
+        if self.evidence is None:
             raise ValueError("both agents are left out")
-        return logits.new_zeros(())
+        return self.evidence.logits.new_zeros(())
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the evidence agent finds in a batch of posts."""
+
+    scores: Tensor
+    """[sentences, criteria] float32, on the CPU: of the best that marks each candidate sentence, else 0"""
+    places: list[list[Place]] | None
+    """Of each post; None where the sentences themselves are the evidence."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +61,12 @@ class Shape:
     """None: without the criteria agent."""
     evidence_head: str | None
     """None: without the evidence agent."""
+    evidence_kind: str
     coupling: str
+    pairs: bool
+    """Whether a post is read once a criterion, together with its description."""
+    longest: int
+    """Tokens of a range that the evidence agent finds."""
 
 
 class Agents(nn.Module):
@@ -63,29 +84,41 @@ class Agents(nn.Module):
         self.encoder = encoder
         self.shape = shape
         size = int(encoder.config.hidden_size)
+        self.pairs = criteria if shape.pairs else 1
+        """How many groups are read for one post."""
         self.criteria_head: nn.Module | None = None
-        self.evidence_head: nn.Module | None = None
+        self.evidence_agent: EvidenceAgent | None = None
         self.coupling: EvidenceCoupling | None = None
         if shape.coupling != "independent":
             self.coupling = EvidenceCoupling(shape.coupling, size)
         if shape.criteria_head is not None:
             self.pooling = PostPooling(shape.pooling, size)
             joined = size if self.coupling is None else self.coupling.size
-            self.criteria_head = build_head(shape.criteria_head, joined, criteria, dropout)
+            self.criteria_head = build_head(shape.criteria_head, joined, criteria // self.pairs, dropout)
         if shape.evidence_head is not None:
-            self.evidence_head = build_head(shape.evidence_head, size, criteria, dropout)
+            self.evidence_agent = build_evidence_agent(
+                shape.evidence_kind,
+                shape.evidence_head,
+                size,
+                criteria,
+                dropout,
+                pairs=self.pairs,
+                longest=shape.longest,
+            )
         for name in ("criteria_thresholds", "evidence_thresholds"):
             self.register_buffer(name, torch.full((criteria,), INITIAL_THRESHOLD))
 
     def forward(self, batch: Batch) -> Outputs:
-        """Logits per post and per sentence."""
+        """Logits of posts and of their sentences or tokens."""
         return self.score(self.encode(batch), batch)
 
     def encode(self, batch: Batch) -> tuple[Tensor, ...]:
         """The encoder's last one or two layers, as far as they are read; [windows, seq, hidden] float32
         each."""
         earlier = self.criteria_head is not None and self.pooling.layers > 1
-        more = {"output_hidden_states": True} if earlier else {}
+        more: dict[str, Any] = {"output_hidden_states": True} if earlier else {}
+        if self.shape.pairs and getattr(self.encoder.config, "type_vocab_size", 0) > 1:
+            more["token_type_ids"] = batch.segments
         found = self.encoder(input_ids=batch.input_ids, attention_mask=batch.attention_mask, **more)
         # What a model calls its last hidden state may be normalised once more than the last of the list.
         below = (found.hidden_states[-2],) if earlier else ()
@@ -94,15 +127,33 @@ class Agents(nn.Module):
     def score(self, layers: tuple[Tensor, ...], batch: Batch) -> Outputs:
         """Logits from the encoder's last layers, [windows, seq, hidden] each, the last at the end. A post or
         sentence without tokens is a zero vector."""
-        criteria_logits = sentence_logits = posts = None
+        criteria_logits = evidence = None
         if self.criteria_head is not None:
-            posts = self.pooling(layers, batch)
+            posts = self.pooling(layers, batch, batch.n_posts * self.pairs)
             if self.coupling is None:
                 criteria_logits = self.criteria_head(posts)
-        if self.evidence_head is not None:
-            sentences = pool_sentences(layers[-1], batch)
-            sentence_logits = self.evidence_head(sentences)
+        if self.evidence_agent is not None:
+            evidence = self.evidence_agent(layers[-1], batch)
             if self.criteria_head is not None and self.coupling is not None:
-                joined = self.coupling(posts, sentences, sentence_logits, batch)
-                criteria_logits = self.criteria_head(joined)
-        return Outputs(criteria_logits, sentence_logits)
+                criteria_logits = self.criteria_head(self.coupling(posts, evidence.items))
+        if criteria_logits is not None:
+            criteria_logits = criteria_logits.reshape(batch.n_posts, -1)
+        return Outputs(criteria_logits, evidence)
+
+    def find(self, evidence: EvidenceOutputs, rows: Sequence[Mapping[str, Any]]) -> Found:
+        """The evidence in the posts of a batch. rows: those that the batch is made of."""
+        if isinstance(self.evidence_agent, SentenceScorer):
+            return Found(torch.sigmoid(evidence.logits.float()).cpu(), None)
+        assert self.evidence_agent is not None
+        sentences = sum(len(row["sentences"]) for row in rows)
+        scores = torch.zeros(sentences, len(self.evidence_thresholds))
+        places: list[list[Place]] = []
+        at = 0
+        for row, ranges in zip(rows, self.evidence_agent.ranges(evidence), strict=True):
+            tokens, spans = row["tokens"], row["sentences"]
+            places.append([(c, tokens[first][0], tokens[last][1], s) for c, first, last, s in ranges])
+            for criterion, start, end, score in places[-1]:
+                for sentence in marked_sentences((start, end), spans):
+                    scores[at + sentence, criterion] = max(float(scores[at + sentence, criterion]), score)
+            at += len(spans)
+        return Found(scores, places)

@@ -1,4 +1,8 @@
-"""Posts of a batch as tensors: all their windows stacked, sentences numbered through."""
+"""Posts of a batch as tensors: all their windows stacked, sentences numbered through.
+
+Where the model reads post x criterion pairs, each post has its windows once a criterion, and what it reads
+for one of them is a group of its own: groups of posts and sentences are in order of both, the criterion last.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from thriftune.corpus.windows import Tail
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -18,12 +24,14 @@ class Batch:
     """[windows, seq] int64"""
     attention_mask: Tensor
     """[windows, seq] int64"""
-    window_post: Tensor
-    """[windows] int64: the post of each window"""
+    segments: Tensor
+    """[windows, seq] int64: 0, and 1 in a second segment"""
+    window_group: Tensor
+    """[windows] int64: the post of each window; of pairs post * criteria + criterion"""
     owned: Tensor
     """[windows, seq] bool: tokens that this window counts for"""
     token_sentence: Tensor
-    """[windows, seq] int64: sentence of the batch, -1 for none"""
+    """[windows, seq] int64: sentence of the batch, -1 for none; of pairs sentence * criteria + criterion"""
     sentence_post: Tensor
     """[sentences] int64"""
     criteria_targets: Tensor
@@ -32,6 +40,10 @@ class Batch:
     """[sentences, criteria] float32, 0 or 1"""
     sentence_weights: Tensor
     """[sentences, criteria] float32: 0 where the target is unknown or the text was left out"""
+    evidence_known: Tensor
+    """[posts, criteria] float32: 0 where the place of evidence is unknown"""
+    evidence_tokens: Tensor
+    """[ranges, 4] int64: post, criterion, first and last token of its post; what was left out is missing"""
 
     @property
     def n_posts(self) -> int:
@@ -49,51 +61,76 @@ class Batch:
         return replace(self, **moved)
 
 
-def collate(
-    rows: Sequence[Mapping[str, Any]],
-    criteria_count: int,
-    pad_token_id: int,
-    max_windows: int | None = None,
-) -> Batch:
-    """Stack tokenised posts (rows of corpus.tokens), padded to the longest window.
+@dataclass(frozen=True)
+class Collator:
+    """Makes batches of tokenised posts (rows of corpus.tokens)."""
 
-    With max_windows, later windows of a post are left out, and the sentences that have no token
-    left get weight 0.
-    """
-    windows: list[list[int]] = []
-    owned: list[list[bool]] = []
-    sentence: list[list[int]] = []
-    window_post: list[int] = []
-    sentence_post: list[int] = []
-    weights: list[list[float]] = []
-    for number, row in enumerate(rows):
-        first = len(sentence_post)
-        kept = slice(None, max_windows)
-        windows += row["input_ids"][kept]
-        owned += row["owned"][kept]
-        numbers = [[-1 if i < 0 else first + i for i in items] for items in row["sentence"][kept]]
-        sentence += numbers
-        window_post += [number] * len(numbers)
-        present = {item for items in numbers for item in items}
-        sentence_post += [number] * len(row["sentences"])
-        weights += [
-            [float(known) if first + index in present else 0.0 for known in row["evidence_known"]]
-            for index in range(len(row["sentences"]))
-        ]
-    length = max(len(window) for window in windows)
-    return Batch(
-        input_ids=_padded(windows, length, pad_token_id),
-        attention_mask=_padded([[1] * len(window) for window in windows], length, 0),
-        window_post=torch.tensor(window_post),
-        owned=_padded(owned, length, False).bool(),
-        token_sentence=_padded(sentence, length, -1),
-        sentence_post=torch.tensor(sentence_post, dtype=torch.int64),
-        criteria_targets=torch.tensor([row["criteria"] for row in rows], dtype=torch.float32),
-        sentence_targets=torch.tensor(
-            [marks for row in rows for marks in row["sentence_targets"]], dtype=torch.float32
-        ).reshape(-1, criteria_count),
-        sentence_weights=torch.tensor(weights, dtype=torch.float32).reshape(-1, criteria_count),
-    )
+    criteria: int
+    """How many there are."""
+    pad_token_id: int
+    tails: Sequence[Tail] = ()
+    """What each criterion puts behind a window, where post x criterion pairs are read."""
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]], max_windows: int | None = None) -> Batch:
+        """Stack posts, padded to the longest window.
+
+        With max_windows, later windows of a post are left out, and the sentences that have no token
+        left get weight 0.
+        """
+        windows: list[list[int]] = []
+        segments: list[list[int]] = []
+        owned: list[list[bool]] = []
+        sentence: list[list[int]] = []
+        group: list[int] = []
+        sentence_post: list[int] = []
+        weights: list[list[float]] = []
+        tails = self.tails or (Tail((), ()),)
+        for number, row in enumerate(rows):
+            first = len(sentence_post)
+            kept = slice(None, max_windows)
+            present = {item for items in row["sentence"][kept] for item in items}
+            for at, tail in enumerate(tails):
+                nothing = [False] * len(tail.ids)
+                for ids, owns, of in zip(
+                    row["input_ids"][kept], row["owned"][kept], row["sentence"][kept], strict=True
+                ):
+                    windows.append([*ids, *tail.ids])
+                    segments.append([*[0] * len(ids), *tail.types])
+                    owned.append([*owns, *nothing])
+                    places = [-1 if i < 0 else (first + i) * len(tails) + at for i in of]
+                    sentence.append([*places, *[-1] * len(tail.ids)])
+                    group.append(number * len(tails) + at)
+            sentence_post += [number] * len(row["sentences"])
+            weights += [
+                [float(known) if index in present else 0.0 for known in row["evidence_known"]]
+                for index in range(len(row["sentences"]))
+            ]
+        length = max(len(window) for window in windows)
+        return Batch(
+            input_ids=_padded(windows, length, self.pad_token_id),
+            attention_mask=_padded([[1] * len(window) for window in windows], length, 0),
+            segments=_padded(segments, length, 0),
+            window_group=torch.tensor(group),
+            owned=_padded(owned, length, False).bool(),
+            token_sentence=_padded(sentence, length, -1),
+            sentence_post=torch.tensor(sentence_post, dtype=torch.int64),
+            criteria_targets=torch.tensor([row["criteria"] for row in rows], dtype=torch.float32),
+            sentence_targets=torch.tensor(
+                [marks for row in rows for marks in row["sentence_targets"]], dtype=torch.float32
+            ).reshape(-1, self.criteria),
+            sentence_weights=torch.tensor(weights, dtype=torch.float32).reshape(-1, self.criteria),
+            evidence_known=torch.tensor([row["evidence_known"] for row in rows], dtype=torch.float32),
+            evidence_tokens=torch.tensor(
+                [
+                    [number, criterion, first, min(last, left - 1)]
+                    for number, row in enumerate(rows)
+                    for left in [sum(map(sum, row["owned"][:max_windows]))]
+                    for criterion, first, last in row["evidence_tokens"]
+                    if first < left
+                ],
+                dtype=torch.int64,
+            ).reshape(-1, 4),
+        )
 
 
 def _padded(rows: Sequence[Sequence[int]], length: int, value: int) -> Tensor:

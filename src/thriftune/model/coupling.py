@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from thriftune.model.batch import Batch
+from thriftune.model.evidence import Items
 from thriftune.model.pooling import softmax_by, weighted_by
 
 
 class EvidenceCoupling(nn.Module):
-    """Joins a post's vector with that of its evidence: the mean of its sentences, each weighted by how sure
-    the evidence agent is of its likeliest criterion.
+    """Joins a post's vector with that of its evidence: the mean of its sentences (or tokens, where the
+    evidence agent marks tokens), each weighted by how sure that agent is of its likeliest criterion.
 
     concat: both beside each other; sum: both added; gated: a learned mean of both, a share a dimension
     (Arevalo et al., 2017).
@@ -25,13 +25,12 @@ class EvidenceCoupling(nn.Module):
         if kind == "gated":
             self.gate = nn.Linear(2 * size, size)
 
-    def forward(self, posts: Tensor, sentences: Tensor, logits: Tensor, batch: Batch) -> Tensor:
-        """posts [posts, hidden], sentences [sentences, hidden] and their logits [sentences, criteria]; a post
-        without sentences has a zero vector as evidence. [posts, size]."""
+    def forward(self, posts: Tensor, items: Items) -> Tensor:
+        """posts [groups, hidden] and what may be their evidence; a post without any has a zero vector as
+        evidence. [groups, size]."""
         # log sigmoid: the softmax of it is the sigmoid's share in the sum over the post.
-        sureness = nn.functional.logsigmoid(logits.amax(dim=-1))
-        weights = softmax_by(sureness, batch.sentence_post, batch.n_posts)
-        evidence = weighted_by(sentences, weights, batch.sentence_post, batch.n_posts)
+        weights = softmax_by(nn.functional.logsigmoid(items.logits), items.group, len(posts))
+        evidence = weighted_by(items.vectors, weights, items.group, len(posts))
         if self.kind == "sum":
             return posts + evidence
         both = torch.cat([posts, evidence], dim=-1)

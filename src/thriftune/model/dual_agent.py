@@ -52,7 +52,7 @@ class DualAgent(Agents):
         return self
 
     def forward(self, batch: Batch) -> Outputs:
-        """Logits per post and per sentence."""
+        """See Agents."""
         frozen = self.config.fine_tuning == "heads"
         lower = self.training and self._precision != torch.float32
         with (
@@ -126,7 +126,10 @@ def shape_of(config: ModelConfig) -> Shape:
         pooling=criteria.pooling,
         criteria_head=criteria.head if criteria.weight > 0 else None,
         evidence_head=evidence.head if evidence.weight > 0 else None,
+        evidence_kind=evidence.kind,
         coupling=config.coupling,
+        pairs=config.reading == "pairs",
+        longest=evidence.longest_range,
     )
 
 

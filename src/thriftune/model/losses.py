@@ -6,9 +6,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from thriftune.config import AgentConfig, ModelConfig
+from thriftune.config import AgentConfig
 from thriftune.model.agents import Outputs
 from thriftune.model.batch import Batch
+from thriftune.model.chain import BEGIN, INSIDE, OUTSIDE
+from thriftune.model.dual_agent import DualAgent
+from thriftune.model.evidence import BiaffineScorer, EvidenceOutputs, Tagger, padded, ranges_inside
 
 
 def positive_weights(positives: Tensor, total: int, ceiling: float) -> Tensor:
@@ -69,23 +72,61 @@ def _asymmetric(logits: Tensor, targets: Tensor, config: AgentConfig) -> Tensor:
 
 
 def joint_loss(
+    agent: DualAgent,
     outputs: Outputs,
     batch: Batch,
-    config: ModelConfig,
     criteria_weights: Tensor | None,
     evidence_weights: Tensor | None,
 ) -> Tensor:
-    """weight x mean loss of each agent, summed; scalar. Elements of weight 0 count in no mean."""
-    total = outputs.zero()
+    """weight x loss of each agent, summed; scalar. Elements of weight 0 count in no mean."""
+    total, config = outputs.zero(), agent.config
     if outputs.criteria_logits is not None:
         losses = element_loss(
             outputs.criteria_logits, batch.criteria_targets, config.criteria_agent, criteria_weights
         )
         total = total + config.criteria_agent.weight * losses.mean()
-    if outputs.sentence_logits is not None:
-        losses = element_loss(
-            outputs.sentence_logits, batch.sentence_targets, config.evidence_agent, evidence_weights
-        )
-        counted = batch.sentence_weights.sum().clamp(min=1.0)
-        total = total + config.evidence_agent.weight * ((losses * batch.sentence_weights).sum() / counted)
+    if outputs.evidence is not None:
+        loss = _evidence_loss(agent, outputs.evidence, batch, evidence_weights)
+        total = total + config.evidence_agent.weight * loss
     return total
+
+
+def _evidence_loss(
+    agent: DualAgent, evidence: EvidenceOutputs, batch: Batch, positive: Tensor | None
+) -> Tensor:
+    """A mean over sentences; a sum over tokens or ranges of tokens, by annotated range (as Lin et al., 2017,
+    normalise by what is to be found); a tagger's cross-entropy, or its chain's likelihood, a token."""
+    config, logits = agent.config.evidence_agent, evidence.logits
+    if isinstance(agent.evidence_agent, Tagger):
+        return _tagging_loss(agent.evidence_agent, evidence, batch)
+    if evidence.counts is None:
+        losses = element_loss(logits, batch.sentence_targets, config, positive)
+        counted = batch.sentence_weights.sum().clamp(min=1.0)
+        return (losses * batch.sentence_weights).sum() / counted
+    targets = torch.zeros_like(logits)
+    post, criterion, first, last = batch.evidence_tokens.unbind(dim=1)
+    begin = (evidence.counts.cumsum(0) - evidence.counts)[post]
+    known = batch.evidence_known.repeat_interleave(evidence.counts, dim=0)[:, None]  # [tokens, 1, criteria]
+    if isinstance(agent.evidence_agent, BiaffineScorer):
+        longest = agent.evidence_agent.longest
+        targets[begin + first, (last - first).clamp(max=longest - 1), criterion] = 1.0
+        known = known * ranges_inside(evidence.counts, longest)[:, :, None]
+    else:
+        targets[begin + first, 0, criterion] = targets[begin + last, 1, criterion] = 1.0
+    losses = element_loss(logits, targets, config, positive)
+    return (losses * known).sum() / max(1, len(post))
+
+
+def _tagging_loss(agent: Tagger, evidence: EvidenceOutputs, batch: Batch) -> Tensor:
+    emissions, there = padded(evidence)
+    labels = torch.full(emissions.shape[:-1], OUTSIDE, device=there.device)
+    for post, criterion, first, last in batch.evidence_tokens.tolist():
+        labels[post, first, criterion] = BEGIN
+        labels[post, first + 1 : last + 1, criterion] = INSIDE
+    counted = there[:, :, None] * batch.evidence_known[:, None]  # [posts, tokens, criteria]
+    if agent.chain.learned:
+        likelihood = agent.chain.log_likelihood(emissions, there, labels)
+        some = batch.evidence_known * there.any(dim=1, keepdim=True)
+        return -(likelihood * some).sum() / counted.sum().clamp(min=1.0)
+    losses = functional.cross_entropy(emissions.flatten(0, 2), labels.flatten(), reduction="none")
+    return (losses * counted.flatten()).sum() / counted.sum().clamp(min=1.0)

@@ -33,27 +33,27 @@ class PostPooling(nn.Module):
         """How many of the encoder's last layers it reads."""
         return 2 if self.kind == "last2" else 1
 
-    def forward(self, layers: tuple[Tensor, ...], batch: Batch) -> Tensor:
-        """layers: the encoder's last ones, [windows, seq, hidden] each, the last at the end. A post without
-        tokens is a zero vector; [posts, hidden]."""
+    def forward(self, layers: tuple[Tensor, ...], batch: Batch, groups: int) -> Tensor:
+        """layers: the encoder's last ones, [windows, seq, hidden] each, the last at the end. A group (a post,
+        or a post read for one criterion) without tokens is a zero vector; [groups, hidden]."""
         hidden = layers[-1]
         if self.kind == "cls":
-            return mean_by(hidden[:, 0], batch.window_post, batch.n_posts)
+            return mean_by(hidden[:, 0], batch.window_group, groups)
         if self.kind == "last2":
             share = torch.softmax(self.mix, dim=0)
             hidden = share[0] * layers[-2] + share[1] * layers[-1]
         tokens = hidden[batch.owned]  # [owned tokens, hidden]
-        post = batch.window_post[:, None].expand_as(batch.owned)[batch.owned]
+        group = batch.window_group[:, None].expand_as(batch.owned)[batch.owned]
         if self.kind == "attention":
-            weights = softmax_by(self.score(tokens)[:, 0], post, batch.n_posts)
-            return weighted_by(tokens, weights, post, batch.n_posts)
-        return mean_by(tokens, post, batch.n_posts)
+            weights = softmax_by(self.score(tokens)[:, 0], group, groups)
+            return weighted_by(tokens, weights, group, groups)
+        return mean_by(tokens, group, groups)
 
 
-def pool_sentences(hidden: Tensor, batch: Batch) -> Tensor:
-    """The mean of each sentence's tokens [windows, seq, hidden]; [sentences, hidden]."""
+def pool_sentences(hidden: Tensor, batch: Batch, groups: int) -> Tensor:
+    """The mean of each sentence's tokens [windows, seq, hidden]; [groups, hidden]."""
     counted = batch.owned & (batch.token_sentence >= 0)
-    return mean_by(hidden[counted], batch.token_sentence[counted], batch.n_sentences)
+    return mean_by(hidden[counted], batch.token_sentence[counted], groups)
 
 
 def mean_by(vectors: Tensor, group: Tensor, groups: int) -> Tensor:

@@ -22,7 +22,7 @@ from thriftune.model.dual_agent import DualAgent, shape_of
 from thriftune.model.encoder import Encoder, load_arguments
 from thriftune.search.optuna_study import trial_row
 from thriftune.search.predictor import FACTS, HEADS
-from thriftune.search.prepared import encoder_for
+from thriftune.search.prepared import encoder_for, layout_of
 from thriftune.search.study import StudyHandle
 from thriftune.search.trial import build_agent, signature_of
 
@@ -32,7 +32,9 @@ MODULES = (
     "thriftune.corpus.windows",
     "thriftune.model.agents",
     "thriftune.model.batch",
+    "thriftune.model.chain",
     "thriftune.model.coupling",
+    "thriftune.model.evidence",
     "thriftune.model.heads",
     "thriftune.model.pooling",
     "thriftune.search.predictor",
@@ -125,8 +127,7 @@ def _facts(parameters: Parameters, entry: Entry, criteria: tuple[str, ...]) -> d
     return {
         "criteria": list(criteria),
         "shape": asdict(shape_of(parameters.model)),
-        "max_length": parameters.training.max_length,
-        "overlap": parameters.training.overlap,
+        "layout": asdict(layout_of(parameters, criteria)),
         "validation_metric": parameters.study.metric,
         "validation_value": entry.manifest.value,
         "trial": entry.manifest.trial,

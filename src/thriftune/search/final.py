@@ -35,7 +35,7 @@ from thriftune.search.identity import save_interval, trial_id
 from thriftune.search.optuna_study import OptunaStudy, trial_row
 from thriftune.search.outlook import evaluation_bytes, moments
 from thriftune.search.ownership import TRIALS, guard_of, running_elsewhere
-from thriftune.search.prepared import Prepared, encoder_for, rows_of
+from thriftune.search.prepared import Prepared, collator_for, encoder_for, rows_of
 from thriftune.search.rebuild import restore_missing
 from thriftune.search.record import require_record
 from thriftune.search.run import is_over
@@ -396,9 +396,9 @@ def _predict(
     predictions = predict(
         agent,
         rows_of(own, corpus, encoder, "test"),
-        pad_token_id=encoder.pad_token_id,
-        batch_size=own.evaluation.batch_size,
-        on_batch=flag.check,
+        collator_for(own, corpus, encoder),
+        own.evaluation.batch_size,
+        flag.check,
     )
     criteria = agent.criteria_thresholds.cpu().numpy()
     evidence = agent.evidence_thresholds.cpu().numpy()

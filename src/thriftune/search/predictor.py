@@ -13,12 +13,13 @@ from typing import Any, Self
 
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
 from thriftune.corpus.sentences import split_sentences
-from thriftune.corpus.windows import window_cutter
-from thriftune.model.agents import Agents, Outputs, Shape
-from thriftune.model.batch import collate
+from thriftune.corpus.windows import Layout, window_cutter, window_tails
+from thriftune.model.agents import Agents, Outputs, Place, Shape
+from thriftune.model.batch import Collator
 
 HEADS, FACTS = "heads.safetensors", "dual_agent.json"
 
@@ -29,8 +30,10 @@ class Predictor:
     def __init__(self, tokenizer: Any, agents: Agents, facts: dict[str, Any]) -> None:
         self._agents = agents.eval()
         self.criteria: tuple[str, ...] = tuple(facts["criteria"])
-        self._cut = window_cutter(tokenizer, facts["max_length"], facts["overlap"])
-        self._pad = 0 if tokenizer.pad_token_id is None else int(tokenizer.pad_token_id)
+        layout = Layout(**facts["layout"])
+        self._cut = window_cutter(tokenizer, layout)
+        pad = 0 if tokenizer.pad_token_id is None else int(tokenizer.pad_token_id)
+        self._collator = Collator(len(self.criteria), pad, window_tails(tokenizer, layout))
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "cpu") -> Self:
@@ -63,13 +66,12 @@ class Predictor:
             targets = {
                 "criteria": nothing,
                 "evidence_known": nothing,
+                "evidence_tokens": [],
                 "sentence_targets": [nothing] * len(sentences),
             }
             rows.append({**self._cut(text, sentences), "sentences": sentences, **targets})
-        batch = collate(rows, len(self.criteria), self._pad).to(self._agents.criteria_thresholds.device)
-        outputs: Outputs = self._agents(batch)
+        outputs: Outputs = self._agents(self._collator(rows).to(self._agents.criteria_thresholds.device))
         results: list[dict[str, Any]] = [{} for _ in texts]
-        met = None
         if outputs.criteria_logits is not None:
             probabilities = torch.sigmoid(outputs.criteria_logits)
             met = probabilities >= self._agents.criteria_thresholds
@@ -78,28 +80,34 @@ class Predictor:
                     name: {"probability": value, "met": yes}
                     for name, value, yes in zip(self.criteria, row, decided, strict=True)
                 }
-        if outputs.sentence_logits is not None:
-            scores = torch.sigmoid(outputs.sentence_logits)
-            marked = scores >= self._agents.evidence_thresholds
-            if met is not None:  # evidence for what the post does not meet is none
-                marked &= met[batch.sentence_post]
-            self._add_evidence(results, rows, texts, scores.tolist(), marked.tolist())
+        if outputs.evidence is not None:
+            found = self._agents.find(outputs.evidence, rows)
+            places = _sentences(found.scores, rows) if found.places is None else found.places
+            for result, text, own in zip(results, texts, places, strict=True):
+                result["evidence"] = self._evidence(result.get("criteria"), text, own)
         return results
 
-    def _add_evidence(
-        self,
-        results: list[dict[str, Any]],
-        rows: list[dict[str, Any]],
-        texts: list[str],
-        scores: list[list[float]],
-        marked: list[list[bool]],
-    ) -> None:
-        at = 0
-        for result, row, text in zip(results, rows, texts, strict=True):
-            result["evidence"] = [
-                {"criterion": name, "start": start, "end": end, "score": score, "text": text[start:end]}
-                for number, (start, end) in enumerate(row["sentences"], at)
-                for name, score, yes in zip(self.criteria, scores[number], marked[number], strict=True)
-                if yes
-            ]
-            at += len(row["sentences"])
+    def _evidence(
+        self, criteria: dict[str, Any] | None, text: str, places: Sequence[Place]
+    ) -> list[dict[str, Any]]:
+        """What reaches its threshold, of the criteria that the text meets: evidence for another is none."""
+        thresholds = self._agents.evidence_thresholds.cpu()
+        return [
+            {"criterion": name, "start": start, "end": end, "score": score, "text": text[start:end]}
+            for at, start, end, score in sorted(places, key=lambda place: (place[1], place[0]))
+            for name in [self.criteria[at]]
+            if score >= thresholds[at] and (criteria is None or criteria[name]["met"])
+        ]
+
+
+def _sentences(scores: Tensor, rows: Sequence[dict[str, Any]]) -> list[list[Place]]:
+    """Each candidate sentence of each text as evidence for each criterion."""
+    parts = torch.split(scores, [len(row["sentences"]) for row in rows])
+    return [
+        [
+            (at, start, end, score)
+            for (start, end), own in zip(row["sentences"], part.tolist(), strict=True)
+            for at, score in enumerate(own)
+        ]
+        for row, part in zip(rows, parts, strict=True)
+    ]

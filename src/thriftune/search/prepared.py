@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from thriftune.config import Parameters
+from thriftune.config import Parameters, suggest
 from thriftune.corpus.store import Corpus
 from thriftune.corpus.tokens import TokenisedStore
 from thriftune.corpus.types import SplitName
+from thriftune.corpus.windows import Layout, window_tails
+from thriftune.errors import ConfigError
+from thriftune.model.batch import Collator
 from thriftune.model.encoder import Encoder, build_encoder, check_window, resolve_encoder
 
 
@@ -28,12 +32,40 @@ def rows_of(
     parameters: Parameters, corpus: Corpus, encoder: Encoder, split: SplitName
 ) -> list[dict[str, Any]]:
     """The tokenised posts of a split; tokenised once per encoder and length."""
-    training = parameters.training
     dataset = TokenisedStore(Path(parameters.corpus.cache)).get(
-        corpus, split, encoder.tokenizer, encoder.fingerprint, training.max_length, training.overlap
+        corpus, split, encoder.tokenizer, encoder.fingerprint, layout_of(parameters, corpus.criteria)
     )
     rows: list[dict[str, Any]] = dataset.to_list()
     return rows
+
+
+def layout_of(parameters: Parameters, criteria: Sequence[str]) -> Layout:
+    """How a configuration reads posts. ConfigError where it describes a criterion that there is not."""
+    model, training = parameters.model, parameters.training
+    for name in model.descriptions:
+        if name not in criteria:
+            raise ConfigError(
+                f"there is no criterion {name!r}{suggest(name, criteria)}",
+                where="model.descriptions",
+                remedy=f"the corpus has {', '.join(criteria)}.",
+            )
+    described = tuple(model.descriptions.get(name, _as_words(name)) for name in criteria)
+    return Layout(
+        training.max_length,
+        training.overlap,
+        descriptions=described if model.reading == "pairs" else (),
+        token_ranges=model.evidence_agent.weight > 0 and model.evidence_agent.kind != "sentence",
+    )
+
+
+def collator_for(parameters: Parameters, corpus: Corpus, encoder: Encoder) -> Collator:
+    """What makes batches of the rows of a configuration."""
+    tails = window_tails(encoder.tokenizer, layout_of(parameters, corpus.criteria))
+    return Collator(len(corpus.criteria), encoder.pad_token_id, tails)
+
+
+def _as_words(name: str) -> str:
+    return name.replace("_", " ").lower()
 
 
 class Prepared:
@@ -57,7 +89,7 @@ class Prepared:
 
     def rows(self, parameters: Parameters, encoder: Encoder, split: SplitName) -> list[dict[str, Any]]:
         """See rows_of; nobody may change them."""
-        key = encoder.fingerprint, parameters.training.max_length, parameters.training.overlap
+        key = encoder.fingerprint, layout_of(parameters, self._corpus.criteria)
         if key != self._rows_key:
             self._rows, self._rows_key = {}, key
         if split not in self._rows:

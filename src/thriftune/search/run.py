@@ -39,7 +39,7 @@ from thriftune.search.outlook import forecast_line, forecast_row, model_bytes, s
 from thriftune.search.overhead import PAGE as OVERHEAD_PAGE
 from thriftune.search.overhead import Meter, read_summary, trial_seconds, write_overhead
 from thriftune.search.ownership import TRIALS, Ownership, guard_of, running_elsewhere
-from thriftune.search.prepared import Prepared, encoder_for
+from thriftune.search.prepared import Prepared, encoder_for, layout_of
 from thriftune.search.rebuild import restore_missing
 from thriftune.search.record import (
     check_arbiter,
@@ -79,6 +79,7 @@ def run_search(
     """Run the trials that are left; says so in one line where none is."""
     check_configuration(parameters, Path())
     check_metric(parameters.study.metric, produced_metrics(parameters.model, corpus.criteria))
+    layout_of(parameters, corpus.criteria)
     require_mounted(study)
     device = resolve_device(parameters.training.device)
     threads = recorded_threads(study.folder, parameters.training.threads)

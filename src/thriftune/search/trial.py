@@ -32,7 +32,7 @@ from thriftune.observe.stopwatch import Stopwatch
 from thriftune.search.identity import save_interval, trial_id
 from thriftune.search.limits import out_of_time
 from thriftune.search.optuna_study import TrialHandle
-from thriftune.search.prepared import Prepared
+from thriftune.search.prepared import Prepared, collator_for
 from thriftune.tracking.journal import Journal
 from thriftune.training.loop import Identity, Resume, Trainer, train
 from thriftune.training.seeding import seed_everything
@@ -271,14 +271,15 @@ def _trainer(
     with setting.training:
         train_rows = setting.prepared.rows(parameters, encoder, "train")
         validation_rows = setting.prepared.rows(parameters, encoder, "validation")
+        collator = collator_for(parameters, corpus, encoder)
 
     def validated(agent: DualAgent) -> Mapping[str, float | None]:
         report.last = validate(
             agent,
             validation_rows,
-            pad_token_id=encoder.pad_token_id,
-            batch_size=parameters.evaluation.batch_size,
-            on_batch=setting.check_signals,
+            collator,
+            parameters.evaluation.batch_size,
+            setting.check_signals,
         )
         flat, metric = report.last.flat, parameters.study.metric
         return flat if parameters.tracking.figures == "all" else curves(flat, metric)
@@ -290,10 +291,9 @@ def _trainer(
     return Trainer(
         agent=agent,
         rows=train_rows,
-        pad_token_id=encoder.pad_token_id,
+        collator=collator,
         positive_weights=class_weights(parameters, train_rows, setting.device),
         training=parameters.training,
-        model=parameters.model,
         metric=parameters.study.metric,
         seed=parameters.study.seed,
         save_every_epochs=save_interval(parameters),

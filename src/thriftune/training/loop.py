@@ -17,9 +17,9 @@ import torch
 from torch import nn
 
 from thriftune.checkpoints.checkpoint import Checkpoint, Receipt
-from thriftune.config import ModelConfig, TrainingConfig
+from thriftune.config import TrainingConfig
 from thriftune.errors import ThriftuneError
-from thriftune.model.batch import Batch, collate
+from thriftune.model.batch import Batch, Collator
 from thriftune.model.dual_agent import DualAgent
 from thriftune.model.losses import joint_loss
 from thriftune.tracking.journal import EPOCH_SECONDS, TRAIN_SECONDS, VALIDATION_SECONDS
@@ -76,11 +76,10 @@ class Trainer:
     agent: DualAgent
     rows: Sequence[Mapping[str, Any]]
     """Tokenised training posts."""
-    pad_token_id: int
+    collator: Collator
     positive_weights: tuple[torch.Tensor | None, torch.Tensor | None]
     """Per-criterion positive weights [criteria] float32 of the two agents."""
     training: TrainingConfig
-    model: ModelConfig
     metric: str
     seed: int
     save_every_epochs: int
@@ -208,7 +207,7 @@ def _accumulate(trainer: Trainer, micro_batches: list[list[int]], scaler: torch.
     for indices in micro_batches:
         batch = _batch(trainer, indices)
         outputs = trainer.agent(batch)
-        loss = joint_loss(outputs, batch, trainer.model, *trainer.positive_weights)
+        loss = joint_loss(trainer.agent, outputs, batch, *trainer.positive_weights)
         share = len(indices) / posts
         torch.autograd.backward(scaler.scale(loss * share))
         total += float(loss.detach()) * share
@@ -218,9 +217,7 @@ def _accumulate(trainer: Trainer, micro_batches: list[list[int]], scaler: torch.
 def _batch(trainer: Trainer, indices: list[int]) -> Batch:
     device = next(trainer.agent.parameters()).device
     rows = [trainer.rows[index] for index in indices]
-    return collate(rows, len(trainer.agent.criteria), trainer.pad_token_id, trainer.training.max_windows).to(
-        device
-    )
+    return trainer.collator(rows, trainer.training.max_windows).to(device)
 
 
 def _gradient_norm(agent: nn.Module, clip_norm: float | None) -> float:

@@ -13,6 +13,7 @@ from thriftune.evaluation.metrics import compute, flatten, warnings
 from thriftune.evaluation.predict import predict
 from thriftune.evaluation.predictions import decide
 from thriftune.evaluation.thresholds import tune_all
+from thriftune.model.batch import Collator
 from thriftune.model.dual_agent import DualAgent
 from thriftune.training.loop import DivergedError
 
@@ -30,14 +31,13 @@ class Validation:
 def validate(
     agent: DualAgent,
     rows: Sequence[Mapping[str, Any]],
-    *,
-    pad_token_id: int,
+    collator: Collator,
     batch_size: int,
-    on_batch: Callable[[], None],
+    on_batch: Callable[[], None] = lambda: None,
 ) -> Validation:
     """Validate and leave the tuned thresholds in the agent's buffers. DivergedError where the last steps of
     training left weights whose probabilities are no numbers."""
-    predictions = predict(agent, rows, pad_token_id=pad_token_id, batch_size=batch_size, on_batch=on_batch)
+    predictions = predict(agent, rows, collator, batch_size, on_batch)
     for probabilities in (predictions.criteria_prob, predictions.sentence_prob):
         if probabilities is not None and not np.isfinite(probabilities).all():
             raise DivergedError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import (
     accuracy_score,
     average_precision_score,
+    confusion_matrix,
     f1_score,
+    hamming_loss,
     precision_score,
     recall_score,
     roc_auc_score,
@@ -19,7 +22,7 @@ from sklearn.metrics import (
 
 from thriftune.config import ModelConfig
 from thriftune.evaluation.bootstrap import intervals
-from thriftune.evaluation.criteria_metrics import calibration_error
+from thriftune.evaluation.criteria_metrics import calibration_error, criteria_metrics
 from thriftune.evaluation.metrics import baselines, compute, curves, flatten, produced_metrics, warnings
 from thriftune.evaluation.predictions import Decisions, Predictions, decide
 from thriftune.evaluation.thresholds import best_threshold, tune, tune_all
@@ -81,14 +84,99 @@ def test_criteria_figures_are_those_of_scikit_learn(seed: int) -> None:
         assert own["average_precision"] == pytest.approx(average_precision_score(truth[:, i], prob[:, i]))
         assert own["roc_auc"] == pytest.approx(roc_auc_score(truth[:, i], prob[:, i]))
         assert own["accuracy"] == accuracy_score(truth[:, i], guess[:, i])
+        assert own["precision"] == pytest.approx(precision_score(truth[:, i], guess[:, i], zero_division=0))
+        assert own["recall"] == pytest.approx(recall_score(truth[:, i], guess[:, i], zero_division=0))
+        assert own["confusion"] == confusion_matrix(truth[:, i], guess[:, i], labels=[False, True]).tolist()
+        assert (own["support"], own["predicted"]) == (truth[:, i].sum(), guess[:, i].sum())
+    assert figures["accuracy"] == pytest.approx(1 - hamming_loss(truth, guess))
+    assert figures["average_precision_macro"] == pytest.approx(average_precision_score(truth, prob))
+    assert figures["roc_auc_macro"] == pytest.approx(roc_auc_score(truth, prob))
     marks, marked = predictions.sentence_true, decisions.sentences
     evidence = found["evidence"]
-    assert evidence["sentence_f1_micro"] == pytest.approx(
-        f1_score(marks, marked, average="micro", zero_division=0)
-    )
-    assert evidence["sentence_f1_macro"] == pytest.approx(
-        f1_score(marks, marked, average="macro", zero_division=0)
-    )
+    for name, score in (("f1", f1_score), ("precision", precision_score), ("recall", recall_score)):
+        for average in ("micro", "macro"):
+            expected = score(marks, marked, average=average, zero_division=0)
+            assert evidence[f"sentence_{name}_{average}"] == pytest.approx(expected, abs=1e-12)
+        each = score(marks, marked, average=None, zero_division=0)
+        own = [evidence["per_criterion"][criterion][f"sentence_{name}"] for criterion in CRITERIA]
+        assert own == pytest.approx(each)
+
+
+def test_calibration_error_is_that_of_a_case_by_hand() -> None:
+    """Two bins: 0.15 where half is true, 0.85 where three quarters are; weighed by how many are in each."""
+    probabilities = np.array([0.1, 0.2, 0.15, 0.15, 0.8, 0.9, 0.85, 0.85], dtype=np.float32)
+    probabilities[1] = 0.19
+    truth = np.array([True, False, True, False, True, True, True, False])
+    low, high = probabilities[:4].mean(), probabilities[4:]
+    first, second = high[high < 0.9], high[high >= 0.9]
+    expected = (
+        4 * abs(0.5 - low)
+        + len(first) * abs(truth[[4, 6, 7]].mean() - first.mean())
+        + len(second) * abs(1.0 - second.mean())
+    ) / 8
+    assert calibration_error(truth, probabilities) == pytest.approx(expected, abs=1e-6)
+    assert calibration_error(truth, truth.astype(np.float32)) == 0
+
+
+def test_rankings_with_ties_are_those_of_scikit_learn() -> None:
+    """Average precision and ROC AUC of probabilities that are the same for many posts."""
+    predictions = made(5)
+    tied = np.round(predictions.criteria_prob, 1)  # type: ignore[arg-type]
+    found = criteria_metrics(CRITERIA, predictions.criteria_true, tied, tied >= 0.5)
+    for i, name in enumerate(CRITERIA):
+        own, truth = found["per_criterion"][name], predictions.criteria_true[:, i]
+        assert own["average_precision"] == pytest.approx(average_precision_score(truth, tied[:, i]))
+        assert own["roc_auc"] == pytest.approx(roc_auc_score(truth, tied[:, i]))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_ranges_of_tokens_are_counted_as_they_are(seed: int) -> None:
+    """Exact match, characters and words of ranges that are no sentences; at a threshold, and only where the
+    criterion is met."""
+    generator = np.random.default_rng(seed)
+    predictions = made(seed)
+    lengths = np.bincount(predictions.sentence_post, minlength=30) * 11
+    places = []
+    for length in lengths:
+        starts = range(0, int(length), 7)
+        places.append(
+            tuple(
+                (int(generator.integers(3)), s, s + int(generator.integers(2, 6)), float(generator.random()))
+                for s in starts
+            )
+        )
+    half = np.full(3, 0.5, np.float32)
+    whole = replace(predictions, places=tuple(places))
+    decisions = decide(whole, half, half)
+    evidence = compute(whole, decisions)["evidence"]
+    met = predictions.criteria_prob >= half
+    kinds: list[set[Any]] = [set(), set()]
+    characters: list[set[Any]] = [set(), set()]
+    words: list[set[Any]] = [set(), set()]
+    for post in range(30):
+        guessed = [(c, s, e) for c, s, e, score in places[post] if score >= 0.5 and met[post, c]]
+        assert [place[:3] for place in decisions.places[post]] == guessed  # type: ignore[index]
+        for kind, found in enumerate((guessed, predictions.evidence_true[post])):
+            for c in range(3):
+                own = {x for criterion, s, e in found if criterion == c for x in range(s, e)}
+                # Ranges a white space apart are one.
+                own |= {x for x in range(lengths[post]) if kind == 1 and x - 1 in own and x + 1 in own}
+                characters[kind] |= {(post, c, x) for x in own}
+                starts = sorted(x for x in own if x - 1 not in own)
+                ends = sorted(x + 1 for x in own if x + 1 not in own)
+                kinds[kind] |= {(post, c, s, e) for s, e in zip(starts, ends, strict=True)}
+                words[kind] |= {
+                    (post, c, w)
+                    for w in predictions.words[post]
+                    if any(s <= w[0] and w[1] <= e for s, e in zip(starts, ends, strict=True))
+                }
+
+    def f1(pair: list[set[Any]]) -> float:
+        return 2 * len(pair[0] & pair[1]) / (len(pair[0]) + len(pair[1]))
+
+    assert evidence["span_exact_match"] == pytest.approx(f1(kinds))
+    assert evidence["character_f1"] == pytest.approx(f1(characters))
+    assert evidence["token_f1"] == pytest.approx(f1(words))
 
 
 @pytest.mark.parametrize("seed", range(8))

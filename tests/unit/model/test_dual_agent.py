@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,11 @@ from thriftune import files
 from thriftune.checkpoints.tensors import read_verified, serialise, tensors_in, write_hashed
 from thriftune.config import EncoderFromConfig, ModelConfig
 from thriftune.corpus.tokens import tokenise
-from thriftune.corpus.types import Post
-from thriftune.corpus.windows import token_owners, window_spans
+from thriftune.corpus.types import Evidence, Post
+from thriftune.corpus.windows import Layout, token_owners, window_spans, window_tails
 from thriftune.errors import ConfigError, DamageError
 from thriftune.model.agents import Outputs
-from thriftune.model.batch import collate
+from thriftune.model.batch import Collator
 from thriftune.model.dual_agent import DualAgent
 from thriftune.model.encoder import Encoder, build_encoder
 from thriftune.model.losses import joint_loss
@@ -46,15 +47,32 @@ def post(words: int, number: int = 0) -> Post:
     return Post(post_id=str(number), text=text, sentences=tuple(spans), criteria=("A",), evidence=())
 
 
+def marked(words: int, number: int = 0) -> Post:
+    """Such a post whose second sentence is evidence for A, and the last one for B."""
+    bare = post(words, number)
+    found = [
+        Evidence(criterion, 1, *bare.sentences[at], "exact", 100.0) for criterion, at in (("A", 1), ("B", -1))
+    ]
+    return replace(bare, criteria=("A", "B"), evidence=tuple(found))
+
+
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
     """A tiny encoder with its own tokenizer."""
     return build_encoder(SOURCE, lambda: [" ".join(WORDS)], tmp_path_factory.mktemp("cache"))
 
 
-def rows(encoder: Encoder, posts: list[Post]) -> list[dict[str, Any]]:
+LAYOUT = Layout(max_length=16, overlap=4)
+
+
+def rows(encoder: Encoder, posts: list[Post], layout: Layout = LAYOUT) -> list[dict[str, Any]]:
     """Their tokenised rows, windows of 16 tokens."""
-    return list(tokenise(posts, encoder.tokenizer, ("A", "B"), 16, 4))
+    return list(tokenise(posts, encoder.tokenizer, ("A", "B"), layout))
+
+
+def collator(encoder: Encoder, layout: Layout = LAYOUT) -> Collator:
+    """Makes batches of rows."""
+    return Collator(2, encoder.pad_token_id, window_tails(encoder.tokenizer, layout))
 
 
 def agent(encoder: Encoder, **model: Any) -> DualAgent:
@@ -85,13 +103,13 @@ def test_a_post_has_the_same_logits_in_any_batch(
     )
     made = rows(encoder, [post(5), post(40, 1), post(90, 2)])
     with torch.no_grad():
-        together = model(collate(made, 2, encoder.pad_token_id))
-        backwards = model(collate(made[::-1], 2, encoder.pad_token_id))
-        alone = [model(collate([row], 2, encoder.pad_token_id)) for row in made]
+        together = model(collator(encoder)(made))
+        backwards = model(collator(encoder)(made[::-1]))
+        alone = [model(collator(encoder)([row])) for row in made]
     for i, single in enumerate(alone):
         assert torch.allclose(together.criteria_logits[i], single.criteria_logits[0], atol=1e-5)
         assert torch.allclose(backwards.criteria_logits[2 - i], single.criteria_logits[0], atol=1e-5)
-    assert torch.allclose(together.sentence_logits, torch.cat([s.sentence_logits for s in alone]), atol=1e-5)
+    assert torch.allclose(together.evidence.logits, torch.cat([s.evidence.logits for s in alone]), atol=1e-5)
 
 
 def test_every_token_is_owned_once_and_windows_cover_all() -> None:
@@ -111,28 +129,28 @@ def test_every_token_is_owned_once_and_windows_cover_all() -> None:
 def test_windows_left_out_weigh_nothing(encoder: Encoder) -> None:
     """With max_windows a sentence without tokens is counted in no loss; an empty post is a zero vector."""
     made = rows(encoder, [post(90)])
-    whole, cut = (collate(made, 2, encoder.pad_token_id, limit) for limit in (None, 1))
+    whole, cut = (collator(encoder)(made, limit) for limit in (None, 1))
     assert whole.sentence_weights.all()
     assert 0 < cut.sentence_weights[:, 0].sum() < len(cut.sentence_weights)
     empty = Post(post_id="e", text="", sentences=(), criteria=(), evidence=())
-    outputs = agent(encoder)(collate(rows(encoder, [empty]), 2, encoder.pad_token_id))
+    outputs = agent(encoder)(collator(encoder)(rows(encoder, [empty])))
     assert torch.isfinite(outputs.criteria_logits).all()
-    assert outputs.sentence_logits.shape == (0, 2)
+    assert outputs.evidence.logits.shape == (0, 2)
 
 
 def test_either_agent_alone_has_the_other_s_loss_left_out(encoder: Encoder) -> None:
     """The joint loss is the sum of both by weight."""
-    batch = collate(rows(encoder, [post(20), post(10, 1)]), 2, encoder.pad_token_id)
+    batch = collator(encoder)(rows(encoder, [post(20), post(10, 1)]))
     both = agent(encoder, criteria_agent={"weight": 0.5}, evidence_agent={"weight": 2.0})
     outputs = both(batch)
-    total = joint_loss(outputs, batch, both.config, None, None)
+    total = joint_loss(both, outputs, batch, None, None)
     parts = [
-        joint_loss(Outputs(c, s), batch, both.config, None, None)
-        for c, s in ((outputs.criteria_logits, None), (None, outputs.sentence_logits))
+        joint_loss(both, Outputs(c, s), batch, None, None)
+        for c, s in ((outputs.criteria_logits, None), (None, outputs.evidence))
     ]
     assert torch.allclose(total, sum(parts))
     alone = agent(encoder, evidence_agent={"weight": 0.0})
-    assert alone(batch).sentence_logits is None
+    assert alone(batch).evidence is None
     assert alone.signature()["evidence_head"] is None
     alone.set_thresholds(torch.tensor([0.1, 0.2]), None)
     assert alone.criteria_thresholds.tolist() == pytest.approx([0.1, 0.2])
@@ -151,8 +169,8 @@ def test_top_layers_alone_move(encoder: Encoder) -> None:
     assert {name for name in trained if name.startswith("encoder.")} == {
         name for name, _ in model.named_parameters() if name.startswith("encoder.encoder.layer.2.")
     }
-    batch = collate(rows(encoder, [post(20)]), 2, encoder.pad_token_id)
-    joint_loss(model(batch), batch, model.config, None, None).backward()
+    batch = collator(encoder)(rows(encoder, [post(20)]))
+    joint_loss(model, model(batch), batch, None, None).backward()
     assert {name for name, parameter in model.named_parameters() if parameter.grad is not None} == trained
     assert model.base()["frozen"].keys() == {  # type: ignore[index]
         "encoder.embeddings",
@@ -167,8 +185,8 @@ def test_heads_only_leaves_the_encoder_alone(encoder: Encoder) -> None:
     """No gradient and no dropout in it."""
     model = agent(encoder, fine_tuning="heads").train()
     assert not model.encoder.training
-    batch = collate(rows(encoder, [post(20)]), 2, encoder.pad_token_id)
-    joint_loss(model(batch), batch, model.config, None, None).backward()
+    batch = collator(encoder)(rows(encoder, [post(20)]))
+    joint_loss(model, model(batch), batch, None, None).backward()
     assert all(p.grad is None for p in model.encoder.parameters())
     assert all(p.grad is not None for p in model.criteria_head.parameters())  # type: ignore[union-attr]
 
@@ -181,9 +199,9 @@ def test_only_what_is_trained_is_stored_and_the_base_is_verified(
     trained = agent(encoder, fine_tuning=fine_tuning)
     optimizer = torch.optim.AdamW([p for p in trained.parameters() if p.requires_grad], lr=0.1)
     made = rows(encoder, [post(20), post(20, 1)])
-    batch = collate(made, 2, encoder.pad_token_id)
+    batch = collator(encoder)(made)
     outputs = trained.train()(batch)
-    joint_loss(outputs, batch, trained.config, None, None).backward()
+    joint_loss(trained, outputs, batch, None, None).backward()
     before = {name: tensor.clone() for name, tensor in trained.state_dict().items()}
     optimizer.step()
     moved = {name for name, tensor in trained.state_dict().items() if not torch.equal(tensor, before[name])}

@@ -8,6 +8,7 @@ from torch import nn
 
 from thriftune.model.batch import Batch
 from thriftune.model.coupling import EvidenceCoupling
+from thriftune.model.evidence import Items
 from thriftune.model.heads import SAMPLES, build_head
 from thriftune.model.pooling import PostPooling, mean_by, softmax_by, weighted_by
 
@@ -22,13 +23,16 @@ def batch_of(window_post: list[int], lengths: list[int], sentence_post: list[int
     return Batch(
         input_ids=torch.zeros(windows, 5, dtype=torch.int64),
         attention_mask=torch.ones(windows, 5, dtype=torch.int64),
-        window_post=torch.tensor(window_post),
+        segments=torch.zeros(windows, 5, dtype=torch.int64),
+        window_group=torch.tensor(window_post),
         owned=owned,
         token_sentence=torch.full((windows, 5), -1),
         sentence_post=torch.tensor(sentence_post, dtype=torch.int64),
         criteria_targets=torch.zeros(posts, 2),
         sentence_targets=torch.zeros(len(sentence_post), 2),
         sentence_weights=torch.zeros(len(sentence_post), 2),
+        evidence_known=torch.ones(posts, 2),
+        evidence_tokens=torch.zeros(0, 4, dtype=torch.int64),
     )
 
 
@@ -61,7 +65,7 @@ def test_attention_pools_over_all_windows_of_a_post() -> None:
     """One softmax over the owned tokens of both windows."""
     torch.manual_seed(0)
     pooling, hidden = PostPooling("attention", SIZE), torch.randn(3, 5, SIZE)
-    found = pooling((hidden,), batch_of([0, 0, 1], [5, 2, 3], []))
+    found = pooling((hidden,), batch_of([0, 0, 1], [5, 2, 3], []), 2)
     tokens = torch.cat([hidden[0], hidden[1, :2]])
     expected = torch.softmax(pooling.score(tokens)[:, 0], 0) @ tokens
     assert torch.allclose(found[0], expected, atol=1e-6)
@@ -71,7 +75,7 @@ def test_last2_starts_as_the_mean_of_both_layers_and_learns_its_mix() -> None:
     """At first each layer has half; the mix has a gradient."""
     pooling, below, above = PostPooling("last2", SIZE), torch.randn(1, 5, SIZE), torch.randn(1, 5, SIZE)
     assert pooling.layers == 2
-    found = pooling((below, above), batch_of([0], [4], []))
+    found = pooling((below, above), batch_of([0], [4], []), 1)
     assert torch.allclose(found[0], (below[0, :4] + above[0, :4]).mean(dim=0) / 2)
     found.square().sum().backward()
     assert pooling.mix.grad is not None
@@ -79,19 +83,18 @@ def test_last2_starts_as_the_mean_of_both_layers_and_learns_its_mix() -> None:
 
 
 def test_evidence_is_the_mean_of_the_sentences_by_how_sure_they_are() -> None:
-    """Weights are the sigmoids of the likeliest criterion; a post without sentences has a zero vector."""
-    batch = batch_of([0, 1], [3, 3], [0, 0])
+    """Weights are the sigmoids of their logits; a post without sentences has a zero vector."""
     posts, sentences = torch.randn(2, SIZE), torch.randn(2, SIZE)
-    logits = torch.tensor([[2.0, -5.0], [-1.0, -3.0]])
+    items = Items(sentences, torch.tensor([2.0, -1.0]), torch.tensor([0, 0]))
     sure = torch.sigmoid(torch.tensor([2.0, -1.0]))
     evidence = (sure[:, None] * sentences).sum(dim=0) / sure.sum()
     found = {kind: EvidenceCoupling(kind, SIZE) for kind in ("concat", "sum", "gated")}
-    assert torch.allclose(found["sum"](posts, sentences, logits, batch)[0], posts[0] + evidence, atol=1e-6)
-    concat = found["concat"](posts, sentences, logits, batch)
+    assert torch.allclose(found["sum"](posts, items)[0], posts[0] + evidence, atol=1e-6)
+    concat = found["concat"](posts, items)
     assert found["concat"].size == 2 * SIZE
     assert torch.allclose(concat[0], torch.cat([posts[0], evidence]), atol=1e-6)
     assert torch.equal(concat[1], torch.cat([posts[1], torch.zeros(SIZE)]))
-    gated = found["gated"](posts, sentences, logits, batch)[0]
+    gated = found["gated"](posts, items)[0]
     share = torch.sigmoid(found["gated"].gate(torch.cat([posts[0], evidence])))
     assert torch.allclose(gated, share * posts[0] + (1 - share) * evidence, atol=1e-6)
 

@@ -7,9 +7,9 @@ from statistics import fmean
 from typing import Any
 
 import pytest
-from tests.unit.model.test_dual_agent import SOURCE, WORDS, agent, post, rows
+from tests.unit.model.test_dual_agent import SOURCE, WORDS, agent, collator, post, rows
 
-from thriftune.config import ModelConfig, TrainingConfig
+from thriftune.config import TrainingConfig
 from thriftune.errors import OutOfStorageError, ThriftuneError
 from thriftune.model.encoder import Encoder, build_encoder
 from thriftune.training.loop import Identity, Trainer, train
@@ -43,12 +43,11 @@ def trainer(encoder: Encoder, log: Log, **settings: Any) -> Trainer:
     return Trainer(
         agent=agent(encoder),
         rows=rows(encoder, [post(10 + number, number) for number in range(2 * STEPS_PER_EPOCH)]),
-        pad_token_id=encoder.pad_token_id,
+        collator=collator(encoder),
         positive_weights=(None, None),
         training=TrainingConfig.model_validate(
             {"epochs": 2, "batch_size": 2, "max_length": 16, "overlap": 4}
         ),
-        model=ModelConfig(),
         metric="m",
         seed=0,
         save_every_epochs=1,

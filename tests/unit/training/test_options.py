@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 import torch
 from allpairspy import AllPairs
-from tests.unit.model.test_dual_agent import SOURCE, WORDS, post, rows
+from tests.unit.model.test_dual_agent import SOURCE, WORDS, collator, marked, rows
 from tests.unit.training.test_loop import Log
 
 from thriftune import files
 from thriftune.checkpoints.checkpoint import Checkpoint
 from thriftune.checkpoints.tensors import read_verified, serialise, tensors_in, write_hashed
 from thriftune.config import Parameters, override, parse_parameters
-from thriftune.model.batch import collate
 from thriftune.model.encoder import Encoder, build_encoder
+from thriftune.search.prepared import layout_of
 from thriftune.search.trial import build_agent
 from thriftune.training.loop import Identity, Resume, Trainer, train
 
@@ -30,6 +30,9 @@ OPTIONS: dict[str, tuple[Any, ...]] = {
     "model.criteria_agent.label_smoothing": (0.0, 0.1),
     "model.evidence_agent.head": ("linear", "mlp", "residual", "gated", "multi_sample"),
     "model.evidence_agent.loss": ("bce", "weighted_bce", "focal", "asymmetric", "hybrid"),
+    "model.evidence_agent.label_smoothing": (0.0, 0.1),
+    "model.evidence_agent.kind": ("sentence", "span", "biaffine", "tagger", "crf_tagger"),
+    "model.reading": ("posts", "pairs"),
     "model.coupling": ("independent", "concat", "sum", "gated"),
     "model.fine_tuning": ("full", "top_layers", "heads", "lora"),
     "training.optimizer": ("adamw", "adam", "radam", "adafactor", "lion", "sgd"),
@@ -41,7 +44,18 @@ OPTIONS: dict[str, tuple[Any, ...]] = {
     "training.precision": ("float32", "bfloat16", "float16"),
 }
 LOGGED = ("train/loss", "train/gradient_norm", "train/learning_rate")
-PAIRS = [dict(zip(OPTIONS, row, strict=True)) for row in AllPairs(list(OPTIONS.values()))]
+
+
+def _allowed(row: list[Any]) -> bool:
+    """Sentences alone are smoothed."""
+    chosen = dict(zip(OPTIONS, row, strict=False))
+    kind = chosen.get("model.evidence_agent.kind", "sentence")
+    return kind == "sentence" or not chosen.get("model.evidence_agent.label_smoothing")
+
+
+PAIRS = [
+    dict(zip(OPTIONS, row, strict=True)) for row in AllPairs(list(OPTIONS.values()), filter_func=_allowed)
+]
 
 
 @pytest.fixture(scope="module")
@@ -52,14 +66,14 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
 
 
 def trainer(settings: Parameters, encoder: Encoder) -> Trainer:
-    """Four posts, of one to three windows."""
+    """Four posts, of one to three windows and more."""
+    layout = layout_of(settings, ("A", "B"))
     return Trainer(
         agent=build_agent(settings, encoder, ("A", "B")),
-        rows=rows(encoder, [post(10 * (1 + number), number) for number in range(4)]),
-        pad_token_id=encoder.pad_token_id,
+        rows=rows(encoder, [marked(10 * (1 + number), number) for number in range(4)], layout),
+        collator=collator(encoder, layout),
         positive_weights=(torch.tensor([1.0, 2.0]), torch.tensor([3.0, 1.0])),
         training=settings.training,
-        model=settings.model,
         metric="m",
         seed=0,
         save_every_epochs=1,
@@ -141,7 +155,7 @@ def test_lower_precision_trains_the_encoder_alone_in_it(encoder: Encoder, precis
     given.agent.criteria_head.register_forward_hook(  # type: ignore[union-attr]
         lambda module, inputs, output: heads.append(output.dtype)
     )
-    batch = collate(given.rows[:2], 2, encoder.pad_token_id)
+    batch = given.collator(given.rows[:2])
     given.agent.train()(batch)
     given.agent.eval()(batch)
     assert seen == [getattr(torch, precision), torch.float32]
