@@ -48,7 +48,10 @@ AGENTS = "model.criteria_agent.{key}", "model.evidence_agent.{key}"
 ABLATIONS: dict[str, dict[str, Any]] = {
     "criteria agent alone": {"model.evidence_agent.weight": 0.0},
     "evidence agent alone": {"model.criteria_agent.weight": 0.0},
-    **{f"coupling {kind}": {"model.coupling": kind} for kind in ("independent", "concat", "sum", "gated")},
+    **{
+        f"coupling {kind}": {"model.coupling": kind}
+        for kind in ("independent", "concat", "sum", "gated", "strongest")
+    },
     **{
         f"loss {loss}": {agent.format(key="loss"): loss for agent in AGENTS}
         for loss in ("bce", "weighted_bce", "focal", "asymmetric", "hybrid")

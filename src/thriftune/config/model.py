@@ -119,8 +119,10 @@ class ModelConfig(Section):
     descriptions: dict[str, Text] = Field(default_factory=dict)
     """What pairs read of a criterion; without an entry its name."""
     head_dropout: float = Field(default=0.1, ge=0, lt=1)
-    coupling: Literal["independent", "concat", "sum", "gated"] = "independent"
-    """Whether the evidence that the evidence agent is sure of joins the criteria agent's input, and how."""
+    coupling: Literal["independent", "concat", "sum", "gated", "strongest"] = "strongest"
+    """Whether the evidence that the evidence agent is sure of joins the criteria agent's input, and how:
+    concat, sum or gated with what is read of the post; strongest adds the strongest evidence for a
+    criterion to its logit. An agent alone is independent."""
     fine_tuning: Literal["full", "top_layers", "heads", "lora"] = "full"
     """full: everything is trained; top_layers: the heads and the encoder's last trained_layers; heads: the
     encoder is frozen; lora: it has low-rank adapters."""
@@ -136,6 +138,4 @@ class ModelConfig(Section):
                 "model.criteria_agent.weight and model.evidence_agent.weight are both 0: "
                 "nothing would be trained"
             )
-        if self.coupling != "independent" and 0 in (self.criteria_agent.weight, self.evidence_agent.weight):
-            raise ValueError(f"model.coupling={self.coupling} needs both agents, and one has weight 0")
         return self

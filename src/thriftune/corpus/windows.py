@@ -29,13 +29,9 @@ class Layout:
     """Whether the characters of each token are kept, for an evidence agent that marks tokens."""
 
 
-@dataclass(frozen=True)
-class Tail:
-    """What follows the tokens of a window: special tokens, and a second segment, if there is one."""
-
-    ids: tuple[int, ...]
-    types: tuple[int, ...]
-    """The segment of each, 0 or 1, as the tokenizer has it."""
+Tail = tuple[tuple[int, ...], tuple[int, ...]]
+"""Ids of what follows the tokens of a window (special tokens, a second segment), and the segment of each, 0
+or 1, as the tokenizer has it."""
 
 
 def window_tails(tokenizer: Any, layout: Layout) -> list[Tail]:
@@ -48,14 +44,14 @@ def window_tails(tokenizer: Any, layout: Layout) -> list[Tail]:
         ids, types = pair["input_ids"][at:], pair["token_type_ids"][at:]
         if None not in segments:  # a tokenizer that puts no special tokens between both
             ids, types = [tokenizer.sep_token_id, *ids, tokenizer.sep_token_id], [0, *types, 1]
-        tails.append(Tail(tuple(ids), tuple(types)))
+        tails.append((tuple(ids), tuple(types)))
     return tails
 
 
 def window_room(tokenizer: Any, layout: Layout) -> int:
     """Tokens of a post that a window takes beside special ones and the longest second segment."""
     before, after = _specials(tokenizer)
-    tail = max((len(tail.ids) for tail in window_tails(tokenizer, layout)), default=len(after))
+    tail = max((len(ids) for ids, _ in window_tails(tokenizer, layout)), default=len(after))
     return layout.max_length - len(before) - tail
 
 
@@ -158,7 +154,9 @@ def marked_sentences(span: tuple[int, int], sentences: Sequence[tuple[int, int]]
         start, end = sentences[index]
         if start >= span[1]:
             break
-        overlaps[index] = min(span[1], end) - max(span[0], start)
+        overlap = min(span[1], end) - max(span[0], start)
+        if overlap > 0:
+            overlaps[index] = overlap
     covered = [
         index for index, own in overlaps.items() if own * 2 > sentences[index][1] - sentences[index][0]
     ]

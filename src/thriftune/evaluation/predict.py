@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from thriftune.evaluation.places import find_places
 from thriftune.evaluation.predictions import Matrix, Place, Predictions
 from thriftune.model.batch import Collator
 from thriftune.model.dual_agent import DualAgent
@@ -36,7 +37,7 @@ def predict(
         own = [rows[i] for i in chosen]
         with torch.no_grad():
             outputs = agent(collator(own).to(device))
-            found = None if outputs.evidence is None else agent.find(outputs.evidence, own)
+            found = None if outputs.evidence is None else find_places(agent, outputs.evidence, own)
         if outputs.criteria_logits is not None:
             posts |= zip(chosen, torch.sigmoid(outputs.criteria_logits.float()).cpu().numpy(), strict=True)
         if found is not None:

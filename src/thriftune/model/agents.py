@@ -5,24 +5,19 @@ torch alone: an exported model brings this module along.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from thriftune.corpus.windows import marked_sentences
 from thriftune.model.batch import Batch
-from thriftune.model.coupling import EvidenceCoupling
-from thriftune.model.evidence import EvidenceAgent, EvidenceOutputs, SentenceScorer, build_evidence_agent
+from thriftune.model.coupling import EvidenceCoupling, StrongestEvidence
+from thriftune.model.evidence import EvidenceAgent, EvidenceOutputs, build_evidence_agent
 from thriftune.model.heads import build_head
 from thriftune.model.pooling import PostPooling
 
 INITIAL_THRESHOLD = 0.5
-
-Place = tuple[int, int, int, float]
-"""Criterion, first character and the one after the last, score between 0 and 1."""
 
 
 @dataclass(frozen=True)
@@ -40,16 +35,6 @@ class Outputs:
         if self.evidence is None:
             raise ValueError("both agents are left out")
         return self.evidence.logits.new_zeros(())
-
-
-@dataclass(frozen=True)
-class Found:
-    """What the evidence agent finds in a batch of posts."""
-
-    scores: Tensor
-    """[sentences, criteria] float32, on the CPU: of the best that marks each candidate sentence, else 0"""
-    places: list[list[Place]] | None
-    """Of each post; None where the sentences themselves are the evidence."""
 
 
 @dataclass(frozen=True)
@@ -88,12 +73,14 @@ class Agents(nn.Module):
         """How many groups are read for one post."""
         self.criteria_head: nn.Module | None = None
         self.evidence_agent: EvidenceAgent | None = None
-        self.coupling: EvidenceCoupling | None = None
-        if shape.coupling != "independent":
+        self.coupling: EvidenceCoupling | StrongestEvidence | None = None
+        if shape.coupling == "strongest":
+            self.coupling = StrongestEvidence(criteria)
+        elif shape.coupling != "independent":
             self.coupling = EvidenceCoupling(shape.coupling, size)
         if shape.criteria_head is not None:
             self.pooling = PostPooling(shape.pooling, size)
-            joined = size if self.coupling is None else self.coupling.size
+            joined = self.coupling.size if isinstance(self.coupling, EvidenceCoupling) else size
             self.criteria_head = build_head(shape.criteria_head, joined, criteria // self.pairs, dropout)
         if shape.evidence_head is not None:
             self.evidence_agent = build_evidence_agent(
@@ -127,33 +114,17 @@ class Agents(nn.Module):
     def score(self, layers: tuple[Tensor, ...], batch: Batch) -> Outputs:
         """Logits from the encoder's last layers, [windows, seq, hidden] each, the last at the end. A post or
         sentence without tokens is a zero vector."""
-        criteria_logits = evidence = None
+        posts = criteria_logits = evidence = None
         if self.criteria_head is not None:
             posts = self.pooling(layers, batch, batch.n_posts * self.pairs)
-            if self.coupling is None:
+            if not isinstance(self.coupling, EvidenceCoupling):
                 criteria_logits = self.criteria_head(posts)
         if self.evidence_agent is not None:
             evidence = self.evidence_agent(layers[-1], batch)
-            if self.criteria_head is not None and self.coupling is not None:
+            if self.criteria_head is not None and isinstance(self.coupling, EvidenceCoupling):
                 criteria_logits = self.criteria_head(self.coupling(posts, evidence.items))
         if criteria_logits is not None:
             criteria_logits = criteria_logits.reshape(batch.n_posts, -1)
+            if evidence is not None and isinstance(self.coupling, StrongestEvidence):
+                criteria_logits = criteria_logits + self.coupling(evidence.items, batch.n_posts)
         return Outputs(criteria_logits, evidence)
-
-    def find(self, evidence: EvidenceOutputs, rows: Sequence[Mapping[str, Any]]) -> Found:
-        """The evidence in the posts of a batch. rows: those that the batch is made of."""
-        if isinstance(self.evidence_agent, SentenceScorer):
-            return Found(torch.sigmoid(evidence.logits.float()).cpu(), None)
-        assert self.evidence_agent is not None
-        sentences = sum(len(row["sentences"]) for row in rows)
-        scores = torch.zeros(sentences, len(self.evidence_thresholds))
-        places: list[list[Place]] = []
-        at = 0
-        for row, ranges in zip(rows, self.evidence_agent.ranges(evidence), strict=True):
-            tokens, spans = row["tokens"], row["sentences"]
-            places.append([(c, tokens[first][0], tokens[last][1], s) for c, first, last, s in ranges])
-            for criterion, start, end, score in places[-1]:
-                for sentence in marked_sentences((start, end), spans):
-                    scores[at + sentence, criterion] = max(float(scores[at + sentence, criterion]), score)
-            at += len(spans)
-        return Found(scores, places)

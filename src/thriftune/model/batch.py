@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thriftune.corpus.windows import Tail
+Tail = tuple[tuple[int, ...], tuple[int, ...]]
+"""Ids of what follows the tokens of a window, and the segment of each, 0 or 1."""
 
 
 @dataclass(frozen=True)
@@ -84,21 +85,20 @@ class Collator:
         group: list[int] = []
         sentence_post: list[int] = []
         weights: list[list[float]] = []
-        tails = self.tails or (Tail((), ()),)
+        tails = self.tails or (((), ()),)
         for number, row in enumerate(rows):
             first = len(sentence_post)
             kept = slice(None, max_windows)
             present = {item for items in row["sentence"][kept] for item in items}
-            for at, tail in enumerate(tails):
-                nothing = [False] * len(tail.ids)
+            for at, (behind, types) in enumerate(tails):
                 for ids, owns, of in zip(
                     row["input_ids"][kept], row["owned"][kept], row["sentence"][kept], strict=True
                 ):
-                    windows.append([*ids, *tail.ids])
-                    segments.append([*[0] * len(ids), *tail.types])
-                    owned.append([*owns, *nothing])
+                    windows.append([*ids, *behind])
+                    segments.append([*[0] * len(ids), *types])
+                    owned.append([*owns, *[False] * len(behind)])
                     places = [-1 if i < 0 else (first + i) * len(tails) + at for i in of]
-                    sentence.append([*places, *[-1] * len(tail.ids)])
+                    sentence.append([*places, *[-1] * len(behind)])
                     group.append(number * len(tails) + at)
             sentence_post += [number] * len(row["sentences"])
             weights += [

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from thriftune.model.evidence import Items
 from thriftune.model.pooling import softmax_by, weighted_by
+
+NOTHING = -math.log(99)
+"""The logit of a hundredth: evidence that is not likely."""
 
 
 class EvidenceCoupling(nn.Module):
@@ -29,7 +34,8 @@ class EvidenceCoupling(nn.Module):
         """posts [groups, hidden] and what may be their evidence; a post without any has a zero vector as
         evidence. [groups, size]."""
         # log sigmoid: the softmax of it is the sigmoid's share in the sum over the post.
-        weights = softmax_by(nn.functional.logsigmoid(items.logits), items.group, len(posts))
+        sureness = nn.functional.logsigmoid(items.logits.amax(dim=-1))
+        weights = softmax_by(sureness, items.group, len(posts))
         evidence = weighted_by(items.vectors, weights, items.group, len(posts))
         if self.kind == "sum":
             return posts + evidence
@@ -38,3 +44,23 @@ class EvidenceCoupling(nn.Module):
             return both
         share = torch.sigmoid(self.gate(both))
         return share * posts + (1 - share) * evidence
+
+
+class StrongestEvidence(nn.Module):
+    """What a post's strongest evidence for a criterion adds to that criterion's logit, by a learned weight: a
+    criterion is met where a sentence shows it (multiple-instance learning: Maron and Lozano-Perez, 1998)."""
+
+    def __init__(self, criteria: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(criteria))
+
+    def forward(self, items: Items, posts: int) -> Tensor:
+        """[posts, criteria] logits. The strongest is the mean of all, weighted by their softmax: each learns;
+        of a post without any it is that of evidence that is not likely."""
+        width = items.logits.shape[1]
+        column = torch.arange(width, device=items.group.device)
+        group = (items.group[:, None] * width + column).reshape(-1)
+        logits, groups = items.logits.reshape(-1), posts * len(self.weight)
+        strongest = weighted_by(logits[:, None], softmax_by(logits, group, groups), group, groups)[:, 0]
+        some = torch.zeros(groups, dtype=torch.bool, device=group.device).index_fill(0, group, True)
+        return strongest.where(some, strongest.new_tensor(NOTHING)).reshape(posts, -1) * self.weight

@@ -127,7 +127,7 @@ def shape_of(config: ModelConfig) -> Shape:
         criteria_head=criteria.head if criteria.weight > 0 else None,
         evidence_head=evidence.head if evidence.weight > 0 else None,
         evidence_kind=evidence.kind,
-        coupling=config.coupling,
+        coupling=config.coupling if criteria.weight > 0 and evidence.weight > 0 else "independent",
         pairs=config.reading == "pairs",
         longest=evidence.longest_range,
     )

@@ -39,7 +39,7 @@ class Items:
     vectors: Tensor
     """[items, hidden]"""
     logits: Tensor
-    """[items]: of being evidence for the likeliest criterion"""
+    """[items, criteria]: of being evidence; of pairs [items, 1]"""
     group: Tensor
     """[items] int64: the post of each (a pair's group, see Batch)"""
 
@@ -90,7 +90,7 @@ class SentenceScorer(EvidenceAgent):
     def forward(self, hidden: Tensor, batch: Batch) -> EvidenceOutputs:
         vectors = pool_sentences(hidden, batch, batch.n_sentences * self.pairs)
         logits = self.head(vectors)
-        items = Items(vectors, logits.amax(dim=-1), self._groups(batch.sentence_post))
+        items = Items(vectors, logits, self._groups(batch.sentence_post))
         return EvidenceOutputs(logits.reshape(batch.n_sentences, self.pairs * self.width), items)
 
     def ranges(self, outputs: EvidenceOutputs) -> list[list[Range]]:
@@ -106,9 +106,9 @@ class TokenAgent(EvidenceAgent):
         logits = self.score(vectors)
         sure = self.sureness(logits, counts)  # [tokens, criteria]
         if self.pairs == 1:
-            items = Items(vectors, sure.amax(dim=-1), post)
+            items = Items(vectors, sure, post)
         else:
-            items = Items(vectors.flatten(0, 1), sure.flatten(), self._groups(post))
+            items = Items(vectors.flatten(0, 1), sure.reshape(-1, 1), self._groups(post))
         return EvidenceOutputs(logits, items, counts)
 
     @abstractmethod

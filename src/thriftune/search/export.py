@@ -30,6 +30,7 @@ EXAMPLE, PACKAGE = "predict.py", "dual_agent"
 MODULES = (
     "thriftune.corpus.sentences",
     "thriftune.corpus.windows",
+    "thriftune.evaluation.places",
     "thriftune.model.agents",
     "thriftune.model.batch",
     "thriftune.model.chain",

@@ -18,7 +18,8 @@ from transformers import AutoModel, AutoTokenizer
 
 from thriftune.corpus.sentences import split_sentences
 from thriftune.corpus.windows import Layout, window_cutter, window_tails
-from thriftune.model.agents import Agents, Outputs, Place, Shape
+from thriftune.evaluation.places import Place, find_places
+from thriftune.model.agents import Agents, Outputs, Shape
 from thriftune.model.batch import Collator
 
 HEADS, FACTS = "heads.safetensors", "dual_agent.json"
@@ -81,7 +82,7 @@ class Predictor:
                     for name, value, yes in zip(self.criteria, row, decided, strict=True)
                 }
         if outputs.evidence is not None:
-            found = self._agents.find(outputs.evidence, rows)
+            found = find_places(self._agents, outputs.evidence, rows)
             places = _sentences(found.scores, rows) if found.places is None else found.places
             for result, text, own in zip(results, texts, places, strict=True):
                 result["evidence"] = self._evidence(result.get("criteria"), text, own)

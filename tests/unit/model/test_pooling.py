@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from itertools import product
+
 import pytest
 import torch
 from torch import nn
 
 from thriftune.model.batch import Batch
-from thriftune.model.coupling import EvidenceCoupling
+from thriftune.model.coupling import EvidenceCoupling, StrongestEvidence
 from thriftune.model.evidence import Items
 from thriftune.model.heads import SAMPLES, build_head
 from thriftune.model.pooling import PostPooling, mean_by, softmax_by, weighted_by
@@ -83,9 +86,9 @@ def test_last2_starts_as_the_mean_of_both_layers_and_learns_its_mix() -> None:
 
 
 def test_evidence_is_the_mean_of_the_sentences_by_how_sure_they_are() -> None:
-    """Weights are the sigmoids of their logits; a post without sentences has a zero vector."""
+    """Weights are the sigmoids of the likeliest criterion; a post without sentences has a zero vector."""
     posts, sentences = torch.randn(2, SIZE), torch.randn(2, SIZE)
-    items = Items(sentences, torch.tensor([2.0, -1.0]), torch.tensor([0, 0]))
+    items = Items(sentences, torch.tensor([[2.0, -5.0], [-1.0, -3.0]]), torch.tensor([0, 0]))
     sure = torch.sigmoid(torch.tensor([2.0, -1.0]))
     evidence = (sure[:, None] * sentences).sum(dim=0) / sure.sum()
     found = {kind: EvidenceCoupling(kind, SIZE) for kind in ("concat", "sum", "gated")}
@@ -97,6 +100,28 @@ def test_evidence_is_the_mean_of_the_sentences_by_how_sure_they_are() -> None:
     gated = found["gated"](posts, items)[0]
     share = torch.sigmoid(found["gated"].gate(torch.cat([posts[0], evidence])))
     assert torch.allclose(gated, share * posts[0] + (1 - share) * evidence, atol=1e-6)
+
+
+@pytest.mark.parametrize("pairs", [False, True])
+def test_the_strongest_evidence_for_a_criterion_joins_its_logit(pairs: bool) -> None:
+    """The mean of a post's logits by their softmax, each criterion for itself; of none that of a hundredth."""
+    torch.manual_seed(0)
+    logits = 3 * torch.randn(5, 2)
+    owner = torch.tensor([0, 0, 0, 2, 2])  # the second post has no sentence
+    items = Items(torch.randn(5, SIZE), logits, owner)
+    if pairs:  # an item a sentence and criterion, a group a post and criterion
+        group = (owner[:, None] * 2 + torch.arange(2)).reshape(-1)
+        items = Items(torch.randn(10, SIZE), logits.reshape(-1, 1), group)
+    coupling = StrongestEvidence(2)
+    torch.nn.init.normal_(coupling.weight)
+    found = coupling(items, 3)
+    for post, criterion in product(range(3), range(2)):
+        own = logits[owner == post, criterion]
+        strongest = (torch.softmax(own, 0) * own).sum() if len(own) else torch.tensor(math.log(0.01 / 0.99))
+        expected = float(strongest * coupling.weight[criterion].detach())
+        assert float(found[post, criterion].detach()) == pytest.approx(expected, abs=1e-5)
+        if len(own):
+            assert own.mean() <= strongest <= own.max() + 1e-6
 
 
 @pytest.mark.parametrize("kind", ["linear", "mlp", "residual", "gated", "multi_sample"])

@@ -33,7 +33,7 @@ OPTIONS: dict[str, tuple[Any, ...]] = {
     "model.evidence_agent.label_smoothing": (0.0, 0.1),
     "model.evidence_agent.kind": ("sentence", "span", "biaffine", "tagger", "crf_tagger"),
     "model.reading": ("posts", "pairs"),
-    "model.coupling": ("independent", "concat", "sum", "gated"),
+    "model.coupling": ("independent", "concat", "sum", "gated", "strongest"),
     "model.fine_tuning": ("full", "top_layers", "heads", "lora"),
     "training.optimizer": ("adamw", "adam", "radam", "adafactor", "lion", "sgd"),
     "training.schedule": ("linear", "cosine", "polynomial", "constant", "one_cycle"),
