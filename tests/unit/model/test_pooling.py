@@ -104,7 +104,7 @@ def test_evidence_is_the_mean_of_the_sentences_by_how_sure_they_are() -> None:
 
 @pytest.mark.parametrize("pairs", [False, True])
 def test_the_strongest_evidence_for_a_criterion_joins_its_logit(pairs: bool) -> None:
-    """The mean of a post's logits by their softmax, each criterion for itself; of none that of a hundredth."""
+    """The mean of a post's logits by their softmax, each criterion for itself; of none a hundredth's."""
     torch.manual_seed(0)
     logits = 3 * torch.randn(5, 2)
     owner = torch.tensor([0, 0, 0, 2, 2])  # the second post has no sentence
