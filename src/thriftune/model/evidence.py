@@ -160,8 +160,7 @@ class SpanScorer(TokenAgent):
         found = []
         for logits in torch.split(outputs.logits.float().cpu(), outputs.counts.tolist()):
             start, end = torch.sigmoid(logits).unbind(dim=1)  # [tokens, criteria]
-            windows = nn.functional.pad(end, (0, 0, 0, self.longest - 1)).unfold(0, self.longest, 1)
-            found.append(_of_tables(start[:, :, None] * windows))
+            found.append(_of_tables(start[:, :, None] * _from_each_on(end, self.longest)))
         return found
 
 
@@ -181,14 +180,13 @@ class BiaffineScorer(TokenAgent):
 
     def score(self, vectors: Tensor) -> Tensor:
         first, last = _with_one(self.start(vectors)), _with_one(self.end(vectors))
+        # [tokens, (criteria,) size, longest]: the vectors of the tokens from each one on
+        ends = _from_each_on(last, self.longest)
         if self.pairs == 1:
             weighed = torch.einsum("ni,cij->ncj", first, self.weight)
-            last = last[:, None]  # the same for every criterion
-        else:
-            weighed = torch.einsum("nci,ij->ncj", first, self.weight[0])
-        # [tokens, criteria or 1, size, longest]: the vectors of the tokens from each one on
-        ends = nn.functional.pad(last, (0, 0, 0, 0, 0, self.longest - 1)).unfold(0, self.longest, 1)
-        return torch.einsum("ncj,ncjw->nwc", weighed, ends.expand(-1, weighed.shape[1], -1, -1))
+            return torch.einsum("ncj,njw->nwc", weighed, ends)
+        weighed = torch.einsum("nci,ij->ncj", first, self.weight[0])
+        return torch.einsum("ncj,ncjw->nwc", weighed, ends)
 
     def sureness(self, logits: Tensor, counts: Tensor) -> Tensor:
         beyond = ~ranges_inside(counts, self.longest)
@@ -301,6 +299,12 @@ def _of_labels(labels: Tensor, inside: Tensor) -> list[Range]:
             if label == BEGIN:
                 first = token
     return found
+
+
+def _from_each_on(values: Tensor, longest: int) -> Tensor:
+    """[tokens, ...] to [tokens, ..., longest]: of each token and those behind it, 0 beyond the last."""
+    beyond = values.new_zeros((longest, *values.shape[1:]))
+    return torch.cat([values, beyond]).unfold(0, longest, 1)[: len(values)]
 
 
 def _with_one(vectors: Tensor) -> Tensor:

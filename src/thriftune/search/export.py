@@ -78,7 +78,7 @@ def export_checkpoint(
     files.remove_tree(temporary)
     files.make_directory(temporary)
     try:
-        _write(temporary, own, entry, agent, encoder)
+        write_model(temporary, agent, encoder, _facts(own, entry, agent.criteria))
         if target.exists():
             target.rmdir()
         files.rename(temporary, target)
@@ -88,15 +88,15 @@ def export_checkpoint(
     return f"exported trial {made.trial}, epoch {made.epoch} to {target}; see {target / EXAMPLE}"
 
 
-def _write(target: Path, own: Parameters, entry: Entry, agent: DualAgent, encoder: Encoder) -> None:
+def write_model(target: Path, agent: DualAgent, encoder: Encoder, facts: dict[str, Any]) -> None:
+    """Into an empty folder. facts: criteria, shape and layout at least."""
     agent.merged_encoder().save_pretrained(str(target))
     encoder.tokenizer.save_pretrained(str(target))
     heads = {
         key: value.contiguous() for key, value in agent.state_dict().items() if not key.startswith("encoder.")
     }
     save_file(heads, str(target / HEADS))
-    facts = _facts(own, entry, agent.criteria) | {"encoder_arguments": load_arguments(agent.encoder.config)}
-    files.write_json(target / FACTS, facts)
+    files.write_json(target / FACTS, {**facts, "encoder_arguments": load_arguments(agent.encoder.config)})
     files.write_bytes(target / EXAMPLE, (Path(__file__).parent / "export_example.py.txt").read_bytes())
     files.make_directory(target / PACKAGE)
     files.write_bytes(target / PACKAGE / "__init__.py", b"from .predictor import Predictor\n")

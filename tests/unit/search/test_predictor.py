@@ -1,0 +1,73 @@
+"""What an exported model says is what the evaluation says, whichever agents it has."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests.unit.model.test_dual_agent import SOURCE, WORDS, agent, collator, post, rows
+from tests.unit.model.test_evidence import PAIRS, TOKENS
+
+from thriftune.corpus.sentences import split_sentences
+from thriftune.corpus.types import Post
+from thriftune.evaluation.predict import predict
+from thriftune.evaluation.predictions import decide
+from thriftune.evaluation.report import prediction_lines
+from thriftune.model.encoder import Encoder, build_encoder
+from thriftune.search.export import write_model
+from thriftune.search.predictor import Predictor
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
+    """A tiny encoder with its own tokenizer."""
+    return build_encoder(SOURCE, lambda: [" ".join(WORDS)], tmp_path_factory.mktemp("cache"))
+
+
+def widest_gap(probabilities: Any) -> Any:
+    """Of each criterion a threshold far from every value, which may be another one in its last digit."""
+    ordered = np.sort(probabilities, axis=0)
+    at = np.argmax(np.diff(ordered, axis=0), axis=0)
+    column = np.arange(ordered.shape[1])
+    return (ordered[at, column] + ordered[at + 1, column]) / 2
+
+
+@pytest.mark.parametrize("reading", ["posts", "pairs"])
+@pytest.mark.parametrize("kind", ["sentence", "span", "biaffine", "tagger", "crf_tagger"])
+def test_it_says_what_the_evaluation_says(encoder: Encoder, tmp_path: Path, kind: str, reading: str) -> None:
+    """Probabilities, decisions, and every range with its score; in batches of another size."""
+    layout = PAIRS if reading == "pairs" else TOKENS
+    model = agent(encoder, evidence_agent={"kind": kind}, reading=reading)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if not name.startswith("encoder."):
+                parameter.add_(torch.randn_like(parameter))
+    texts = [post(words, words).text.replace(". ", ". The ") + "." for words in (5, 91, 42)] + [""]
+    posts = [Post(str(at), text, (), (), split_sentences(text)) for at, text in enumerate(texts)]
+    found = predict(model, rows(encoder, posts, layout), collator(encoder, layout), 4)
+    middle = [widest_gap(part) for part in (found.criteria_prob, found.sentence_prob)]
+    model.set_thresholds(*map(torch.from_numpy, middle))
+    facts = {"criteria": ["A", "B"], "shape": asdict(model.shape), "layout": asdict(layout)}
+    write_model(tmp_path, model, encoder, facts)
+    said = Predictor.load(tmp_path)(texts, batch_size=3)
+    wanted = [json.loads(line) for line in prediction_lines(found, decide(found, *middle))]
+    some = 0
+    for text, own, line in zip(texts, said, wanted, strict=True):
+        for name, value in line["criteria"].items():
+            assert own["criteria"][name]["probability"] == pytest.approx(value["probability"], abs=1e-5)
+            assert own["criteria"][name]["met"] == value["predicted"]
+        keys = ("criterion", "start", "end")
+        ranges = [tuple(item[key] for key in keys) for item in own["evidence"]]
+        assert ranges == [tuple(item[key] for key in keys) for item in line["evidence"]]
+        for item, same in zip(own["evidence"], line["evidence"], strict=True):
+            assert item["score"] == pytest.approx(same["score"], abs=1e-5)
+            assert item["text"] == text[item["start"] : item["end"]]
+        some += len(ranges)
+    assert some > 0
