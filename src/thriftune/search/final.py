@@ -113,7 +113,7 @@ def evaluate_study(
         store.start(running_elsewhere(store, ownership))
         corpus = corpora.open(record["data"]["fingerprint"])
         corpus.check("test", "validation")
-        store.require_room(evaluation_bytes(corpus))
+        store.require_room(evaluation_bytes(corpus, parameters))
         evaluation = _evaluate(parameters, study, optuna_study, store, corpus, record, before, flag)
         _write_page(study, store, optuna_study, record, evaluation)
         _deliver(settings, study)

@@ -46,8 +46,9 @@ MOMENTS = {"adamw": 2, "adam": 2, "radam": 2, "adafactor": 1, "lion": 1, "sgd": 
 a resume-capable checkpoint holds them beside the weights."""
 FACTS_BYTES, STATE_BYTES = 12_000, 20_000
 """Manifest and header of a checkpoint; generators, counters and the optimizer's header beside it."""
-TOKENS_PER_CORPUS_BYTE = 2.6
-"""Tokenised splits against the ingested ones, as measured on the sample."""
+TOKENS_PER_CORPUS_BYTE, WITH_RANGES = 2.6, 4.1
+"""Tokenised splits against the ingested ones, as measured on the sample; where each token's characters are
+kept."""
 REPORT_BYTES, FIGURE_BYTES = 2_500, 48
 """A trial's validation report beside its configuration: as such, and a figure."""
 OVERHEAD_BYTES = 115
@@ -83,15 +84,23 @@ def surroundings(settings: Parameters, root: Path, corpus: Corpus | None) -> Sur
     return Surroundings(
         corpus.criteria,
         corpus.counts["train"],
-        tables + max(tokens, round(TOKENS_PER_CORPUS_BYTE * read)) + databases + evaluation_bytes(corpus),
+        tables
+        + max(tokens, round(_tokens_per_byte(settings) * read))
+        + databases
+        + evaluation_bytes(corpus, settings),
     )
 
 
-def evaluation_bytes(corpus: Corpus) -> int:
+def evaluation_bytes(corpus: Corpus, settings: Parameters) -> int:
     """What the test evaluation writes: the test split's tokens, predictions, evaluation and page."""
-    tokens = TOKENS_PER_CORPUS_BYTE * corpus.split_bytes("test")
+    tokens = _tokens_per_byte(settings) * corpus.split_bytes("test")
     per_post = PREDICTION_BYTES_PER_CRITERION * len(corpus.criteria) + PREDICTION_BYTES
     return round(tokens) + corpus.counts["test"] * per_post + EVALUATION_BYTES
+
+
+def _tokens_per_byte(settings: Parameters) -> float:
+    kinds = _values(settings, "model.evidence_agent.kind", settings.model.evidence_agent.kind)
+    return TOKENS_PER_CORPUS_BYTE if kinds == {"sentence"} else WITH_RANGES
 
 
 def _database(path: Path, empty_bytes: int) -> int:
@@ -169,10 +178,15 @@ def forecast_row(settings: Parameters, weights: int, around: Surroundings) -> di
 
 def moments(settings: Parameters) -> int:
     """How many times a model's bytes the optimizer keeps, at most: the largest that may be searched."""
-    searched = settings.search.space.get("training.optimizer")
-    names = searched.choices if isinstance(searched, Choices) else ()
+    names = _values(settings, "training.optimizer", settings.training.optimizer)
     # A name that there is not is refused with the search space.
-    return max(MOMENTS.get(str(name), 0) for name in (settings.training.optimizer, *names))
+    return max(MOMENTS.get(name, 0) for name in names)
+
+
+def _values(settings: Parameters, key: str, configured: str) -> set[str]:
+    """What a named option is, or may be where it is searched."""
+    searched = settings.search.space.get(key)
+    return {configured, *map(str, searched.choices if isinstance(searched, Choices) else ())}
 
 
 def forecast_line(row: dict[str, Any]) -> str:
