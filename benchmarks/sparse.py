@@ -17,7 +17,7 @@ import click
 import pandas as pd
 
 NEGATIVES = 0.2
-"""Share of the sentences that get a row of status 0."""
+"""Share of the rows to which one of status 0 is added."""
 
 
 def sparse(
@@ -32,8 +32,9 @@ def sparse(
     for post_id, text in posts[["post_id", "text"]].itertuples(index=False):
         rows = by_post.get(post_id, annotations.iloc[:0])
         gone = {name for name in sorted(rare) if chance.random() >= share}
-        left = rows[~rows["DSM5_symptom"].isin(gone)]
-        for sentence in set(rows["sentence_text"]) - set(left["sentence_text"]):
+        lost = set(rows.loc[rows["DSM5_symptom"].isin(gone), "sentence_text"])
+        left = rows[~rows["sentence_text"].isin(lost)]
+        for sentence in sorted(lost, key=len, reverse=True):
             text = text.replace(sentence, "")
         if left.empty:
             continue

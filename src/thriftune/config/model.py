@@ -83,19 +83,11 @@ class EvidenceAgentConfig(AgentConfig):
     kind: Literal["sentence", "span", "biaffine", "tagger", "crf_tagger"] = "sentence"
     """sentence: a score a candidate sentence; of tokens: span (where a range starts and ends), biaffine (a
     score a range), tagger (outside, begin, inside), crf_tagger (with a linear chain over them). The
-    taggers' loss is the cross-entropy, or the chain's likelihood, whatever `loss` is."""
+    taggers' loss is the cross-entropy, or the chain's likelihood, whatever `loss` is; label_smoothing is of
+    sentences: where nearly every token is no evidence, it would be much."""
     head: Head = "mlp"
     longest_range: int = Field(default=64, ge=1)
     """Most tokens of a range that span and biaffine find; a longer one is learned as its first tokens."""
-
-    @model_validator(mode="after")
-    def _no_smoothing_of_tokens(self) -> EvidenceAgentConfig:
-        if self.label_smoothing > 0 and self.kind != "sentence":
-            raise ValueError(
-                f"model.evidence_agent.label_smoothing is of sentences; with kind={self.kind}, where nearly "
-                "every token is no evidence, it must be 0"
-            )
-        return self
 
 
 class LoraConfig(Section):

@@ -155,11 +155,26 @@ def tokenise(
     ranges of runs of word characters. Where the layout asks for them, tokens are the character ranges of the
     post's tokens and evidence_tokens is [[criterion, first token, last token], ...], else both are empty.
     """
+    check_layout(tokenizer, layout)
+    cut = window_cutter(tokenizer, layout)
+    for post in posts:
+        windows = cut(post.text, post.sentences)
+        yield {"post_id": post.post_id, **windows, **_targets(post, criteria, windows["tokens"])}
+
+
+def check_layout(tokenizer: Any, layout: Layout) -> None:
+    """ConfigError where a tokenizer cannot cut posts so, or no window would get further."""
     if not getattr(tokenizer, "is_fast", False):
         raise ConfigError(
             "the tokenizer gives no character offsets (it is not a fast one)",
             where="encoder",
             remedy="choose an encoder with a tokenizer.json.",
+        )
+    if layout.descriptions and tokenizer.sep_token_id is None:
+        raise ConfigError(
+            "the tokenizer has no token that separates a post from a description",
+            where="model.reading",
+            remedy="set it to posts, or choose another encoder.",
         )
     room = window_room(tokenizer, layout)
     if layout.overlap >= room:
@@ -169,10 +184,6 @@ def tokenise(
             where="training.overlap",
             remedy=f"make it smaller than training.max_length less the special tokens{segment}.",
         )
-    cut = window_cutter(tokenizer, layout)
-    for post in posts:
-        windows = cut(post.text, post.sentences)
-        yield {"post_id": post.post_id, **windows, **_targets(post, criteria, windows["tokens"])}
 
 
 def _targets(post: Post, criteria: Sequence[str], tokens: Sequence[Sequence[int]]) -> dict[str, Any]:

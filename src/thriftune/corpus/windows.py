@@ -72,7 +72,7 @@ def window_cutter(
         sentence_of = sentence_of_tokens(offsets, sentences)
         spans = window_spans(len(ids), room, layout.overlap)
         owners = token_owners(len(ids), spans)
-        tokens = [list(offset) for offset in offsets] if layout.token_ranges else []
+        tokens = [_bare(text, *offset) for offset in offsets] if layout.token_ranges else []
         row: dict[str, Any] = {"input_ids": [], "owned": [], "sentence": [], "tokens": tokens}
         for number, (start, end) in enumerate(spans):
             row["input_ids"].append([*before, *ids[start:end], *after])
@@ -82,6 +82,15 @@ def window_cutter(
         return row
 
     return cut
+
+
+def _bare(text: str, start: int, end: int) -> list[int]:
+    """A token's characters without white space around them: some tokenizers count what stands before a word
+    to it."""
+    piece = text[start:end]
+    if not piece.strip():
+        return [start, end]
+    return [end - len(piece.lstrip()), start + len(piece.rstrip())]
 
 
 def _specials(tokenizer: Any) -> tuple[list[int], list[int]]:

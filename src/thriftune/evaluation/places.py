@@ -12,7 +12,7 @@ from torch import Tensor
 
 from thriftune.corpus.windows import marked_sentences
 from thriftune.model.agents import Agents
-from thriftune.model.evidence import EvidenceOutputs, SentenceScorer
+from thriftune.model.evidence import EvidenceOutputs, TokenAgent
 
 Place = tuple[int, int, int, float]
 """Criterion, first character and the one after the last, score between 0 and 1."""
@@ -32,7 +32,7 @@ class Found:
 def find_places(agents: Agents, evidence: EvidenceOutputs, rows: Sequence[Mapping[str, Any]]) -> Found:
     """The evidence in the posts of a batch. rows: those that the batch is made of."""
     agent = agents.evidence_agent
-    if agent is None or isinstance(agent, SentenceScorer):
+    if not isinstance(agent, TokenAgent):
         return Found(torch.sigmoid(evidence.logits.float()).cpu(), None)
     scores = torch.zeros(sum(len(row["sentences"]) for row in rows), len(agents.evidence_thresholds))
     places: list[list[Place]] = []
@@ -44,4 +44,6 @@ def find_places(agents: Agents, evidence: EvidenceOutputs, rows: Sequence[Mappin
             for sentence in marked_sentences((start, end), sentences):
                 scores[at + sentence, criterion] = max(float(scores[at + sentence, criterion]), score)
         at += len(sentences)
+    if not torch.isfinite(evidence.logits).all():
+        scores.fill_(torch.nan)  # a weight that is no number must not pass for no evidence
     return Found(scores, places)

@@ -89,7 +89,12 @@ class Collator:
         for number, row in enumerate(rows):
             first = len(sentence_post)
             kept = slice(None, max_windows)
-            present = {item for items in row["sentence"][kept] for item in items}
+            present = {
+                item
+                for items, owns in zip(row["sentence"][kept], row["owned"][kept], strict=True)
+                for item, own in zip(items, owns, strict=True)
+                if own
+            }
             for at, (behind, types) in enumerate(tails):
                 for ids, owns, of in zip(
                     row["input_ids"][kept], row["owned"][kept], row["sentence"][kept], strict=True

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from thriftune.model.evidence import Items
 from thriftune.model.pooling import softmax_by, weighted_by
 
+SHARPNESS = 4.0
+"""Of the softmax that finds the strongest evidence."""
 NOTHING = -math.log(99)
 """The logit of a hundredth: evidence that is not likely."""
 
@@ -55,12 +57,15 @@ class StrongestEvidence(nn.Module):
         self.weight = nn.Parameter(torch.ones(criteria))
 
     def forward(self, items: Items, posts: int) -> Tensor:
-        """[posts, criteria] logits. The strongest is the mean of all, weighted by their softmax: each learns;
-        of a post without any it is that of evidence that is not likely."""
+        """[posts, criteria] logits. The strongest is the mean of all, weighted by a sharp softmax: each
+        learns, and thousands that are unlikely hide none; of a post without any it is that of evidence that
+        is not likely."""
         width = items.logits.shape[1]
         column = torch.arange(width, device=items.group.device)
         group = (items.group[:, None] * width + column).reshape(-1)
         logits, groups = items.logits.reshape(-1), posts * len(self.weight)
-        strongest = weighted_by(logits[:, None], softmax_by(logits, group, groups), group, groups)[:, 0]
+        strongest = weighted_by(
+            logits[:, None], softmax_by(SHARPNESS * logits, group, groups), group, groups
+        )[:, 0]
         some = torch.zeros(groups, dtype=torch.bool, device=group.device).index_fill(0, group, True)
         return strongest.where(some, strongest.new_tensor(NOTHING)).reshape(posts, -1) * self.weight

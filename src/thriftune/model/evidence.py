@@ -9,7 +9,7 @@ nothing. torch alone: an exported model brings this module along.
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -56,7 +56,7 @@ class EvidenceOutputs:
     """[posts] int64: how many tokens each post has; None where sentences are scored"""
 
 
-class EvidenceAgent(nn.Module):
+class EvidenceAgent(nn.Module, ABC):
     """A kind of evidence agent; `pairs` times as many groups of tokens as posts are read."""
 
     def __init__(self, criteria: int, pairs: int) -> None:
@@ -68,11 +68,6 @@ class EvidenceAgent(nn.Module):
     @abstractmethod
     def forward(self, hidden: Tensor, batch: Batch) -> EvidenceOutputs:
         """hidden: the encoder's last layer, [windows, seq, hidden]."""
-
-    @abstractmethod
-    def ranges(self, outputs: EvidenceOutputs) -> list[list[Range]]:
-        """Of each post the ranges that may be evidence; those of one criterion do not overlap. What is left
-        of them at a threshold is what would have been found with it."""
 
     def _groups(self, post: Tensor) -> Tensor:
         """[items] posts to [items * pairs] groups."""
@@ -90,11 +85,11 @@ class SentenceScorer(EvidenceAgent):
     def forward(self, hidden: Tensor, batch: Batch) -> EvidenceOutputs:
         vectors = pool_sentences(hidden, batch, batch.n_sentences * self.pairs)
         logits = self.head(vectors)
-        items = Items(vectors, logits, self._groups(batch.sentence_post))
+        # A sentence whose windows were left out says nothing.
+        tokens = batch.token_sentence[batch.owned & (batch.token_sentence >= 0)]
+        read = torch.zeros(len(vectors), dtype=torch.bool, device=tokens.device).index_fill(0, tokens, True)
+        items = Items(vectors[read], logits[read], self._groups(batch.sentence_post)[read])
         return EvidenceOutputs(logits.reshape(batch.n_sentences, self.pairs * self.width), items)
-
-    def ranges(self, outputs: EvidenceOutputs) -> list[list[Range]]:
-        raise TypeError("sentences are no ranges of tokens")
 
 
 class TokenAgent(EvidenceAgent):
@@ -119,6 +114,11 @@ class TokenAgent(EvidenceAgent):
     def sureness(self, logits: Tensor, counts: Tensor) -> Tensor:
         """Logits of a token being evidence, [tokens, criteria]; counts: tokens of each post."""
 
+    @abstractmethod
+    def ranges(self, outputs: EvidenceOutputs) -> list[list[Range]]:
+        """Of each post the ranges that may be evidence; those of one criterion do not overlap. What is left
+        of them at a threshold is what would have been found with it."""
+
     def _tokens(self, hidden: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """The owned tokens of each post in order, and the post of each."""
         group = batch.window_group[:, None].expand_as(batch.owned)[batch.owned]
@@ -134,7 +134,7 @@ class TokenAgent(EvidenceAgent):
     def _by_criterion(self, logits: Tensor, parts: int) -> Tensor:
         """[tokens, parts * criteria], or [tokens, criteria, parts] of pairs, to [tokens, parts, criteria]."""
         if self.pairs == 1:
-            return logits.reshape(len(logits), parts, -1)
+            return logits.reshape(len(logits), parts, self.width)
         return logits.transpose(1, 2)
 
 
@@ -147,10 +147,10 @@ class SpanScorer(TokenAgent):
         super().__init__(criteria, pairs)
         self.longest = longest
         self.head = build_head(head, size, 2 * self.width, dropout)
-        self.prior = nn.Parameter(torch.full((2,), _logit(PRIOR)))
+        self.prior_bias = nn.Parameter(torch.full((2,), _logit(PRIOR)))
 
     def score(self, vectors: Tensor) -> Tensor:
-        return self._by_criterion(self.head(vectors), 2) + self.prior[:, None]
+        return self._by_criterion(self.head(vectors), 2) + self.prior_bias[:, None]
 
     def sureness(self, logits: Tensor, counts: Tensor) -> Tensor:
         return logits.amax(dim=1)
@@ -218,10 +218,11 @@ class Tagger(TokenAgent):
 
     def ranges(self, outputs: EvidenceOutputs) -> list[list[Range]]:
         """A range's score is the mean probability of its tokens not being outside."""
+        assert outputs.counts is not None
         emissions, there = padded(outputs)
         labels = self.chain.likeliest(emissions, there).cpu()  # [posts, tokens, criteria]
         inside = 1 - self.chain.marginals(emissions, there)[..., OUTSIDE].float().cpu()
-        counts = there.sum(dim=1).tolist()
+        counts = outputs.counts.tolist()
         return [_of_labels(labels[post, :count], inside[post, :count]) for post, count in enumerate(counts)]
 
 
@@ -264,15 +265,17 @@ def best_ranges(table: Tensor) -> list[tuple[int, int, float]]:
     of equals the one that begins first, then the shorter. table: [first, length - 1] scores, changed here."""
     longest, found = table.shape[1], []
     length = torch.arange(longest)
-    while table.numel():
-        first, more = divmod(int(table.argmax()), longest)
-        score, last = float(table[first, more]), first + more
+    best, more = table.max(dim=1)
+    while len(best):
+        first = int(best.argmax())
+        score, last = float(best[first]), first + int(more[first])
         if score < LEAST_SCORE:
             break
         found.append((first, last, score))
-        begin = max(0, first - longest + 1)
-        near = table[begin : last + 1]  # all others end before it or begin after it
-        near[torch.arange(begin, begin + len(near))[:, None] + length >= first] = 0.0
+        near = slice(max(0, first - longest + 1), last + 1)  # all others end before it or begin after it
+        begins = torch.arange(near.start, near.stop)
+        table[near][begins[:, None] + length >= first] = 0.0
+        best[near], more[near] = table[near].max(dim=1)
     return found
 
 

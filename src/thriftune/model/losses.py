@@ -11,7 +11,14 @@ from thriftune.model.agents import Outputs
 from thriftune.model.batch import Batch
 from thriftune.model.chain import BEGIN, INSIDE, OUTSIDE
 from thriftune.model.dual_agent import DualAgent
-from thriftune.model.evidence import BiaffineScorer, EvidenceOutputs, Tagger, padded, ranges_inside
+from thriftune.model.evidence import (
+    BiaffineScorer,
+    EvidenceOutputs,
+    SpanScorer,
+    Tagger,
+    padded,
+    ranges_inside,
+)
 
 
 def positive_weights(positives: Tensor, total: int, ceiling: float) -> Tensor:
@@ -94,8 +101,9 @@ def joint_loss(
 def _evidence_loss(
     agent: DualAgent, evidence: EvidenceOutputs, batch: Batch, positive: Tensor | None
 ) -> Tensor:
-    """A mean over sentences; a sum over tokens or ranges of tokens, by annotated range (as Lin et al., 2017,
-    normalise by what is to be found); a tagger's cross-entropy, or its chain's likelihood, a token."""
+    """A mean over sentences; a sum over tokens or ranges of tokens by annotated range, or by post where there
+    are fewer (Lin et al., 2017, normalise by what is to be found); a tagger's cross-entropy, or its chain's
+    likelihood, a token."""
     config, logits = agent.config.evidence_agent, evidence.logits
     if isinstance(agent.evidence_agent, Tagger):
         return _tagging_loss(agent.evidence_agent, evidence, batch)
@@ -103,18 +111,22 @@ def _evidence_loss(
         losses = element_loss(logits, batch.sentence_targets, config, positive)
         counted = batch.sentence_weights.sum().clamp(min=1.0)
         return (losses * batch.sentence_weights).sum() / counted
+    assert isinstance(agent.evidence_agent, SpanScorer | BiaffineScorer)
+    longest = agent.evidence_agent.longest
     targets = torch.zeros_like(logits)
     post, criterion, first, last = batch.evidence_tokens.unbind(dim=1)
+    last = torch.minimum(last, first + longest - 1)
+    found = batch.evidence_known[post, criterion].sum()
     begin = (evidence.counts.cumsum(0) - evidence.counts)[post]
     known = batch.evidence_known.repeat_interleave(evidence.counts, dim=0)[:, None]  # [tokens, 1, criteria]
     if isinstance(agent.evidence_agent, BiaffineScorer):
-        longest = agent.evidence_agent.longest
-        targets[begin + first, (last - first).clamp(max=longest - 1), criterion] = 1.0
+        targets[begin + first, last - first, criterion] = 1.0
         known = known * ranges_inside(evidence.counts, longest)[:, :, None]
     else:
         targets[begin + first, 0, criterion] = targets[begin + last, 1, criterion] = 1.0
-    losses = element_loss(logits, targets, config, positive)
-    return (losses * known).sum() / max(1, len(post))
+    plain = config.model_copy(update={"label_smoothing": 0.0})
+    losses = element_loss(logits, targets, plain, positive)
+    return (losses * known).sum() / found.clamp(min=batch.n_posts)
 
 
 def _tagging_loss(agent: Tagger, evidence: EvidenceOutputs, batch: Batch) -> Tensor:

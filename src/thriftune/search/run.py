@@ -23,7 +23,7 @@ from thriftune.checkpoints.monitor import DiskMonitor
 from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import Parameters
 from thriftune.corpus.store import Corpus
-from thriftune.corpus.tokens import TokenisedStore
+from thriftune.corpus.tokens import TokenisedStore, check_layout
 from thriftune.errors import InterruptedRunError, TakenOverError
 from thriftune.evaluation.metrics import produced_metrics
 from thriftune.observe.logs import log_context
@@ -79,12 +79,12 @@ def run_search(
     """Run the trials that are left; says so in one line where none is."""
     check_configuration(parameters, Path())
     check_metric(parameters.study.metric, produced_metrics(parameters.model, corpus.criteria))
-    layout_of(parameters, corpus.criteria)
     require_mounted(study)
     device = resolve_device(parameters.training.device)
     threads = recorded_threads(study.folder, parameters.training.threads)
     configure_determinism(threads, device)
     encoder = encoder_for(parameters, corpus)
+    check_layout(encoder.tokenizer, layout_of(parameters, corpus.criteria))
     row = None
     if parameters.storage.checkpointing and (study.record() is None or study.is_parallel):
         weights = model_bytes(parameters, encoder, corpus)

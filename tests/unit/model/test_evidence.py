@@ -22,8 +22,11 @@ from tests.unit.model.test_dual_agent import (
     post,
     rows,
 )
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
 
-from thriftune.config import ModelConfig
+from thriftune.corpus.tokens import tokenise
+from thriftune.corpus.types import Post
 from thriftune.corpus.windows import Layout, marked_sentences, tokens_inside
 from thriftune.evaluation.evidence_metrics import evidence_metrics
 from thriftune.evaluation.predict import predict
@@ -219,6 +222,12 @@ def test_a_post_is_read_alike_in_any_batch(encoder: Encoder, kind: str, reading:
     """Alone or beside others, whichever agent and whichever way of reading."""
     layout = PAIRS if reading == "pairs" else TOKENS
     model = agent(encoder, evidence_agent={"kind": kind}, reading=reading, coupling=coupling)
+    with torch.no_grad():  # so that there is something to find
+        for name, parameter in model.named_parameters():
+            if not name.startswith("encoder."):
+                parameter.add_(0.2 * torch.randn_like(parameter))
+            if name.endswith("prior_bias"):
+                parameter.zero_()
     posts = [post(5), marked(40, 1), marked(90, 2)]
     made, batches = rows(encoder, posts, layout), collator(encoder, layout)
     with torch.no_grad():
@@ -288,7 +297,6 @@ def test_losses_of_ranges_are_sums_by_what_is_to_be_found(encoder: Encoder, kind
     model = agent(encoder, evidence_agent=config, criteria_agent={"weight": 0.0})
     made = rows(encoder, [marked(30), marked(15, 2)], TOKENS)
     made[1]["evidence_known"][1] = 0
-    made[1]["evidence_tokens"] = [each for each in made[1]["evidence_tokens"] if each[0] == 0]
     batch = collator(encoder, TOKENS)(made)
     outputs = model(batch)
     total, at = 0.0, 0
@@ -299,10 +307,10 @@ def test_losses_of_ranges_are_sums_by_what_is_to_be_found(encoder: Encoder, kind
             if not row["evidence_known"][criterion]:
                 continue
             own = [each[1:] for each in row["evidence_tokens"] if each[0] == criterion]
+            cut = {(first, min(last, first + 3)) for first, last in own}
             if kind == "span":
-                wanted = [token in {first for first, _ in own}, token in {last for _, last in own}]
+                wanted = [token in {first for first, _ in cut}, token in {last for _, last in cut}]
             else:
-                cut = {(first, min(last, first + 3)) for first, last in own}
                 wanted = [(token, token + more) in cut for more in range(4) if token + more < length]
             for logit, yes in zip(logits[at + token, :, criterion].tolist(), wanted, strict=False):
                 total += math.log1p(math.exp(-logit if yes else logit))
@@ -401,6 +409,55 @@ def test_each_kind_learns_to_find_what_is_annotated(encoder: Encoder, kind: str,
     assert figures["null_accuracy"] == 1.0
 
 
+def test_sentences_that_were_left_out_say_nothing(encoder: Encoder) -> None:
+    """With max_windows, what joins the criteria agent is what was read; scores stay in place for the loss."""
+    (row,) = rows(encoder, [marked(60)], TOKENS)
+    batch = collator(encoder, TOKENS)([row], 1)
+    outputs = agent(encoder)(batch).evidence
+    read = int(batch.sentence_weights[:, 0].sum())
+    assert 0 < read < len(row["sentences"]) == len(outputs.logits)
+    assert len(outputs.items.vectors) == len(outputs.items.logits) == len(outputs.items.group) == read
+
+
+@pytest.mark.parametrize("kind", ["sentence", *KINDS])
+def test_a_batch_without_a_token_has_no_evidence(encoder: Encoder, kind: str) -> None:
+    """A single empty post, whichever agent; the criteria agent says something all the same."""
+    empty = Post(post_id="e", text="", sentences=(), criteria=(), evidence=())
+    model = agent(encoder, evidence_agent={"kind": kind})
+    found = predict(model, rows(encoder, [empty], TOKENS), collator(encoder, TOKENS), 1)
+    assert found.sentence_prob.shape == (0, 2)
+    assert np.isfinite(found.criteria_prob).all()
+    assert not found.places or found.places == ((),)
+
+
+@pytest.mark.parametrize("kind", ["span", "biaffine", "tagger"])
+def test_what_is_no_number_is_not_no_evidence(encoder: Encoder, kind: str) -> None:
+    """Diverged weights show in the scores of sentences, by which validation stops a trial."""
+    model = agent(encoder, evidence_agent={"kind": kind}, criteria_agent={"weight": 0.0})
+    with torch.no_grad():
+        next(model.evidence_agent.parameters()).fill_(torch.nan)
+    found = predict(model, rows(encoder, [marked(20)], TOKENS), collator(encoder, TOKENS), 1)
+    assert np.isnan(found.sentence_prob).all()
+
+
+def test_ranges_begin_with_a_word_where_tokens_begin_before_it() -> None:
+    """A byte-level tokenizer counts the white space to the word that follows."""
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    special = ["[PAD]", "[CLS]", "[SEP]"]
+    letters = pre_tokenizers.ByteLevel.alphabet()
+    made.train_from_iterator(
+        WORDS, trainers.BpeTrainer(special_tokens=special, initial_alphabet=letters, show_progress=False)
+    )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=made, pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]"
+    )
+    (row,) = tokenise([marked(20)], tokenizer, ("A", "B"), Layout(64, 4, token_ranges=True))
+    assert row["evidence_tokens"]
+    for (_, first, last), (_, start, end) in zip(row["evidence_tokens"], row["evidence"], strict=True):
+        assert (row["tokens"][first][0], row["tokens"][last][1]) == (start, end)
+
+
 @pytest.mark.parametrize("kind", ["sentence", *KINDS])
 def test_a_post_of_7000_words_is_evaluated_whole(encoder: Encoder, kind: str) -> None:
     """Beside a short one as alone, to 1e-5; what its last sentence says counts."""
@@ -419,9 +476,3 @@ def test_a_post_of_7000_words_is_evaluated_whole(encoder: Encoder, kind: str) ->
     last = slice(-1, None)
     assert not torch.allclose(logits[0][last], logits[1][last], atol=1e-6)
     assert logits[0].shape[0] == (1400 if kind == "sentence" else len(made[0]["tokens"]))
-
-
-def test_label_smoothing_is_refused_for_tokens() -> None:
-    """It would call nearly every token half evidence."""
-    with pytest.raises(ValueError, match="label_smoothing is of sentences"):
-        ModelConfig.model_validate({"evidence_agent": {"kind": "span", "label_smoothing": 0.1}})

@@ -117,11 +117,21 @@ def test_the_strongest_evidence_for_a_criterion_joins_its_logit(pairs: bool) -> 
     found = coupling(items, 3)
     for post, criterion in product(range(3), range(2)):
         own = logits[owner == post, criterion]
-        strongest = (torch.softmax(own, 0) * own).sum() if len(own) else torch.tensor(math.log(0.01 / 0.99))
+        strongest = (
+            (torch.softmax(4 * own, 0) * own).sum() if len(own) else torch.tensor(math.log(0.01 / 0.99))
+        )
         expected = float(strongest * coupling.weight[criterion].detach())
         assert float(found[post, criterion].detach()) == pytest.approx(expected, abs=1e-5)
         if len(own):
             assert own.mean() <= strongest <= own.max() + 1e-6
+
+
+def test_the_strongest_evidence_stands_out_in_a_long_post() -> None:
+    """Five thousand unlikely sentences do not hide a likely one."""
+    logits = torch.full((5001, 1), -4.6)
+    logits[7] = 3.0
+    items = Items(torch.zeros(5001, SIZE), logits, torch.zeros(5001, dtype=torch.int64))
+    assert float(StrongestEvidence(1)(items, 1).detach()) == pytest.approx(3.0, abs=0.01)
 
 
 @pytest.mark.parametrize("kind", ["linear", "mlp", "residual", "gated", "multi_sample"])

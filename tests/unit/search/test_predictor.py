@@ -56,7 +56,10 @@ def test_it_says_what_the_evaluation_says(encoder: Encoder, tmp_path: Path, kind
     model.set_thresholds(*map(torch.from_numpy, middle))
     facts = {"criteria": ["A", "B"], "shape": asdict(model.shape), "layout": asdict(layout)}
     write_model(tmp_path, model, encoder, facts)
-    said = Predictor.load(tmp_path)(texts, batch_size=3)
+    predictor = Predictor.load(tmp_path)
+    said = predictor(texts, batch_size=3)
+    assert predictor(["", " "]) == [said[-1], said[-1]]
+    assert said[-1]["evidence"] == []
     wanted = [json.loads(line) for line in prediction_lines(found, decide(found, *middle))]
     some = 0
     for text, own, line in zip(texts, said, wanted, strict=True):

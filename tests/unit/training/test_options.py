@@ -44,18 +44,7 @@ OPTIONS: dict[str, tuple[Any, ...]] = {
     "training.precision": ("float32", "bfloat16", "float16"),
 }
 LOGGED = ("train/loss", "train/gradient_norm", "train/learning_rate")
-
-
-def _allowed(row: list[Any]) -> bool:
-    """Sentences alone are smoothed."""
-    chosen = dict(zip(OPTIONS, row, strict=False))
-    kind = chosen.get("model.evidence_agent.kind", "sentence")
-    return kind == "sentence" or not chosen.get("model.evidence_agent.label_smoothing")
-
-
-PAIRS = [
-    dict(zip(OPTIONS, row, strict=True)) for row in AllPairs(list(OPTIONS.values()), filter_func=_allowed)
-]
+PAIRS = [dict(zip(OPTIONS, row, strict=True)) for row in AllPairs(list(OPTIONS.values()))]
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +106,7 @@ def test_options_go_together_and_resume_exactly(
         assert torch.equal(value, resumed.model[name]), name
     assert json.dumps(dict(resumed.state), sort_keys=True) == json.dumps(dict(last.state), sort_keys=True)
     logged = [_training_rows(made, resume.step) for made in (whole, again)]
-    assert logged[0] == logged[1]
+    assert repr(logged[0]) == repr(logged[1])  # no number is not itself
     assert len(logged[0]) == len(LOGGED) * (last.step - resume.step)
 
 
