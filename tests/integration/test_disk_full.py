@@ -59,7 +59,7 @@ finally:
 """
 NAMED = (
     "write train.jsonl.tmp",
-    "rename tokens_train_dbbb7adc8a38c27e",
+    "rename tokens_train_",
     "write model.safetensors",
     "write optimizer.safetensors",
     "write state.json",
@@ -73,7 +73,7 @@ NAMED = (
     "write predictions.jsonl.tmp",
     "write report.html.tmp",
 )
-"""Kinds of operations that are hit at their first occurrence, whatever the even spread hits."""
+"""How the kinds of operations begin that are hit at their first occurrence, whatever the even spread hits."""
 MOMENTS = 50
 IN_SHORT = (2, 7, 30)
 TAKES_ROOM = ("create", "write", "mkdir", "append", "optuna_add_trial", "optuna_tell")
@@ -91,7 +91,7 @@ class Moment:
 
 def moments(order: list[str]) -> list[Moment]:
     """One a named kind, and an even spread over the whole run."""
-    named = [order.index(kind) for kind in NAMED]
+    named = [next(at for at, kind in enumerate(order) if kind.startswith(start)) for start in NAMED]
     spread = MOMENTS - len(named)
     places = named + [round(i * (len(order) - 1) / spread) for i in range(spread)]
     occurrence: Counter[str] = Counter()
