@@ -30,8 +30,8 @@ def test_the_time_left_is_right_from_a_tenth_on(small: Path, caplog: pytest.LogC
     """Within 30 % of what the study took in all, at every trial; of what was left, as long as a third was.
 
     Counted in epochs over the same posts, the same on every machine: how quick one is may change with what
-    else the machine does (and a step of 4 posts is not as long as one of 16). That terminal and MLflow say the
-    same of seconds is looked at beside it.
+    else the machine does (and a step of 4 posts is not as long as one of 16). That terminal and MLflow say
+    the same of seconds is looked at beside it.
     """
     parameters = small_parameters(
         small,
