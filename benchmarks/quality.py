@@ -201,6 +201,8 @@ def main() -> None:
         "--only", action="append", default=[], help="of the ablations, those that have this in their name"
     )
     given = parser.parse_args()
+    if given.only and not given.ablations:
+        parser.error("--only is of --ablations")
     changes: dict[str, Any] = dict(pair.split("=", 1) for pair in given.params)
     with tempfile.TemporaryDirectory() as folder:
         settings = _settings(given, changes, Path(folder))
