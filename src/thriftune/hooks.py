@@ -19,8 +19,6 @@ from omegaconf import OmegaConf
 
 from thriftune.resolvers import resolvers
 
-os.environ.setdefault("DO_NOT_TRACK", "1")
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 # A store that hangs costs seconds, not minutes: the sender tries again for as long as it takes.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")

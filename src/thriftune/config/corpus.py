@@ -20,6 +20,30 @@ class FilesConfig(Section):
     """Optional table of post_id and split (train, validation or test)."""
 
 
+class HubSplitsConfig(Section):
+    """What a data set calls our splits; null: it has none, and ours is cut from its train."""
+
+    train: Text = "train"
+    validation: Text | None = "validation"
+    test: Text | None = "test"
+
+
+class HubConfig(Section):
+    """A data set on the Hugging Face hub: two tables among its files, or its ready splits."""
+
+    id: Text | None = None
+    """owner/name."""
+    revision: Text = "main"
+    """Branch, tag or commit. What a branch stands for is asked once, and written down below corpus.root."""
+    posts: Text | None = None
+    """File of the posts table in the repository; null: the ready splits are the posts."""
+    annotations: Text | None = None
+    """File of the annotations table in the repository."""
+    config: Text | None = None
+    """Configuration of the data set, where its ready splits have several."""
+    splits: HubSplitsConfig = HubSplitsConfig()
+
+
 class ColumnsConfig(Section):
     """Column names of the two tables."""
 
@@ -28,6 +52,9 @@ class ColumnsConfig(Section):
     sentence: Text = "sentence_text"
     criterion: Text = "DSM5_symptom"
     status: Text = "status"
+    labels: Text | None = None
+    """Column of the posts table that lists the criteria which a post meets, in place of an annotations table:
+    a list, or a text split at `;`."""
 
 
 class SplitConfig(Section):
@@ -41,13 +68,15 @@ class SplitConfig(Section):
 class CorpusConfig(Section):
     """The corpus: source, columns, criteria, split and alignment."""
 
-    source: Literal["sample", "files"] = "sample"
-    """sample: the synthetic corpus that ships with the project; files: the user's own tables."""
+    source: Literal["sample", "files", "hub"] = "sample"
+    """sample: the synthetic corpus that ships with the project; files: the user's own tables; hub: a data set
+    on the Hugging Face hub."""
     root: Text = "data/03_primary"
     """Directory that holds a folder per ingested corpus."""
     cache: Text = "data/05_model_input"
     """Directory of tokenizers and tokenised splits; what is in it can be made again."""
     files: FilesConfig = FilesConfig()
+    hub: HubConfig = HubConfig()
     columns: ColumnsConfig = ColumnsConfig()
     criteria: TextList | None = None
     """The labels to learn, in order; None: every label found but those set aside, sorted."""
@@ -58,14 +87,28 @@ class CorpusConfig(Section):
     """Least rapidfuzz similarity (0 to 100) at which a fuzzy place counts as the sentence's."""
 
     @model_validator(mode="after")
-    def _files_are_named(self) -> CorpusConfig:
+    def _sources_are_named(self) -> CorpusConfig:
         if self.source == "files":
-            for name in ("posts", "annotations"):
-                if getattr(self.files, name) is None:
-                    raise ValueError(
-                        f"corpus.source is 'files' but corpus.files.{name} is not set; "
-                        f"pass the path of the {name} table"
-                    )
+            self._require("files", "posts")
+        if self.source == "hub":
+            self._require("hub", "id")
+        has_table = self.source == "files" or (self.source == "hub" and self.hub.posts is not None)
+        if has_table and self.columns.labels is None:
+            self._require(self.source, "annotations")
+        if self.source == "hub" and self.hub.posts is None and self.columns.labels is None:
+            raise ValueError(
+                "of a data set with ready splits, corpus.columns.labels names the column that lists the "
+                "criteria which a post meets; of one with two tables, corpus.hub.posts and "
+                "corpus.hub.annotations name its files"
+            )
+        return self
+
+    def _require(self, section: str, name: str) -> None:
+        if getattr(getattr(self, section), name) is None:
+            raise ValueError(f"corpus.source is {section!r} but corpus.{section}.{name} is not set")
+
+    @model_validator(mode="after")
+    def _criteria_are_a_set(self) -> CorpusConfig:
         if self.criteria is not None and len(set(self.criteria)) != len(self.criteria):
             raise ValueError("corpus.criteria names a label twice")
         if self.criteria is not None and not self.criteria:

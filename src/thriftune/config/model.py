@@ -41,8 +41,27 @@ class EncoderFromDirectory(Section):
     path: Text
 
 
+class EncoderFromHub(Section):
+    """An encoder on the Hugging Face hub (safetensors weights)."""
+
+    kind: Literal["hub"]
+    id: Text
+    """owner/name."""
+    revision: Text = "main"
+    """Branch, tag or commit. What a branch stands for is asked once, and written down below corpus.root."""
+    window: int | None = Field(default=None, ge=16)
+    """Most tokens at once, where it is known before the download."""
+    licence: Text | None = None
+    """For the reader: what the model card says."""
+    gated: bool = False
+    """For the reader: whether its terms have to be accepted first."""
+    weights: Literal["safetensors", "pickle", "flax"] = "safetensors"
+    """For the reader: the best format that the repository had when its entry was written."""
+
+
 EncoderSource = Annotated[
-    EncoderFromConfig | EncoderFromPackage | EncoderFromDirectory, Field(discriminator="kind")
+    EncoderFromConfig | EncoderFromPackage | EncoderFromDirectory | EncoderFromHub,
+    Field(discriminator="kind"),
 ]
 
 

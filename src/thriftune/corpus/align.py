@@ -24,6 +24,7 @@ class Alignment:
 
 
 NOT_FOUND = Alignment(None, None, "none", 0.0)
+NO_SENTENCE = Alignment(None, None, "label", 0.0)
 
 
 class Aligner:

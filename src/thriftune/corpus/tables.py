@@ -127,7 +127,7 @@ def _read_jsonl(path: Path) -> tuple[list[str], list[Row]]:
             ) from error
         if not isinstance(cells, dict):
             raise DataError("expected a JSON object", where=f"{path}, line {number}", remedy=ONE_A_LINE)
-        rows.append((number, {str(name): _cell(value) for name, value in cells.items()}))
+        rows.append((number, {str(name): cell(value) for name, value in cells.items()}))
     header = list(dict.fromkeys(name for _, cells in rows for name in cells))
     return header, [(number, dict.fromkeys(header, "") | cells) for number, cells in rows]
 
@@ -145,12 +145,15 @@ def _read_parquet(path: Path) -> tuple[list[str], list[Row]]:
             remedy="write it again, or give the file the suffix of what it is.",
         ) from error
     return list(table.column_names), [
-        (number, {name: _cell(value) for name, value in cells.items()})
+        (number, {name: cell(value) for name, value in cells.items()})
         for number, cells in enumerate(table.to_pylist(), start=1)
     ]
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """A value as text: nothing is '', a list is JSON."""
+    if isinstance(value, list):
+        return json.dumps(value, ensure_ascii=False)
     if value is None:
         return ""
     if isinstance(value, float) and value.is_integer():

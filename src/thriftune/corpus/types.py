@@ -8,7 +8,8 @@ from typing import Literal
 
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
-Found = Literal["exact", "folded", "fuzzy", "none"]
+Found = Literal["exact", "folded", "fuzzy", "none", "label"]
+"""How a sentence was found in its post; label: the data name the criterion alone, and no sentence."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,10 @@
-"""Encoders and their tokenizers: built from a config, from a package, or from a local directory."""
+"""Encoders and their tokenizers: built from a config, or loaded from a package, a directory or the hub."""
 
 from __future__ import annotations
 
-import importlib.util
+import inspect
+import logging
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,16 +16,24 @@ from thriftune import files
 from thriftune.config import (
     EncoderFromConfig,
     EncoderFromDirectory,
+    EncoderFromHub,
     EncoderFromPackage,
     EncoderSource,
     suggest,
 )
-from thriftune.errors import ConfigError, ThriftuneError, UnavailableError
+from thriftune.errors import ConfigError, ThriftuneError
+from thriftune.hub import Hub
+from thriftune.model.folders import config_of, folder_of, weights_of
 from thriftune.model.memory import is_out_of_memory
 
+log = logging.getLogger(__name__)
+
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-WEIGHTS = "model.safetensors"
-PICKLED = ("pytorch_model.bin", "model.ckpt", "tf_model.h5")
+AFTER_PADDING = ("camembert", "data2vec-text", "ibert", "longformer", "mpnet", "roberta", "xlm-roberta")
+"""Models that count positions from the padding token's id on: they have vectors for more than they take."""
+ENDLESS = 1 << 20
+"""The window of a model without absolute positions."""
+_HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(@(?P<revision>\S+))?")
 
 
 @dataclass(frozen=True)
@@ -47,54 +57,55 @@ class Encoder:
 def resolve_encoder(
     name: str, catalogue: Mapping[str, EncoderSource], root: Path | None = None
 ) -> EncoderSource:
-    """The catalogue's entry, or a local directory (from `root`, default the current one); ConfigError with
-    the nearest name else."""
+    """The catalogue's entry, a local directory (from `root`, default the current one), or an id of the hub,
+    `owner/name` or `owner/name@revision`; ConfigError with the nearest name else."""
     if name in catalogue:
         return catalogue[name]
     if ((root or Path()) / name).is_dir():
         return EncoderFromDirectory(kind="directory", path=name)
+    if found := _HUB_ID.fullmatch(name):
+        return EncoderFromHub(kind="hub", id=found["id"], revision=found["revision"] or "main")
     raise ConfigError(
         f"there is no encoder {name!r}{suggest(name, catalogue)}",
         where="encoder",
-        remedy=f"choose one of {', '.join(sorted(catalogue))}, or a local directory.",
+        remedy=f"choose one of {', '.join(sorted(catalogue))}, a local directory, or an id of the hub "
+        "(owner/name).",
     )
 
 
-def check_source(source: EncoderSource, max_length: int) -> None:
-    """What can be said of an encoder without loading it: its files are there, its window is wide enough.
+def check_source(source: EncoderSource, max_length: int, hub: Hub | None = None) -> None:
+    """What can be said of an encoder without loading it: its files are there, its window is wide enough. Of
+    one on the hub config.json is read.
 
-    Raises UnavailableError where a package is missing, ConfigError else.
+    Raises UnavailableError where a package is missing or the hub cannot be had, ConfigError else.
     """
     if isinstance(source, EncoderFromConfig):
         _check_window(source.window, max_length)
         return
-    folder = _package_folder(source) if isinstance(source, EncoderFromPackage) else Path(source.path)
-    _check_files(folder)
-    try:
-        config = files.read_json(folder / "config.json")
-        known = config.get("max_position_embeddings"), config.get("model_type")
-    except (ValueError, AttributeError) as error:
-        raise ConfigError(
-            f"is no model configuration: {error}",
-            where=str(folder / "config.json"),
-            remedy="save the model with transformers' save_pretrained.",
-        ) from error
-    if isinstance(known[0], int):
-        _check_window(known[0] - 2 if known[1] == "roberta" else known[0], max_length)
+    if isinstance(source, EncoderFromHub) and source.window is not None:
+        _check_window(source.window, max_length)
+    _, config = config_of(source, hub)
+    window = window_of(config)
+    if window is not None:
+        _check_window(window, max_length)
 
 
-def build_encoder(source: EncoderSource, train_texts: Callable[[], Iterable[str]], cache: Path) -> Encoder:
+def build_encoder(
+    source: EncoderSource,
+    train_texts: Callable[[], Iterable[str]],
+    cache: Path,
+    hub: Hub | None = None,
+) -> Encoder:
     """The encoder of a source.
 
-    A tokenizer that has to be trained is trained on train_texts() alone and kept under `cache`.
-    Raises UnavailableError where a package is missing, ConfigError where a directory lacks what it
-    needs.
+    A tokenizer that has to be trained is trained on train_texts() alone and kept under `cache`; a model on
+    the hub is downloaded. Raises UnavailableError where a package is missing or the hub cannot be had,
+    ConfigError where a file that is needed is not there, or cannot be loaded.
     """
     if isinstance(source, EncoderFromConfig):
         return _from_config(source, train_texts, cache)
-    if isinstance(source, EncoderFromPackage):
-        return _from_folder(_package_folder(source), source.sha256)
-    return _from_folder(Path(source.path), None)
+    wanted = source.sha256 if isinstance(source, EncoderFromPackage) else None
+    return _from_folder(folder_of(source, hub), wanted)
 
 
 def allow_recomputation(model: Any) -> None:
@@ -193,44 +204,21 @@ def vocabulary(counts: Mapping[str, int], size: int) -> dict[str, int]:
     return {piece: number for number, piece in enumerate(dict.fromkeys(pieces).keys()) if number < size}
 
 
-def _package_folder(source: EncoderFromPackage) -> Path:
-    spec = importlib.util.find_spec(source.package)
-    if spec is None or not spec.submodule_search_locations:
-        raise UnavailableError(
-            f"the package {source.package} that holds this encoder is not installed",
-            where="encoder",
-            remedy="run `make encoder`, then the same command again.",
-        )
-    return Path(next(iter(spec.submodule_search_locations))) / source.folder
-
-
-def _check_files(folder: Path) -> None:
-    for name in ("config.json", WEIGHTS):
-        if not (folder / name).is_file():
-            pickled = [other for other in PICKLED if (folder / other).is_file()]
-            raise ConfigError(
-                f"the encoder's folder has no {name}"
-                + (f", only the pickle {pickled[0]}, which is never read" if pickled else ""),
-                where=str(folder),
-                remedy="save the model with transformers' save_pretrained (safetensors).",
-            )
-
-
 def _from_folder(folder: Path, wanted_sha256: str | None) -> Encoder:
-    _check_files(folder)
-    weights = files.sha256_file(folder / WEIGHTS)
-    if wanted_sha256 is not None and weights != wanted_sha256:
+    weights = [files.sha256_file(path) for path in weights_of(folder)]
+    if wanted_sha256 is not None and weights != [wanted_sha256]:
         raise ConfigError(
-            f"expected SHA-256 {wanted_sha256}, found {weights}",
-            where=str(folder / WEIGHTS),
+            f"expected SHA-256 {wanted_sha256}, found {', '.join(weights)}",
+            where=str(folder),
             remedy="install the package again with `make encoder`.",
         )
+    import torch
     from transformers import AutoConfig, AutoModel
 
     with _loading(folder):
         tokenizer = _load_tokenizer(folder)
         config = AutoConfig.from_pretrained(str(folder), local_files_only=True)
-        window = _window(config)
+        window = window_of(config.to_dict()) or ENDLESS
     known = [
         files.sha256_file(folder / name)
         for name in ("config.json", "tokenizer.json")
@@ -239,16 +227,23 @@ def _from_folder(folder: Path, wanted_sha256: str | None) -> Encoder:
 
     def instantiate() -> Any:
         with _loading(folder):
-            model = AutoModel.from_pretrained(
-                str(folder), local_files_only=True, use_safetensors=True, **load_arguments(config)
+            model, found = AutoModel.from_pretrained(
+                str(folder),
+                local_files_only=True,
+                use_safetensors=True,
+                dtype=torch.float32,  # whatever the weights are stored in
+                output_loading_info=True,
+                **load_arguments(config),
             )
         if model.main_input_name != "input_ids" or config.is_encoder_decoder:
             raise _cannot_be_loaded(folder, f"{type(model).__name__} is no encoder of text alone")
+        if found["missing_keys"]:
+            log.warning("%s", _drawn_at_random(folder, sorted(found["missing_keys"])))
         return model
 
     return Encoder(
         tokenizer=tokenizer,
-        fingerprint=files.sha256_json([weights, *known]),
+        fingerprint=files.sha256_json([*weights, *known]),
         window=window,
         instantiate=instantiate,
     )
@@ -258,6 +253,10 @@ def _from_folder(folder: Path, wanted_sha256: str | None) -> Encoder:
 def _loading(folder: Path) -> Iterator[None]:
     """ConfigError for whatever transformers raises of files that it cannot load: nearly any type, a KeyError
     for an unknown activation among them. Memory that runs out stays what it is."""
+    from transformers.utils import logging as reports
+
+    loudness = reports.get_verbosity()
+    reports.set_verbosity_error()  # the report of what was found and what was not: we say what matters of it
     try:
         yield
     except Exception as error:
@@ -265,6 +264,8 @@ def _loading(folder: Path) -> Iterator[None]:
             raise
         reason = str(error).partition("\n")[0]
         raise _cannot_be_loaded(folder, f"{type(error).__name__}: {reason}") from error
+    finally:
+        reports.set_verbosity(loudness)
 
 
 def _cannot_be_loaded(folder: Path, reason: str) -> ConfigError:
@@ -275,16 +276,34 @@ def _cannot_be_loaded(folder: Path, reason: str) -> ConfigError:
     )
 
 
-def load_arguments(config: Any) -> dict[str, bool]:
-    """What from_pretrained is given beside the folder: BERT-like classes bring a pooling layer that nothing
-    here trains."""
-    return {"add_pooling_layer": False} if config.model_type in ("bert", "roberta") else {}
+def _drawn_at_random(folder: Path, names: list[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{folder} has no weights for {', '.join(names[:3])}{more}: these begin at random"
 
 
-def _window(config: Any) -> int:
-    positions = int(getattr(config, "max_position_embeddings", 512))
-    # RoBERTa's positions start after the padding index.
-    return positions - 2 if config.model_type == "roberta" else positions
+def load_arguments(config: Any) -> dict[str, Any]:
+    """What from_pretrained is given beside the folder. Many classes bring a pooling layer, which nothing here
+    trains; BigBird's sparse attention draws at random, and gives way to full attention for good as soon as a
+    batch is short: what it says of a post would depend on its neighbours."""
+    from transformers import MODEL_MAPPING
+
+    arguments: dict[str, Any] = {}
+    if "add_pooling_layer" in inspect.signature(MODEL_MAPPING[type(config)].__init__).parameters:
+        arguments["add_pooling_layer"] = False
+    if config.model_type == "big_bird":
+        arguments["attention_type"] = "original_full"
+    return arguments
+
+
+def window_of(config: Mapping[str, Any]) -> int | None:
+    """Most tokens that a model takes at once, by its configuration; None where that has no end."""
+    positions = config.get("max_position_embeddings")
+    if not isinstance(positions, int):
+        return None
+    if config.get("model_type") in AFTER_PADDING:
+        padding = config.get("pad_token_id")
+        return positions - 1 - (padding if isinstance(padding, int) else 1)
+    return positions
 
 
 def _load_tokenizer(folder: Path) -> Any:

@@ -9,6 +9,7 @@ from thriftune.config import Parameters, suggest
 from thriftune.errors import ConfigError, OutOfStorageError
 from thriftune.evaluation.metrics import PER_CRITERION, produced_metrics
 from thriftune.model.encoder import check_source, resolve_encoder
+from thriftune.search.prepared import hub_of
 from thriftune.tracking.footprint import EMPTY_MLFLOW_BYTES, EMPTY_OPTUNA_BYTES
 
 
@@ -22,7 +23,7 @@ def check_configuration(parameters: Parameters, root: Path) -> None:
     if PER_CRITERION not in metric:
         check_metric(metric, produced_metrics(parameters.model, ("?",)))
     source = resolve_encoder(parameters.encoder, parameters.encoders, root)
-    check_source(source, parameters.training.max_length)
+    check_source(source, parameters.training.max_length, hub_of(parameters, root))
     epochs, interval = parameters.training.epochs, parameters.storage.min_interval_epochs
     if interval > epochs:
         raise ConfigError(

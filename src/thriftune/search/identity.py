@@ -29,15 +29,22 @@ def trial_config(parameters: Parameters) -> dict[str, Any]:
     """What decides a trial's result, as JSON values."""
     dumped = parameters.model_dump(mode="json")
     return {
-        "corpus": _without(dumped["corpus"], "root", "cache", "files"),
+        "corpus": _without(dumped["corpus"], "root", "cache", "source", "files", "hub"),
         "encoder": parameters.encoder,
-        "encoder_source": dumped["encoders"].get(parameters.encoder),
+        "encoder_source": _encoder_source(dumped["encoders"].get(parameters.encoder)),
         "model": dumped["model"],
         "training": _without(dumped["training"], "threads"),
         "metric": dumped["study"]["metric"],
         "seed": dumped["study"]["seed"],
         "min_interval_epochs": save_interval(parameters),
     }
+
+
+def _encoder_source(source: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Without what a catalogue's entry of the hub says to its reader."""
+    if source is None or source["kind"] != "hub":
+        return source
+    return _without(source, "window", "licence", "gated", "weights")
 
 
 def save_interval(parameters: Parameters) -> int:

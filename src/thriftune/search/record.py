@@ -191,9 +191,20 @@ def open_or_create(
             f"the study {parameters.study.name!r} was started with other settings:\n  "
             + "\n  ".join(changed),
             where=str(folder / STUDY),
-            remedy="go back to those settings, or choose another study.name.",
+            remedy=_moved(record["data"], data) + "go back to those settings, or choose another study.name.",
         )
     return _note_changes(folder, record, parameters)
+
+
+def _moved(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Of a branch of the hub that stands for another commit than when the study began."""
+    old, new = before["revision"], now["revision"]
+    if "commit" not in old or old["commit"] == new.get("commit") or old["id"] != new.get("id"):
+        return ""
+    return (
+        f"{old['revision']} of {old['id']} on the hub was commit {old['commit']} when the study began and is "
+        f"{new['commit']} now: set corpus.hub.revision={old['commit']} to go on with the study. Else "
+    )
 
 
 def _note_changes(folder: Path, record: dict[str, Any], parameters: Parameters) -> dict[str, Any]:
@@ -275,7 +286,9 @@ def study_params(record: Mapping[str, Any]) -> dict[str, Any]:
     """What MLflow shows of a study: every parameter but the catalogue and the search space, and what makes
     it the same study."""
     config = {name: part for name, part in record["config"].items() if name not in ("encoders", "search")}
-    return {**flat(config), **flat(record["identity"])}
+    commit = record["data"].get("revision", {}).get("commit")
+    data = {} if commit is None else {"data_commit": commit}
+    return {**flat(config), **flat(record["identity"]), **data}
 
 
 def trial_params(parameters: Parameters, refused: Mapping[str, Any] | None = None) -> dict[str, Any]:

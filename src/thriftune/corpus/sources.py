@@ -1,0 +1,183 @@
+"""Where a corpus comes from: the sample, the user's files, or a data set on the hub; as tables (SPEC 4.1)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from thriftune import files
+from thriftune.config import CorpusConfig, suggest
+from thriftune.corpus.tables import Row, Table, cell, no_such_file, read_table
+from thriftune.corpus.types import SPLITS
+from thriftune.errors import DataError
+from thriftune.hub import Hub, Repository
+
+SAMPLE = Path(__file__).parent / "sample_data"
+PINS = "revisions.json"
+"""Below corpus.root: the commits that the hub's branches stand for."""
+OF_READY_SPLITS = ("*.parquet", "*.csv", "*.tsv", "*.jsonl", "*.json", "README.md")
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The files that a corpus is made from."""
+
+    posts: Path | None
+    """None: the ready splits of `folder` are the posts."""
+    annotations: Path | None
+    splits: Path | None = None
+    folder: Path | None = None
+    commit: str | None = None
+
+    def revision(self, config: CorpusConfig) -> dict[str, Any]:
+        """What is on record of where the data came from: source, commit, SHA-256 of every file."""
+        revision: dict[str, Any] = {"source": config.source}
+        if self.commit is not None:
+            revision |= {"id": config.hub.id, "revision": config.hub.revision, "commit": self.commit}
+        return revision | {"sha256": {name: files.sha256_file(path) for name, path in self._files(config)}}
+
+    def _files(self, config: CorpusConfig) -> Iterator[tuple[str, Path]]:
+        if self.folder is not None and self.posts is None:
+            for path in sorted(self.folder.rglob("*")):
+                if path.is_file():
+                    yield str(path.relative_to(self.folder)), path
+        for name in ("posts", "annotations", "splits"):
+            path = getattr(self, name)
+            if path is not None:
+                if not path.is_file():
+                    raise no_such_file(path, f"corpus.files.{name}")
+                yield name, path
+
+
+def find_sources(config: CorpusConfig, hub: Hub | None = None) -> Sources:
+    """The files of the configured source; those of the hub are downloaded where the cache lacks them.
+
+    Raises ConfigError or UnavailableError where the hub does not have them, or cannot be had.
+    """
+    if config.source == "sample":
+        return Sources(SAMPLE / "posts.csv", SAMPLE / "annotations.csv")
+    if config.source == "files":
+        own = config.files
+        return Sources(_path(own.posts), _path(own.annotations), _path(own.splits))
+    asked = config.hub
+    hub = hub or Hub(Path(config.root) / PINS)
+    repository = Repository("dataset", asked.id or "", asked.revision, "corpus.hub")
+    named = [name for name in (asked.posts, asked.annotations) if name is not None]
+    snapshot = hub.snapshot(repository, named or OF_READY_SPLITS, needed=named)
+    posts, annotations = (
+        snapshot.folder / name if name is not None else None for name in (asked.posts, asked.annotations)
+    )
+    return Sources(posts, annotations, folder=snapshot.folder, commit=snapshot.commit)
+
+
+def _path(name: str | None) -> Path | None:
+    return Path(name) if name is not None else None
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What a corpus is made from, read and checked for its columns."""
+
+    posts: tuple[Table, ...]
+    annotations: Table | None
+    splits: Table | None
+    """post_id and split of posts that bring theirs."""
+
+
+def read_tables(config: CorpusConfig, sources: Sources) -> Tables:
+    """The tables of the sources. DataError where one cannot be read, or lacks a column."""
+    if sources.posts is None:
+        return _ready_splits(config, sources)
+    names, section = config.columns, "hub" if config.source == "hub" else "files"
+
+    def table(path: Path | None, columns: list[str], name: str) -> Table | None:
+        return None if path is None else read_table(path, columns, f"corpus.{section}.{name}")
+
+    of_posts = [names.post_id, names.text, *([names.labels] if names.labels else [])]
+    of_annotations = [names.post_id, names.sentence, names.criterion, names.status]
+    return Tables(
+        (read_table(sources.posts, of_posts, f"corpus.{section}.posts"),),
+        table(sources.annotations, of_annotations, "annotations"),
+        table(sources.splits, [names.post_id, "split"], "splits"),
+    )
+
+
+def _ready_splits(config: CorpusConfig, sources: Sources) -> Tables:
+    """The splits of a data set as `datasets` reads them from its files."""
+    import datasets
+
+    tables: list[Table] = []
+    splits: list[Row] = []
+    for split in SPLITS:
+        name = getattr(config.hub.splits, split)
+        if name is None:
+            continue
+        try:
+            dataset = datasets.load_dataset(
+                str(sources.folder), config.hub.config, split=name, streaming=True
+            )
+            source = f"{config.hub.id}, split {name}"
+            tables.append(Table(source, tuple(_rows(dataset, config, source, split))))
+        except (ValueError, FileNotFoundError, datasets.exceptions.DatasetsError) as error:
+            raise DataError(
+                f"the split {name!r} of {config.hub.id} cannot be read: {str(error).partition(chr(10))[0]}",
+                where=f"corpus.hub.splits.{split}",
+                remedy="name its splits by corpus.hub.splits.* (null: it has none) and its configuration by "
+                "corpus.hub.config; or two tables among its files by corpus.hub.posts and .annotations.",
+            ) from error
+        splits += (
+            (number, {config.columns.post_id: cells[config.columns.post_id], "split": split})
+            for number, cells in tables[-1].rows
+        )
+    return Tables(tuple(tables), None, Table(f"the splits of {config.hub.id}", tuple(splits)))
+
+
+def _rows(dataset: Any, config: CorpusConfig, source: str, split: str) -> Iterator[Row]:
+    """Its posts; one without an id gets one of its split and row."""
+    names = config.columns
+    assert names.labels is not None
+    decode = _label_names(dataset.features, names.labels)
+    for number, row in enumerate(dataset, start=1):
+        missing = [name for name in (names.text, names.labels) if name not in row]
+        if missing:
+            raise DataError(
+                f"there is no column {missing[0]!r}{suggest(missing[0], row)}; it has {', '.join(row)}",
+                where=source,
+                remedy="name the columns of the data set by corpus.columns.*.",
+            )
+        yield (
+            number,
+            {
+                names.post_id: cell(row.get(names.post_id)) or f"{split}-{number:07d}",
+                names.text: cell(row[names.text]),
+                names.labels: json.dumps(decode(row[names.labels]), ensure_ascii=False),
+            },
+        )
+
+
+def _label_names(features: Any, column: str | None) -> Any:
+    """What makes a list of names of a cell: of numbers too, where the data set says what they stand for."""
+    import datasets
+
+    feature = (features or {}).get(column)
+    inner = getattr(feature, "feature", feature)
+    names = inner.names if isinstance(inner, datasets.ClassLabel) else None
+
+    def decode(value: Any) -> list[str]:
+        values = value if isinstance(value, list) else [] if value is None else [value]
+        return [names[item] if names and isinstance(item, int) else cell(item) for item in values]
+
+    return decode
+
+
+def listed(text: str) -> list[str]:
+    """The labels of a cell: a JSON list, or a text split at `;`."""
+    if text.lstrip().startswith("["):
+        try:
+            return [cell(item) for item in json.loads(text)]
+        except ValueError:
+            pass
+    return [part.strip() for part in text.split(";") if part.strip()]
