@@ -198,7 +198,7 @@ def open_or_create(
 
 def _moved(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """Of a branch of the hub that stands for another commit than when the study began."""
-    old, new = before["revision"], now["revision"]
+    old, new = before.get("revision", {}), now.get("revision", {})
     if "commit" not in old or old["commit"] == new.get("commit") or old["id"] != new.get("id"):
         return ""
     return (
