@@ -21,7 +21,7 @@ from thriftune.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
-RULES_VERSION = 2
+RULES_VERSION = 3
 """Raised when this module makes other rows of the same posts."""
 BATCH_POSTS = 256
 _WORD = re.compile(r"\w+")

@@ -86,11 +86,10 @@ def window_cutter(
 
 def _bare(text: str, start: int, end: int) -> list[int]:
     """A token's characters without white space around them: some tokenizers count what stands before a word
-    to it."""
+    to it, or make a token of its own of it, which has none."""
     piece = text[start:end]
-    if not piece.strip():
-        return [start, end]
-    return [end - len(piece.lstrip()), start + len(piece.rstrip())]
+    first = end - len(piece.lstrip())
+    return [first, first + len(piece.strip())]
 
 
 def _specials(tokenizer: Any) -> tuple[list[int], list[int]]:

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 AFTER_PADDING = ("camembert", "data2vec-text", "ibert", "longformer", "mpnet", "roberta", "xlm-roberta")
 """Models that count positions from the padding token's id on: they have vectors for more than they take."""
+ACROSS_PADDING = ("fnet", "nystromformer", "yoso")
+"""Models that mix padding into what they say of a text: it would depend on the texts beside it."""
 ENDLESS = 1 << 20
 """The window of a model without absolute positions."""
 _HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(@(?P<revision>\S+))?")
@@ -85,6 +87,7 @@ def check_source(source: EncoderSource, max_length: int, hub: Hub | None = None)
     if isinstance(source, EncoderFromHub) and source.window is not None:
         _check_window(source.window, max_length)
     _, config = config_of(source, hub)
+    _check_family(config)
     window = window_of(config)
     if window is not None:
         _check_window(window, max_length)
@@ -122,6 +125,17 @@ def allow_recomputation(model: Any) -> None:
 def check_window(encoder: Encoder, max_length: int) -> None:
     """ConfigError where training.max_length is above what the encoder takes."""
     _check_window(encoder.window, max_length)
+
+
+def _check_family(config: Mapping[str, Any]) -> None:
+    """ConfigError where what a model says of a post would depend on the posts beside it."""
+    if config.get("model_type") in ACROSS_PADDING:
+        raise ConfigError(
+            f"a {config['model_type']} mixes padding into its result: what it finds in a post would depend "
+            "on the posts beside it",
+            where="encoder",
+            remedy="choose another; parameters_encoders.yml has 29.",
+        )
 
 
 def _check_window(window: int, max_length: int) -> None:
@@ -219,6 +233,7 @@ def _from_folder(folder: Path, wanted_sha256: str | None) -> Encoder:
         tokenizer = _load_tokenizer(folder)
         config = AutoConfig.from_pretrained(str(folder), local_files_only=True)
         window = window_of(config.to_dict()) or ENDLESS
+    _check_family(config.to_dict())
     known = [
         files.sha256_file(folder / name)
         for name in ("config.json", "tokenizer.json")

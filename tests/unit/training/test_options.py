@@ -95,13 +95,13 @@ def test_options_go_together_and_resume_exactly(
     whole = trainer(settings, encoder)
     before = {name: value.clone() for name, value in whole.agent.trained_state().items()}
     loop = train(whole)
-    resume = stored(_committed(next(loop)), tmp_path)
-    last = _committed(next(loop))
+    resume = stored(committed(next(loop)), tmp_path)
+    last = committed(next(loop))
     unmoved = {name for name, value in last.model.items() if torch.equal(value, before[name])}
     assert unmoved == {"criteria_thresholds", "evidence_thresholds"}
     wanted = {name: value.clone() for name, value in last.model.items()}
     again = trainer(settings, encoder)
-    (resumed,) = [_committed(checkpoint) for checkpoint in train(again, resume)]
+    (resumed,) = [committed(checkpoint) for checkpoint in train(again, resume)]
     for name, value in wanted.items():
         assert torch.equal(value, resumed.model[name]), name
     assert json.dumps(dict(resumed.state), sort_keys=True) == json.dumps(dict(last.state), sort_keys=True)
@@ -110,7 +110,8 @@ def test_options_go_together_and_resume_exactly(
     assert len(logged[0]) == len(LOGGED) * (last.step - resume.step)
 
 
-def _committed(checkpoint: Checkpoint) -> Checkpoint:
+def committed(checkpoint: Checkpoint) -> Checkpoint:
+    """As if it were stored."""
     checkpoint.receipt.commit()
     return checkpoint
 
@@ -127,7 +128,7 @@ def test_activations_computed_again_change_no_weight(encoder: Encoder) -> None:
         settings = parse_parameters(
             {"training": {"epochs": 1, "max_length": 16, "overlap": 4, "gradient_checkpointing": again}}
         )
-        (checkpoint,) = [_committed(item) for item in train(trainer(settings, encoder))]
+        (checkpoint,) = [committed(item) for item in train(trainer(settings, encoder))]
         found.append({name: value.clone() for name, value in checkpoint.model.items()})
     assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
 
