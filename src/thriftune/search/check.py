@@ -9,6 +9,7 @@ from thriftune.config import Parameters, suggest
 from thriftune.errors import ConfigError, OutOfStorageError
 from thriftune.evaluation.metrics import PER_CRITERION, produced_metrics
 from thriftune.model.encoder import check_source, resolve_encoder
+from thriftune.search.fetch import named_encoders
 from thriftune.search.prepared import hub_of
 from thriftune.tracking.footprint import EMPTY_MLFLOW_BYTES, EMPTY_OPTUNA_BYTES
 
@@ -22,6 +23,8 @@ def check_configuration(parameters: Parameters, root: Path) -> None:
     metric = parameters.study.metric
     if PER_CRITERION not in metric:
         check_metric(metric, produced_metrics(parameters.model, ("?",)))
+    for name in named_encoders(parameters):
+        resolve_encoder(name, parameters.encoders, root)
     source = resolve_encoder(parameters.encoder, parameters.encoders, root)
     check_source(source, parameters.training.max_length, hub_of(parameters, root))
     epochs, interval = parameters.training.epochs, parameters.storage.min_interval_epochs
