@@ -84,7 +84,7 @@ class CorpusConfig(Section):
     """Labels that are known but are no criterion: counted, then left out."""
     split: SplitConfig = SplitConfig()
     alignment_threshold: float = Field(default=70.0, ge=0, le=100)
-    """Least rapidfuzz similarity (0 to 100) at which a fuzzy place counts as the sentence's."""
+    """Least share of a sentence's words (0 to 100) that a place must have to count as the sentence's."""
 
     @model_validator(mode="after")
     def _sources_are_named(self) -> CorpusConfig:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rapidfuzz import fuzz, process
+from rapidfuzz import fuzz
 
 from thriftune.corpus.types import Found
 
+_WORD = re.compile(r"\w+(?:'\w+)*")
 _QUOTES = str.maketrans({"“": '"', "”": '"', "‘": "'", "’": "'", "–": "-", "—": "-"})
 
 
@@ -31,28 +33,32 @@ class Aligner:
     """Aligns the annotated sentences of one post.
 
     A place is given once per criterion: the same sentence annotated twice for one criterion takes
-    successive places where the post repeats it, and the last place again where it does not.
+    successive places where the post repeats it, and the last place again where it does not. `shared` counts
+    the sentences that got the place of another one.
     """
 
     def __init__(self, text: str, candidates: Sequence[tuple[int, int]], threshold: float) -> None:
         self._text = text
         self._folded, self._origin = fold(text)
         self._candidates = candidates
-        self._folded_candidates = [fold(text[start:end])[0] for start, end in candidates]
-        self._threshold = threshold
-        self._taken: set[tuple[str, int, int]] = set()
+        self._words = [(match.group(), *match.span()) for match in _WORD.finditer(self._folded)]
+        self._threshold = threshold / 100
+        self._taken: dict[tuple[str, int, int], str] = {}
+        self.shared = 0
 
     def align(self, sentence: str, criterion: str) -> Alignment:
-        """The sentence's character range in the post; similarity is rapidfuzz's, 0 to 100."""
+        """The sentence's character range in the post; similarity is the share of its words, 0 to 100."""
         wanted = sentence.strip()
         found = (
             self._exact(wanted, criterion)
             or self._by_folding(wanted, criterion)
-            or self._fuzzy(wanted)
+            or self._fuzzy(wanted, criterion)
             or NOT_FOUND
         )
         if found.start is not None and found.end is not None:
-            self._taken.add((criterion, found.start, found.end))
+            folded = fold(wanted)[0]
+            if self._taken.setdefault((criterion, found.start, found.end), folded) != folded:
+                self.shared += 1
         return found
 
     def _exact(self, wanted: str, criterion: str) -> Alignment | None:
@@ -60,12 +66,11 @@ class Aligner:
         return self._first_free(spans, criterion, "exact")
 
     def _by_folding(self, wanted: str, criterion: str) -> Alignment | None:
-        folded = fold(wanted)[0]
-        spans = [
-            (self._origin[start], self._origin[end - 1] + 1)
-            for start, end in _occurrences(self._folded, folded)
-        ]
+        spans = [self._unfold(*span) for span in _occurrences(self._folded, fold(wanted)[0])]
         return self._first_free(spans, criterion, "folded")
+
+    def _unfold(self, start: int, end: int) -> tuple[int, int]:
+        return self._origin[start], self._origin[end - 1] + 1
 
     def _first_free(self, spans: list[tuple[int, int]], criterion: str, found: Found) -> Alignment | None:
         if not spans:
@@ -74,17 +79,69 @@ class Aligner:
         start, end = (free or spans[-1:])[0]
         return Alignment(start, end, found, 100.0)
 
-    def _fuzzy(self, wanted: str) -> Alignment | None:
-        best = process.extractOne(
-            fold(wanted)[0],
-            self._folded_candidates,
-            scorer=fuzz.token_sort_ratio,
-            score_cutoff=self._threshold,
-        )
+    def _fuzzy(self, wanted: str, criterion: str) -> Alignment | None:
+        """The stretch of words that has most of the sentence's, where nothing is yet; else anywhere."""
+        words = _WORD.findall(fold(wanted)[0])
+        if not words:
+            return None
+        taken = [span[1:] for span in self._taken if span[0] == criterion]
+        best = self._stretch(words, taken) or (self._stretch(words, ()) if taken else None)
         if best is None:
             return None
-        start, end = self._candidates[best[2]]
-        return Alignment(start, end, "fuzzy", float(best[1]))
+        share, start, end = best
+        return Alignment(start, end, "fuzzy", round(100 * share, 2))
+
+    def _stretch(
+        self, words: Sequence[str], taken: Sequence[tuple[int, int]]
+    ) -> tuple[float, int, int] | None:
+        """(share of the words, start, end): as many words of the post as the sentence has, in its order, or a
+        whole candidate sentence with the same words in another order."""
+        places = [self._unfold(start, end) for _, start, end in self._words]
+        post = [
+            "" if any(start < b and end > a for a, b in taken) else word
+            for (word, _, _), (start, end) in zip(self._words, places, strict=True)
+        ]
+        found = fuzz.partial_ratio_alignment(words, post, score_cutoff=100 * self._threshold)
+        best: tuple[float, int, int] | None = None
+        if found is not None:
+            length = found.dest_end - found.dest_start
+            # Of a stretch at the post's edge, shorter than the sentence, the ratio says more than the share.
+            share = found.score / 100 * (len(words) + length) / 2 / len(words)
+            if length and share >= self._threshold:
+                first, last = places[found.dest_start], places[found.dest_end - 1]
+                best = min(share, 1.0), *self._whole(first[0], last[1])
+        return best or self._sentence(words, post, places)
+
+    def _whole(self, start: int, end: int) -> tuple[int, int]:
+        """A stretch, grown or shrunk to the candidate sentences that it covers by more than half and that
+        cover more than half of it."""
+        inside = [(a, b) for a, b in self._candidates if 2 * (min(b, end) - max(a, start)) > b - a]
+        if not inside:
+            return start, end
+        first, last = inside[0][0], inside[-1][1]
+        overlap = min(last, end) - max(first, start)
+        return (first, last) if 2 * overlap > end - start else (start, end)
+
+    def _sentence(
+        self, words: Sequence[str], post: Sequence[str], places: Sequence[tuple[int, int]]
+    ) -> tuple[float, int, int] | None:
+        """The candidate sentence that is most alike, however its words are ordered, and whatever was put in
+        other words of another number: by words (Dice, 1945), else by letters (rapidfuzz)."""
+        owned = [
+            [word for word, (a, b) in zip(post, places, strict=True) if word and start <= a and b <= end]
+            for start, end in self._candidates
+        ]
+        wanted = Counter(words)
+        by_words = [
+            2 * (wanted & Counter(own)).total() / (len(words) + len(own)) if own else 0.0 for own in owned
+        ]
+        whole = " ".join(words)
+        by_letters = [fuzz.token_sort_ratio(whole, " ".join(own)) / 100 if own else 0.0 for own in owned]
+        for alike in (by_words, by_letters):
+            best = max(range(len(alike)), key=alike.__getitem__, default=None)
+            if best is not None and alike[best] >= self._threshold:
+                return alike[best], *self._candidates[best]
+        return None
 
 
 def fold(text: str) -> tuple[str, list[int]]:

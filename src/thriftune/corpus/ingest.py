@@ -21,7 +21,7 @@ from thriftune.corpus.tables import Table, places
 from thriftune.corpus.types import SPLITS, Evidence, Post, SplitName
 from thriftune.hub import Hub
 
-RULES_VERSION = 1
+RULES_VERSION = 2
 """Raised when reading, alignment or splitting changes what it makes of the same input."""
 WHERE_FROM = {"source", "files", "hub", "root", "cache"}
 """Settings that do not decide what is made of the same tables."""
@@ -65,10 +65,11 @@ def ingest(
     by_split: dict[SplitName, list[Post]] = {
         name: [post for post_id, post in posts.items() if split[post_id] == name] for name in SPLITS
     }
-    report = data_report(by_split, criteria, reading.set_aside, revision)
+    report = data_report(by_split, criteria, reading.set_aside, revision, reading.shared)
     corpus = store.write(by_split, criteria, source_key, revision, report)
     counts = ", ".join(f"{count} {name}" for name, count in corpus.counts.items())
-    log(f"ingest: corpus {corpus.fingerprint[:12]}: {counts}; alignment {report['alignment']}")
+    shared = f"; {reading.shared} at the place of another sentence" if reading.shared else ""
+    log(f"ingest: corpus {corpus.fingerprint[:12]}: {counts}; alignment {report['alignment']}{shared}")
     return corpus
 
 
@@ -89,6 +90,8 @@ class _Reading:
         self.rows: dict[str, list[tuple[str, str, int]]] = {}
         """post_id: (criterion, sentence, status)"""
         self.set_aside: Counter[str] = Counter()
+        self.shared = 0
+        """Annotated sentences that were found where another one of their criterion was."""
         self.splits: dict[str, SplitName] | None = None
         self._first: dict[str, str] = {}
 
@@ -180,6 +183,7 @@ def _post(post_id: str, reading: _Reading, criteria: tuple[str, ...]) -> Post:
     for criterion, sentence, status in reading.rows.get(post_id, []):
         place = aligner.align(sentence, criterion) if sentence else NO_SENTENCE
         evidence.append(Evidence(criterion, status, place.start, place.end, place.found, place.similarity))
+    reading.shared += aligner.shared
     met = {item.criterion for item in evidence if item.status == 1}
     return Post(
         post_id=post_id,

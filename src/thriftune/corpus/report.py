@@ -17,8 +17,10 @@ def data_report(
     criteria: Sequence[str],
     set_aside: Mapping[str, int],
     source: Mapping[str, Any],
+    shared: int,
 ) -> dict[str, Any]:
-    """Figures of an ingested corpus; holds no post text."""
+    """Figures of an ingested corpus; holds no post text. shared: annotated sentences at the place of
+    another one."""
     everyone = [post for name in SPLITS for post in posts[name]]
     evidence = [item for post in everyone for item in post.evidence]
     groups = group_duplicates([post.text for post in everyone])
@@ -36,6 +38,7 @@ def data_report(
             for criterion in criteria
         },
         "alignment": dict(sorted(Counter(item.found for item in evidence).items())),
+        "alignment_shared": shared,
         "words_per_post": _quantiles([len(post.text.split()) for post in everyone]),
         "sentences_per_post": _quantiles([len(post.sentences) for post in everyone]),
         "duplicate_posts": len(groups) - len(set(groups)),
