@@ -70,7 +70,7 @@ format: setup  ## let ruff rewrite what it can
 
 test: lint  ## lint, unit and integration tests, coverage floor
 	rm -f .coverage .coverage.*
-	$(BIN)/pytest -m "not slow and not docker" -q -n $(JOBS) --dist worksteal \
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow and not docker" -q -n $(JOBS) --dist worksteal --durations=20 \
 	  --hypothesis-profile=gate --cov --cov-report=
 	$(BIN)/coverage report --fail-under=95
 

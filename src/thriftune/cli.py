@@ -512,8 +512,7 @@ def fetch_command(params: Mapping[str, Any], env: str | None) -> None:
     Afterwards HF_HUB_OFFLINE=1 and the same options run it without internet; on another machine, with the
     cache (HF_HOME) and revisions.json below corpus.root copied there.
     """
-    from thriftune.search.fetch import fetch
-    from thriftune.search.prepared import hub_of
+    from thriftune.search.fetch import fetch, hub_of
 
     root, settings = _settings(env, params)
     os.chdir(root)

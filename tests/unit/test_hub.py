@@ -17,9 +17,8 @@ from pathlib import Path
 import pytest
 from tests.hub_server import Fault, HubServer
 
-from thriftune import hub as hub_module
 from thriftune.errors import ConfigError, UnavailableError
-from thriftune.hub import Hub, Repository
+from thriftune.hub import Hub, Repository, client
 
 pytestmark = pytest.mark.unit
 TOKEN = "hf_" + "a" * 20
@@ -141,7 +140,7 @@ def test_a_date_to_wait_for_is_honoured_and_a_long_wait_is_left_to_the_user(reac
 
 def test_a_hub_that_hangs_is_given_ten_seconds(reached: Reached, monkeypatch: pytest.MonkeyPatch) -> None:
     """A request without an answer counts as one that failed for now (here after half a second)."""
-    monkeypatch.setattr(hub_module, "TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(client, "TIMEOUT_SECONDS", 0.5)
     reached.server.faults.append(Fault("/api/", hang_seconds=2.0))
     assert reached.fetch() == EXPECTED
     assert reached.waits == [1.0]
@@ -221,6 +220,14 @@ def test_a_branch_is_resolved_once_and_written_down(reached: Reached) -> None:
     assert reached.fetch()["config.json"] == b'{"new": 1}'
     reached.asked("")
     assert reached.hub.commit(Repository("model", "owner/name", first)) == first
+    assert reached.asked("") == 0
+
+
+def test_a_damaged_record_of_commits_is_said(reached: Reached) -> None:
+    """And not taken for an empty one: a study might get other data."""
+    reached.hub.pins.write_text("{")
+    with pytest.raises(ConfigError, match="no JSON any more"):
+        reached.fetch()
     assert reached.asked("") == 0
 
 

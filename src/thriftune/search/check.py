@@ -9,8 +9,7 @@ from thriftune.config import Parameters, suggest
 from thriftune.errors import ConfigError, OutOfStorageError
 from thriftune.evaluation.metrics import PER_CRITERION, produced_metrics
 from thriftune.model.encoder import check_source, resolve_encoder
-from thriftune.search.fetch import named_encoders
-from thriftune.search.prepared import hub_of
+from thriftune.search.fetch import hub_of, named_encoders
 from thriftune.tracking.footprint import EMPTY_MLFLOW_BYTES, EMPTY_OPTUNA_BYTES
 
 

@@ -6,10 +6,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from thriftune.config import Choices, EncoderFromHub, Parameters
-from thriftune.corpus.sources import find_sources
+from thriftune.corpus.sources import PINS, find_sources
 from thriftune.hub import Hub
 from thriftune.model.encoder import resolve_encoder
 from thriftune.model.folders import folder_of
+
+
+def hub_of(parameters: Parameters, root: Path = Path()) -> Hub:
+    """The hub, with the commits that this project has taken from it."""
+    return Hub(root / parameters.corpus.root / PINS)
 
 
 def named_encoders(parameters: Parameters) -> Iterator[str]:

@@ -7,20 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from thriftune.config import Parameters, suggest
-from thriftune.corpus.sources import PINS
 from thriftune.corpus.store import Corpus
 from thriftune.corpus.tokens import TokenisedStore
 from thriftune.corpus.types import SplitName
 from thriftune.corpus.windows import Layout, window_tails
 from thriftune.errors import ConfigError
-from thriftune.hub import Hub
 from thriftune.model.batch import Collator
 from thriftune.model.encoder import Encoder, build_encoder, check_window, resolve_encoder
-
-
-def hub_of(parameters: Parameters, root: Path = Path()) -> Hub:
-    """The hub, with the commits that this project has taken from it."""
-    return Hub(root / parameters.corpus.root / PINS)
+from thriftune.search.fetch import hub_of
 
 
 def encoder_for(parameters: Parameters, corpus: Corpus) -> Encoder:

@@ -1,0 +1,204 @@
+"""Files of repositories, by commit: from the local cache where they are whole there, else from the hub."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from fnmatch import fnmatch
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from thriftune import files
+from thriftune.errors import ConfigError
+from thriftune.hub.client import PassingError, patient_client
+from thriftune.hub.messages import explained, no_such_file
+from thriftune.hub.repository import Repository
+
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import RepoFile
+
+log = logging.getLogger(__name__)
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Files of one commit, in the local cache."""
+
+    folder: Path
+    commit: str
+
+
+@dataclass(frozen=True)
+class Hub:
+    """The hub as this process reaches it; tests name a server, a cache and a clock of their own."""
+
+    pins: Path
+    """JSON file of the commits that branches and tags were resolved to."""
+    endpoint: str | None = None
+    """None: HF_ENDPOINT, else the public hub."""
+    cache: Path | None = None
+    """None: HF_HUB_CACHE, else the user's own."""
+    sleep: Callable[[float], None] = time.sleep
+
+    def snapshot(
+        self, repository: Repository, patterns: Sequence[str], needed: Sequence[str] = ()
+    ) -> Snapshot:
+        """The files that match one of the patterns, at the commit that the revision stands for.
+
+        Raises ConfigError where the hub has no such repository, revision or `needed` file, UnavailableError
+        where it refuses access or cannot be reached and the cache is not whole.
+        """
+        from huggingface_hub import set_client_factory
+        from huggingface_hub.utils.tqdm import disable_progress_bars
+
+        set_client_factory(partial(patient_client, self.sleep))
+        if not sys.stderr.isatty():
+            disable_progress_bars()
+        with explained(repository, self._endpoint, self._cache):
+            pinned = replace(repository, revision=self.commit(repository))
+        with explained(pinned, self._endpoint, self._cache):
+            folder = self._cached(pinned, patterns, needed) or self._download(pinned, patterns)
+        for name in needed:
+            if not (folder / name).is_file():
+                raise no_such_file(pinned, self._endpoint, folder, name)
+        return Snapshot(folder, pinned.revision)
+
+    def commit(self, repository: Repository) -> str:
+        """The commit of a revision: itself, as it is on record, or as the hub says now; then it is."""
+        if _COMMIT.fullmatch(repository.revision):
+            return repository.revision
+        key = f"{repository.kind} {repository.id}@{repository.revision}"
+        with files.alone_with(self.pins):
+            pins = self._read_pins()
+            if key not in pins:
+                commit = self._resolve(repository)
+                pins[key] = {"commit": commit, "on": datetime.now(UTC).date().isoformat()}
+                files.write_json(self.pins, pins)
+                log.info("%s of %s is commit %s from now on", repository.revision, repository, commit)
+            return str(pins[key]["commit"])
+
+    def names(self, repository: Repository) -> list[str]:
+        """The files that the hub listed of it when it was downloaded; none where the cache has no list."""
+        return [file.path for file in self._tree(replace(repository, revision=self.commit(repository)))]
+
+    def _read_pins(self) -> dict[str, Any]:
+        try:
+            pins: dict[str, Any] = files.read_json(self.pins) if self.pins.exists() else {}
+        except ValueError as error:
+            raise ConfigError(
+                f"is no JSON any more: {error}",
+                where=str(self.pins),
+                remedy="put it back from a copy, or remove it: the hub is asked anew what its branches are.",
+            ) from error
+        return pins
+
+    def _resolve(self, repository: Repository) -> str:
+        from huggingface_hub import HfApi
+
+        ask = partial(
+            HfApi(endpoint=self.endpoint).resolve_revision,
+            repository.id,
+            repo_type=repository.kind,
+            revision=repository.revision,
+            cache_dir=self.cache,
+        )
+        try:
+            return str(ask().resolved)
+        except PassingError:
+            known = self._cache / repository.folder / "refs" / repository.revision
+            if not known.is_file():
+                raise
+            log.warning("the hub cannot be reached: %s of %s as the cache knows it", known.name, repository)
+            return str(ask(local_files_only=True).resolved)
+
+    def _cached(self, repository: Repository, patterns: Sequence[str], needed: Sequence[str]) -> Path | None:
+        """The folder in the cache, where nothing is missing in it that is known to belong there."""
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import LocalEntryNotFoundError
+
+        self._sweep(repository)
+        missing = self._missing(repository, patterns)
+        try:
+            folder = Path(snapshot_download(**self._arguments(repository, patterns), local_files_only=True))
+        except LocalEntryNotFoundError:
+            what, names = ("what the cache lacks of ", f": {', '.join(missing)}") if missing else ("", "")
+            log.info("downloading %s%s at %s%s", what, repository, repository.revision[:12], names)
+            return None
+        return folder if all((folder / name).is_file() for name in needed) else None
+
+    def _sweep(self, repository: Repository) -> None:
+        """Remove what killed downloads left; the client takes none of it up again."""
+        for path in (self._cache / repository.folder / "blobs").glob("*.incomplete"):
+            lock = self._cache / ".locks" / repository.folder / f"{path.name.split('.')[0]}.lock"
+            try:
+                with FileLock(lock, blocking=False):
+                    path.unlink(missing_ok=True)
+            except (Timeout, FileNotFoundError):
+                continue  # a process is at it
+
+    def _missing(self, repository: Repository, patterns: Sequence[str]) -> list[str]:
+        """Names of listed files that the cache lacks. One of another size than the hub's is removed first."""
+        missing = []
+        for file in self._tree(repository):
+            path = self._cache / repository.folder / "snapshots" / repository.revision / file.path
+            if not any(fnmatch(file.path, pattern) for pattern in patterns):
+                continue
+            if path.is_file() and path.stat().st_size != file.size:
+                log.warning("%s of %s is cut short in the cache", file.path, repository)
+                path.resolve().unlink()
+                path.unlink(missing_ok=True)
+            if not path.is_file():
+                missing.append(file.path)
+        return missing
+
+    def _tree(self, repository: Repository) -> list[RepoFile]:
+        """The files of a commit, as the cache has them listed."""
+        from huggingface_hub import get_cached_repo_tree
+        from huggingface_hub.errors import CachedRepoTreeNotFoundError
+
+        try:
+            return get_cached_repo_tree(
+                repository.id,
+                repo_type=repository.kind,
+                revision=repository.revision,
+                cache_dir=self.cache,
+            )
+        except CachedRepoTreeNotFoundError:
+            return []
+
+    def _download(self, repository: Repository, patterns: Sequence[str]) -> Path:
+        from huggingface_hub import snapshot_download
+
+        return Path(snapshot_download(**self._arguments(repository, patterns)))
+
+    def _arguments(self, repository: Repository, patterns: Sequence[str]) -> dict[str, Any]:
+        return {
+            "repo_id": repository.id,
+            "repo_type": repository.kind,
+            "revision": repository.revision,
+            "cache_dir": self.cache,
+            "endpoint": self.endpoint,
+            "allow_patterns": list(patterns),
+        }
+
+    @property
+    def _cache(self) -> Path:
+        from huggingface_hub.constants import HF_HUB_CACHE
+
+        return self.cache or Path(HF_HUB_CACHE)
+
+    @property
+    def _endpoint(self) -> str:
+        from huggingface_hub.constants import ENDPOINT
+
+        return self.endpoint or ENDPOINT

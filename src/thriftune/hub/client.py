@@ -1,0 +1,114 @@
+"""The HTTP client that huggingface_hub is given: what fails for now is asked again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
+
+if TYPE_CHECKING:
+    import httpx2
+
+log = logging.getLogger(__name__)
+
+TRIES = 6
+"""The first and five more, after 1, 2, 4, 8 and 16 s."""
+LONGEST_WAIT_SECONDS = 300.0
+"""A hub that asks to wait for longer is asked again by the user, not by us."""
+TIMEOUT_SECONDS = 10.0
+PASSING = (408, 429, 500, 502, 503, 504)
+"""Status codes of what may be over in a moment."""
+
+
+class PassingError(Exception):
+    """The request failed for now; the hub may have said how many seconds to wait. No error that
+    huggingface_hub knows, so that its own loops do not try again on top."""
+
+    def __init__(self, said: str, wait_seconds: float = 0.0) -> None:
+        super().__init__(said)
+        self.wait_seconds = wait_seconds
+
+
+class ImpatientError(Exception):
+    """The hub asks to wait for longer than a run does."""
+
+
+def patient_client(sleep: Callable[[float], None]) -> httpx2.Client:
+    """A client whose requests are made up to TRIES times, after which PassingError is raised."""
+    import httpx2
+    from huggingface_hub import is_offline_mode
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # it logs URLs, signed ones too
+    retrying = Retrying(
+        retry=retry_if_exception_type(PassingError),
+        stop=stop_after_attempt(TRIES),
+        wait=_wait_seconds,
+        before_sleep=_tell,
+        sleep=sleep,
+        reraise=True,
+    )
+
+    class Patient(httpx2.Client):
+        def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
+            if is_offline_mode():
+                raise OfflineModeIsEnabled(str(request.url))
+            timeout = request.extensions.get("timeout") or {}
+            request.extensions["timeout"] = {
+                part: timeout.get(part) or TIMEOUT_SECONDS for part in ("connect", "read", "write", "pool")
+            }
+            return retrying(self._once, request, options)
+
+        def _once(self, request: httpx2.Request, options: dict[str, Any]) -> httpx2.Response:
+            try:
+                response = super().send(request, **options)
+            except (httpx2.TimeoutException, httpx2.NetworkError, httpx2.RemoteProtocolError) as error:
+                raise PassingError(f"{type(error).__name__}: {first_line(error)}") from error
+            if response.status_code not in PASSING:
+                return response
+            response.close()
+            wait = _asked_to_wait(response)
+            said = f"it answered {response.status_code}"
+            if wait > LONGEST_WAIT_SECONDS:
+                raise ImpatientError(f"{said} and asks to wait for {wait:.0f} s")
+            raise PassingError(said, wait)
+
+    return Patient(follow_redirects=True)
+
+
+def first_line(error: BaseException) -> str:
+    """Of its text; what follows is advice for programmers."""
+    return str(error).strip().partition("\n")[0]
+
+
+def _wait_seconds(state: RetryCallState) -> float:
+    """1, 2, 4, 8, 16 s, or what the hub asks for where that is longer."""
+    error = state.outcome.exception() if state.outcome is not None else None
+    asked = error.wait_seconds if isinstance(error, PassingError) else 0.0
+    return max(2.0 ** (state.attempt_number - 1), asked)
+
+
+def _tell(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome is not None else None
+    number = state.attempt_number + 1
+    log.warning("the hub: %s; try %d of %d in %.0f s", error, number, TRIES, state.upcoming_sleep)
+
+
+def _asked_to_wait(response: httpx2.Response) -> float:
+    """Seconds of Retry-After, a number or a date, or until the rate limit is over; else 0."""
+    from huggingface_hub.utils import parse_ratelimit_headers  # type: ignore[attr-defined]
+
+    said = response.headers.get("retry-after", "").strip()
+    if said.isdigit():
+        return float(said)
+    if said:
+        try:
+            return max(0.0, (parsedate_to_datetime(said) - datetime.now(UTC)).total_seconds())
+        except (ValueError, TypeError):
+            pass
+    limit = parse_ratelimit_headers(response.headers) if response.status_code == 429 else None
+    return float(limit.reset_in_seconds) if limit is not None and limit.remaining == 0 else 0.0

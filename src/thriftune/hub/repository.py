@@ -1,0 +1,30 @@
+"""What is wanted of the hub."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A repository at a revision, and the parameter that asks for it."""
+
+    kind: Literal["model", "dataset"]
+    id: str
+    revision: str = "main"
+    """Branch, tag or commit."""
+    where: str = ""
+
+    def __str__(self) -> str:
+        return f"the {'data set' if self.kind == 'dataset' else 'model'} {self.id}"
+
+    @property
+    def page(self) -> str:
+        """Path of its page."""
+        return f"datasets/{self.id}" if self.kind == "dataset" else self.id
+
+    @property
+    def folder(self) -> str:
+        """Name of its folder in the cache of huggingface_hub."""
+        return f"{self.kind}s--{self.id.replace('/', '--')}"
