@@ -41,13 +41,16 @@ class Aligner:
         self._text = text
         self._folded, self._origin = fold(text)
         self._candidates = candidates
-        self._words = [(match.group(), *match.span()) for match in _WORD.finditer(self._folded)]
+        found = list(_WORD.finditer(self._folded))
+        self._words = [match.group() for match in found]
+        self._places = [self._unfold(*match.span()) for match in found]
         self._threshold = threshold / 100
         self._taken: dict[tuple[str, int, int], str] = {}
         self.shared = 0
 
     def align(self, sentence: str, criterion: str) -> Alignment:
-        """The sentence's character range in the post; similarity is the share of its words, 0 to 100."""
+        """The sentence's character range in the post; similarity, 0 to 100, is the share of its words there,
+        or how much it is like a whole candidate sentence."""
         wanted = sentence.strip()
         found = (
             self._exact(wanted, criterion)
@@ -94,12 +97,11 @@ class Aligner:
     def _stretch(
         self, words: Sequence[str], taken: Sequence[tuple[int, int]]
     ) -> tuple[float, int, int] | None:
-        """(share of the words, start, end): as many words of the post as the sentence has, in its order, or a
-        whole candidate sentence with the same words in another order."""
-        places = [self._unfold(start, end) for _, start, end in self._words]
+        """(similarity, start, end) outside `taken`: as many words of the post as the sentence has, in its
+        order; else the candidate sentence that is most alike."""
         post = [
             "" if any(start < b and end > a for a, b in taken) else word
-            for (word, _, _), (start, end) in zip(self._words, places, strict=True)
+            for word, (start, end) in zip(self._words, self._places, strict=True)
         ]
         found = fuzz.partial_ratio_alignment(words, post, score_cutoff=100 * self._threshold)
         best: tuple[float, int, int] | None = None
@@ -108,9 +110,9 @@ class Aligner:
             # Of a stretch at the post's edge, shorter than the sentence, the ratio says more than the share.
             share = found.score / 100 * (len(words) + length) / 2 / len(words)
             if length and share >= self._threshold:
-                first, last = places[found.dest_start], places[found.dest_end - 1]
+                first, last = self._places[found.dest_start], self._places[found.dest_end - 1]
                 best = min(share, 1.0), *self._whole(first[0], last[1])
-        return best or self._sentence(words, post, places)
+        return best or self._sentence(words, post)
 
     def _whole(self, start: int, end: int) -> tuple[int, int]:
         """A stretch, grown or shrunk to the candidate sentences that it covers by more than half and that
@@ -122,14 +124,12 @@ class Aligner:
         overlap = min(last, end) - max(first, start)
         return (first, last) if 2 * overlap > end - start else (start, end)
 
-    def _sentence(
-        self, words: Sequence[str], post: Sequence[str], places: Sequence[tuple[int, int]]
-    ) -> tuple[float, int, int] | None:
+    def _sentence(self, words: Sequence[str], post: Sequence[str]) -> tuple[float, int, int] | None:
         """The candidate sentence that is most alike, however its words are ordered, and whatever was put in
         other words of another number: by words (Dice, 1945), else by letters (rapidfuzz)."""
+        placed = [(word, a, b) for word, (a, b) in zip(post, self._places, strict=True) if word]
         owned = [
-            [word for word, (a, b) in zip(post, places, strict=True) if word and start <= a and b <= end]
-            for start, end in self._candidates
+            [word for word, a, b in placed if start <= a and b <= end] for start, end in self._candidates
         ]
         wanted = Counter(words)
         by_words = [

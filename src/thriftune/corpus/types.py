@@ -24,7 +24,7 @@ class Evidence:
     end: int | None
     found: Found
     similarity: float
-    """Share of its words at the place, 0 to 100; 100 for exact and folded matches, 0 where not found."""
+    """0 to 100, see Aligner.align; 100 for exact and folded matches, 0 where not found."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,7 @@ def check_source(source: EncoderSource, max_length: int, hub: Hub | None = None)
         return
     if isinstance(source, EncoderFromHub) and source.window is not None:
         _check_window(source.window, max_length)
-    _, config = config_of(source, hub)
+    config = config_of(source, hub)
     _check_family(config)
     window = window_of(config)
     if window is not None:
@@ -134,7 +134,7 @@ def _check_family(config: Mapping[str, Any]) -> None:
             f"a {config['model_type']} mixes padding into its result: what it finds in a post would depend "
             "on the posts beside it",
             where="encoder",
-            remedy="choose another; parameters_encoders.yml has 29.",
+            remedy="choose another; conf/base/parameters_encoders.yml names many.",
         )
 
 

@@ -66,14 +66,14 @@ def folder_of(source: FolderSource, hub: Hub | None) -> Path:
     return folder
 
 
-def config_of(source: FolderSource, hub: Hub | None) -> tuple[Path, dict[str, Any]]:
-    """(its place, config.json as it stands) without the weights of a model on the hub; see folder_of."""
+def config_of(source: FolderSource, hub: Hub | None) -> dict[str, Any]:
+    """config.json as it stands; the weights of a model on the hub are not downloaded. See folder_of."""
     if isinstance(source, EncoderFromHub):
         folder = _hub(hub).snapshot(_repository(source), (CONFIG,), needed=(CONFIG,)).folder
     else:
         folder = folder_of(source, hub)
     try:
-        config = files.read_json(folder / CONFIG)
+        config: dict[str, Any] = files.read_json(folder / CONFIG)
         config.get("model_type")
     except (ValueError, AttributeError) as error:
         raise ConfigError(
@@ -81,7 +81,7 @@ def config_of(source: FolderSource, hub: Hub | None) -> tuple[Path, dict[str, An
             where=str(folder / CONFIG),
             remedy="save the model with transformers' save_pretrained.",
         ) from error
-    return folder / CONFIG, config
+    return config
 
 
 def has_weights(folder: Path) -> bool:
