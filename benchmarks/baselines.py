@@ -6,6 +6,7 @@ import copy
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from thriftune.config import EncoderFromConfig, Parameters
+from thriftune.config import EncoderFromConfig, Parameters, TrainingConfig
 from thriftune.corpus.store import Corpus
 from thriftune.corpus.types import SplitName
 from thriftune.evaluation.predict import assemble
@@ -136,9 +137,8 @@ def _classifier(
         arguments = TrainingArguments(
             folder,
             num_train_epochs=settings.training.epochs,
-            per_device_train_batch_size=settings.training.batch_size,
             per_device_eval_batch_size=settings.evaluation.batch_size,
-            **({"learning_rate": settings.training.learning_rate} if encoder_is_new(settings) else {}),
+            **(_of_ours(settings.training) if encoder_is_new(settings) else {}),
             save_strategy="no",
             report_to=[],
             disable_tqdm=True,
@@ -154,6 +154,13 @@ def _classifier(
         }
 
 
+def _of_ours(training: TrainingConfig) -> dict[str, Any]:
+    return {
+        "learning_rate": training.learning_rate,
+        "per_device_train_batch_size": training.batch_size,
+    }
+
+
 def encoder_is_new(settings: Parameters) -> bool:
-    """Whether its weights are drawn: Trainer's default rate, which is for pretrained ones, learns nothing."""
+    """Whether its weights are drawn: Trainer's defaults are for pretrained ones and teach these nothing."""
     return isinstance(settings.encoders.get(settings.encoder), EncoderFromConfig)

@@ -42,6 +42,7 @@ from thriftune.project import load_parameters
 from thriftune.search.prepared import Prepared, collator_for, encoder_for
 from thriftune.search.trial import build_agent, class_weights
 from thriftune.training.loop import Identity, Trainer, train
+from thriftune.training.seeding import configure_determinism, resolve_device
 from thriftune.training.validation import validate
 
 AVERAGES = tuple(
@@ -122,7 +123,9 @@ def dual_agent(
     settings: Parameters, corpus: Corpus, encoder: Encoder, prepared: Prepared
 ) -> tuple[Predictions, Decisions]:
     """Ours on test: the epoch that is best on validation, as the study keeps it."""
-    agent = build_agent(settings, encoder, corpus.criteria)
+    device = resolve_device(settings.training.device)
+    configure_determinism(torch.get_num_threads(), device)
+    agent = build_agent(settings, encoder, corpus.criteria).to(device)
     size, collator = settings.evaluation.batch_size, collator_for(settings, corpus, encoder)
     rows = {split: prepared.rows(settings, encoder, split) for split in ("train", "validation", "test")}
     metric = settings.study.metric
@@ -132,7 +135,7 @@ def dual_agent(
         agent=agent,
         rows=rows["train"],
         collator=collator,
-        positive_weights=class_weights(settings, rows["train"], torch.device("cpu")),
+        positive_weights=class_weights(settings, rows["train"], device),
         training=settings.training,
         metric=metric,
         seed=settings.study.seed,
@@ -149,7 +152,9 @@ def dual_agent(
         checkpoint.receipt.commit()
     agent.load_trained(best)
     found = predict(agent, rows["test"], collator, size)
-    return found, decide(found, agent.criteria_thresholds.numpy(), agent.evidence_thresholds.numpy())
+    return found, decide(
+        found, agent.criteria_thresholds.cpu().numpy(), agent.evidence_thresholds.cpu().numpy()
+    )
 
 
 def weighted(side: Side, weights: Matrix) -> dict[str, Matrix]:

@@ -1,6 +1,7 @@
 """Posts a second, trained and evaluated, against Hugging Face's Trainer with its defaults.
 
     python -m benchmarks.throughput [--posts 384] [--hidden 256] [--layers 4] [--repeats 2]
+                                    [--precision bfloat16]
 
 Same encoder (random weights), posts, batch size, window, precision and epochs on both sides; lengths are cut
 alike. Trainer pads each batch of its random order with DataCollatorWithPadding and has one head for the
@@ -18,6 +19,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,7 @@ from thriftune.model.encoder import Encoder, build_encoder
 from thriftune.search.trial import build_agent
 from thriftune.training.loop import Identity, train
 from thriftune.training.loop import Trainer as Ours
+from thriftune.training.seeding import configure_determinism, resolve_device
 
 CRITERIA = tuple("ABCDEFGHI")
 BATCH, WINDOW = 16, 512
@@ -65,19 +68,21 @@ def posts(count: int, shape: tuple[float, float]) -> list[Post]:
     return found
 
 
-def settings_of(hidden: int, layers: int) -> Parameters:
+def settings_of(hidden: int, layers: int, precision: str = "float32") -> Parameters:
     """The encoder and one epoch."""
     encoder = {
         "kind": "config", "vocabulary_size": 1000, "hidden_size": hidden, "layers": layers,
         "attention_heads": hidden // 32, "intermediate_size": 4 * hidden, "window": WINDOW,
     }  # fmt: skip
-    training = {"epochs": 1, "batch_size": BATCH, "max_length": WINDOW, "overlap": 32}
+    training = {"epochs": 1, "batch_size": BATCH, "max_length": WINDOW, "overlap": 32, "precision": precision}
     return parse_parameters({"encoder": "e", "encoders": {"e": encoder}, "training": training})
 
 
 def ours(settings: Parameters, encoder: Encoder, rows: list[dict[str, Any]]) -> tuple[float, float]:
     """Seconds of (an epoch of training, a pass of evaluation)."""
-    agent = build_agent(settings, encoder, CRITERIA)
+    device = resolve_device(settings.training.device)
+    configure_determinism(torch.get_num_threads(), device)  # as a study does
+    agent = build_agent(settings, encoder, CRITERIA).to(device)
     collator = Collator(len(CRITERIA), encoder.pad_token_id)
     trainer = Ours(
         agent=agent,
@@ -97,8 +102,11 @@ def ours(settings: Parameters, encoder: Encoder, rows: list[dict[str, Any]]) -> 
     return training, seconds(lambda: predict(agent, rows, collator, BATCH))
 
 
-def theirs(encoder: Encoder, rows: list[dict[str, Any]], folder: Path) -> tuple[float, float]:
+def theirs(
+    settings: Parameters, encoder: Encoder, rows: list[dict[str, Any]], folder: Path
+) -> tuple[float, float]:
     """As `ours`, of transformers' Trainer."""
+    torch.use_deterministic_algorithms(False)
     set_seed(0)
     config = copy.deepcopy(encoder.instantiate().config)
     config.num_labels, config.problem_type = len(CRITERIA), "multi_label_classification"
@@ -115,6 +123,7 @@ def theirs(encoder: Encoder, rows: list[dict[str, Any]], folder: Path) -> tuple[
         save_strategy="no",
         report_to=[],
         disable_tqdm=True,
+        bf16=settings.training.precision == "bfloat16",
         use_cpu=not torch.cuda.is_available(),
     )
     trainer = Trainer(
@@ -132,7 +141,7 @@ def seconds(call: Callable[[], object]) -> float:
 
 def measure(name: str, made: Sequence[Post], settings: Parameters, target: float, repeats: int) -> list[Row]:
     """Both sides in turn, the median of each."""
-    took: dict[str, list[tuple[float, float]]] = {"ours": [], "theirs": []}
+    took: dict[str, list[tuple[float, float]]] = {"theirs": [], "ours": []}
     with tempfile.TemporaryDirectory() as folder:
         source = settings.encoders["e"]
         encoder = build_encoder(source, lambda: [post.text for post in made], Path(folder))
@@ -142,8 +151,8 @@ def measure(name: str, made: Sequence[Post], settings: Parameters, target: float
         half, most = lengths[len(lengths) // 2], lengths[len(lengths) * 95 // 100]
         click.echo(f"{name}: median {half} tokens, 95th percentile {most}")
         for _ in range(repeats):
-            took["theirs"].append(theirs(encoder, rows, Path(folder)))
-            took["ours"].append(ours(settings, encoder, rows))
+            for side, run in (("theirs", partial(theirs, folder=Path(folder))), ("ours", ours)):
+                took[side].append(run(settings, encoder, rows))
     found = []
     for at, what in enumerate(("training", "evaluation")):
         rates = {side: len(made) / statistics.median(each[at] for each in took[side]) for side in took}
@@ -158,8 +167,9 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, default=256)
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     options = parser.parse_args()
-    settings = settings_of(options.hidden, options.layers)
+    settings = settings_of(options.hidden, options.layers, options.precision)
     rows = [
         *measure("mixed", posts(options.posts, MIXED), settings, 2.0, options.repeats),
         *measure("abstracts", posts(options.posts, ABSTRACTS), settings, 1.5, options.repeats),

@@ -17,6 +17,7 @@ from thriftune.config import Parameters, parse_parameters
 from thriftune.corpus.ingest import ingest
 from thriftune.corpus.sample import SAMPLE
 from thriftune.corpus.store import Corpus, CorpusStore
+from thriftune.training.seeding import configure_determinism
 
 # The gate searches the same examples each time; `make test-all` draws new ones.
 settings.register_profile("gate", derandomize=True)
@@ -127,3 +128,14 @@ def newest_valid(store: CheckpointStore, signature: Mapping[str, Any]) -> Loaded
     if loaded is not None:
         store.check(loaded.entry, signature)
     return loaded
+
+
+@pytest.fixture(params=["cpu", "cuda"])
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """Each device on which training is exact; CUDA's with the settings of a study."""
+    found = torch.device(request.param)
+    if found.type == "cuda":
+        if not torch.cuda.is_available():
+            pytest.skip("torch finds no CUDA device here")
+        configure_determinism(torch.get_num_threads(), found)
+    return found

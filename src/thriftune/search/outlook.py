@@ -37,7 +37,7 @@ from thriftune.tracking.footprint import (
     optuna_bytes,
     parent_bytes,
 )
-from thriftune.tracking.journal import EPOCH_SECONDS, TRAIN_SECONDS, VALIDATION_SECONDS
+from thriftune.tracking.journal import DEVICE_BYTES, EPOCH_SECONDS, TRAIN_SECONDS, VALIDATION_SECONDS
 from thriftune.tracking.location import MLFLOW_DATABASE, OPTUNA_DATABASE
 from thriftune.training.batching import steps_per_epoch
 
@@ -136,7 +136,7 @@ def trial_bytes(settings: Parameters, around: Surroundings) -> int:
     training = settings.training
     steps = steps_per_epoch(around.train_posts, training.batch_size, training.accumulation)
     rows = {f"validation/{name}": training.epochs for name in logged}
-    rows[EPOCH_SECONDS] = rows[VALIDATION_SECONDS] = training.epochs
+    rows[EPOCH_SECONDS] = rows[VALIDATION_SECONDS] = rows[DEVICE_BYTES] = training.epochs
     rows |= dict.fromkeys(FIGURES, 1)
     for name in ("train/loss", "train/gradient_norm", "train/learning_rate", TRAIN_SECONDS):
         rows[name] = training.epochs * math.ceil(steps / settings.tracking.log_every_steps)

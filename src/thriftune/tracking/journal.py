@@ -37,6 +37,8 @@ TRAIN_SECONDS = f"{MACHINE_PREFIX}train_seconds"
 """Of the optimizer steps since the row before, or since the epoch's start (step = the last of them)."""
 VALIDATION_SECONDS = f"{MACHINE_PREFIX}validation_seconds"
 """Of one validation (step = epoch)."""
+DEVICE_BYTES = f"{MACHINE_PREFIX}device_peak_bytes"
+"""The most of the device's memory that tensors took in an epoch; on CUDA alone (step = epoch)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from thriftune.errors import ThriftuneError
 from thriftune.model.batch import Batch, Collator
 from thriftune.model.dual_agent import DualAgent
 from thriftune.model.losses import joint_loss
-from thriftune.tracking.journal import EPOCH_SECONDS, TRAIN_SECONDS, VALIDATION_SECONDS
+from thriftune.tracking.journal import DEVICE_BYTES, EPOCH_SECONDS, TRAIN_SECONDS, VALIDATION_SECONDS
 from thriftune.training.batching import epoch_batches, steps_per_epoch
 from thriftune.training.optimisation import (
     build_optimizer,
@@ -140,7 +140,7 @@ def train(trainer: Trainer, resume: Resume | None = None) -> Iterator[Checkpoint
         ended_at = trainer.clock()
         trainer.log.log({f"validation/{key}": value for key, value in metrics.items()}, progress.epoch)
         took = {EPOCH_SECONDS: ended_at - started_at, VALIDATION_SECONDS: ended_at - validated_at}
-        trainer.log.log(took, progress.epoch)
+        trainer.log.log({**took, **_device_memory(agent)}, progress.epoch)
         if progress.epoch % trainer.save_every_epochs == 0:
             progress.note_value(metrics.get(trainer.metric))
             if saving is not None:
@@ -218,6 +218,16 @@ def _batch(trainer: Trainer, indices: list[int]) -> Batch:
     device = next(trainer.agent.parameters()).device
     rows = [trainer.rows[index] for index in indices]
     return trainer.collator(rows, trainer.training.max_windows).to(device)
+
+
+def _device_memory(agent: DualAgent) -> dict[str, float]:
+    """The peak since the last call, where the device keeps count."""
+    device = next(agent.parameters()).device
+    if device.type != "cuda":
+        return {}
+    peak = torch.cuda.max_memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    return {DEVICE_BYTES: float(peak)}
 
 
 def _gradient_norm(agent: nn.Module, clip_norm: float | None) -> float:

@@ -83,29 +83,32 @@ def test_each_token_is_where_it_stands_in_the_text(encoder: Encoder) -> None:
     assert {number for window in row["sentence"] for number in window} == {-1, 0, 1, 2}
 
 
-def test_a_post_has_the_same_logits_in_any_batch(encoder: Encoder) -> None:
-    """Alone, or beside longer and shorter ones."""
-    model = agent(encoder)
+def test_a_post_has_the_same_logits_in_any_batch(encoder: Encoder, device: torch.device) -> None:
+    """Alone, or beside longer and shorter ones; on the CPU too."""
+    model, collate = agent(encoder), collator(encoder, LAYOUT)
     made = rows(encoder, [post(5), post(40, 1), post(90, 2)], LAYOUT)
     with torch.no_grad():
-        together = model(collator(encoder, LAYOUT)(made)).criteria_logits
-        alone = torch.cat([model(collator(encoder, LAYOUT)([row])).criteria_logits for row in made])
+        wanted = model(collate(made)).criteria_logits
+        model.to(device)
+        together = model(collate(made).to(device)).criteria_logits
+        alone = torch.cat([model(collate([row]).to(device)).criteria_logits for row in made])
     assert torch.allclose(together, alone, atol=1e-5)
+    assert torch.allclose(together.cpu(), wanted, atol=1e-5)
 
 
-def test_it_trains_and_resumes_exactly(encoder: Encoder, tmp_path: Path) -> None:
+def test_it_trains_and_resumes_exactly(encoder: Encoder, device: torch.device, tmp_path: Path) -> None:
     """Two epochs of two steps, stored after the first: the second ends at the same weights, bit for bit."""
     settings = parse_parameters(
         {"training": {"epochs": 2, "batch_size": 2, "max_length": 16, "overlap": 4, "learning_rate": 1e-3}}
     )
-    whole = trainer(settings, encoder)
-    before = {name: value.clone() for name, value in whole.agent.trained_state().items()}
+    whole = trainer(settings, encoder, device)
+    before = {name: value.cpu().clone() for name, value in whole.agent.trained_state().items()}
     loop = train(whole)
     resume = stored(committed(next(loop)), tmp_path)
     wanted = {name: value.clone() for name, value in committed(next(loop)).model.items()}
     moved = [name for name, value in wanted.items() if not torch.equal(value, before[name])]
     assert any(name.startswith("encoder.") for name in moved)
-    (resumed,) = [committed(checkpoint) for checkpoint in train(trainer(settings, encoder), resume)]
+    (resumed,) = [committed(checkpoint) for checkpoint in train(trainer(settings, encoder, device), resume)]
     assert all(torch.equal(value, resumed.model[name]) for name, value in wanted.items())
 
 

@@ -43,6 +43,7 @@ OPTIONS: dict[str, tuple[Any, ...]] = {
     "training.gradient_checkpointing": (False, True),
     "training.precision": ("float32", "bfloat16", "float16"),
 }
+CPU = torch.device("cpu")
 LOGGED = ("train/loss", "train/gradient_norm", "train/learning_rate")
 PAIRS = [dict(zip(OPTIONS, row, strict=True)) for row in AllPairs(list(OPTIONS.values()))]
 
@@ -54,14 +55,15 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
     return build_encoder(source, lambda: [" ".join(WORDS)], tmp_path_factory.mktemp("cache"))
 
 
-def trainer(settings: Parameters, encoder: Encoder) -> Trainer:
+def trainer(settings: Parameters, encoder: Encoder, device: torch.device = CPU) -> Trainer:
     """Four posts, of one to three windows and more."""
     layout = layout_of(settings, ("A", "B"))
+    weights = torch.tensor([1.0, 2.0], device=device), torch.tensor([3.0, 1.0], device=device)
     return Trainer(
-        agent=build_agent(settings, encoder, ("A", "B")),
+        agent=build_agent(settings, encoder, ("A", "B")).to(device),
         rows=rows(encoder, [marked(10 * (1 + number), number) for number in range(4)], layout),
         collator=collator(encoder, layout),
-        positive_weights=(torch.tensor([1.0, 2.0]), torch.tensor([3.0, 1.0])),
+        positive_weights=weights,
         training=settings.training,
         metric="m",
         seed=0,
@@ -85,25 +87,25 @@ def stored(checkpoint: Checkpoint, folder: Path) -> Resume:
 
 @pytest.mark.parametrize("options", PAIRS, ids=[str(number) for number in range(len(PAIRS))])
 def test_options_go_together_and_resume_exactly(
-    options: dict[str, Any], encoder: Encoder, tmp_path: Path
+    options: dict[str, Any], encoder: Encoder, device: torch.device, tmp_path: Path
 ) -> None:
     """Two epochs, a resume after the first: the second is the same, and all that is trained has moved."""
     base = parse_parameters(
         {"training": {"epochs": 2, "batch_size": 1, "max_length": 16, "overlap": 4, "learning_rate": 1e-3}}
     )
     settings = override(base, {**options, "model.trained_layers": 1})
-    whole = trainer(settings, encoder)
-    before = {name: value.clone() for name, value in whole.agent.trained_state().items()}
+    whole = trainer(settings, encoder, device)
+    before = {name: value.cpu().clone() for name, value in whole.agent.trained_state().items()}
     loop = train(whole)
     resume = stored(committed(next(loop)), tmp_path)
     last = committed(next(loop))
-    unmoved = {name for name, value in last.model.items() if torch.equal(value, before[name])}
+    unmoved = {name for name, value in last.model.items() if torch.equal(value.cpu(), before[name])}
     assert unmoved == {"criteria_thresholds", "evidence_thresholds"}
-    wanted = {name: value.clone() for name, value in last.model.items()}
-    again = trainer(settings, encoder)
+    wanted = {name: value.cpu().clone() for name, value in last.model.items()}
+    again = trainer(settings, encoder, device)
     (resumed,) = [committed(checkpoint) for checkpoint in train(again, resume)]
     for name, value in wanted.items():
-        assert torch.equal(value, resumed.model[name]), name
+        assert torch.equal(value, resumed.model[name].cpu()), name
     assert json.dumps(dict(resumed.state), sort_keys=True) == json.dumps(dict(last.state), sort_keys=True)
     logged = [_training_rows(made, resume.step) for made in (whole, again)]
     assert repr(logged[0]) == repr(logged[1])  # no number is not itself
