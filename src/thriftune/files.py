@@ -188,14 +188,14 @@ def is_out_of_space(error: BaseException) -> bool:
 
 
 @contextmanager
-def alone_with(path: Path) -> Iterator[None]:
+def alone_with(path: Path, *, wait: bool = True) -> Iterator[None]:
     """One process at a time: what several may make at once, under one temporary name, is made by the first.
 
-    Whoever waited looks again whether it is there. The system takes the lock, a file beside `path`, from the
-    dead.
+    Whoever waited looks again whether it is there; without `wait` TimeoutError is raised where another one is
+    at it. The system takes the lock, a file beside `path`, from the dead.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(f".{path.name}.lock")):
+    with FileLock(path.with_name(f".{path.name}.lock"), blocking=wait):
         yield
 
 
@@ -221,6 +221,16 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Replace a file's content atomically and durably."""
     with replacing(path) as handle:
         handle.write(content)
+
+
+def append_bytes(path: Path, content: bytes) -> None:
+    """Add to a file's end, durably; the name of a new one is not yet."""
+    announce("append", path, data=content)
+    with path.open("ab", buffering=0) as handle:
+        rest = memoryview(content)
+        while rest:
+            rest = rest[handle.write(rest) :]
+        fsync_file(handle, path)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -384,7 +384,7 @@ def test_derived_files_are_verified(small: Path, caplog: pytest.LogCaptureFixtur
     """Damaged tokens are made again; an altered test split is not evaluated."""
     parameters = small_parameters(small, study={"name": "small", "trials": 1})
     assert in_child(parameters, None) == 0
-    for rows in (small / "tokens").glob("tokens_train_*/rows.arrow"):
+    for rows in (small / "tokens").glob("tokens_train_*/rows_*.arrow"):
         content = bytearray(rows.read_bytes())
         content[len(content) // 2] ^= 1
         rows.write_bytes(bytes(content))

@@ -11,7 +11,14 @@ from thriftune.corpus.types import Evidence, Post
 
 def post_to_line(post: Post) -> str:
     """One JSON object without a line break inside."""
-    return json.dumps(asdict(post), ensure_ascii=False)
+    value = {
+        "post_id": post.post_id,
+        "text": post.text,
+        "criteria": post.criteria,
+        "evidence": [asdict(item) for item in post.evidence],
+        "sentences": post.sentences,
+    }
+    return json.dumps(value, ensure_ascii=False)
 
 
 def post_from_line(line: str) -> Post:

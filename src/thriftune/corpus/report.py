@@ -2,50 +2,49 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from thriftune.corpus.splits import group_duplicates
-from thriftune.corpus.types import SPLITS, Post, SplitName
+from thriftune.corpus.making import Made
+from thriftune.corpus.reading import Plan
+from thriftune.corpus.types import SPLITS
 
 
 def data_report(
-    posts: Mapping[SplitName, Sequence[Post]],
-    criteria: Sequence[str],
-    set_aside: Mapping[str, int],
-    source: Mapping[str, Any],
-    shared: int,
+    plan: Plan, made: Made, sentences: NDArray[np.uint32], source: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Figures of an ingested corpus; holds no post text. shared: annotated sentences at the place of
-    another one."""
-    everyone = [post for name in SPLITS for post in posts[name]]
-    evidence = [item for post in everyone for item in post.evidence]
-    groups = group_duplicates([post.text for post in everyone])
+    """Figures of an ingested corpus; holds no post text. sentences: candidates of each post."""
+    by_status = {
+        status: sum(count for (_, own), count in plan.annotations.counts().items() if own == status)
+        for status in (0, 1)
+    }
     return {
         "source": dict(source),
-        "posts": {name: len(posts[name]) for name in SPLITS},
-        "posts_without_criterion": sum(not post.criteria for post in everyone),
+        "posts": {name: int((plan.splits == number).sum()) for number, name in enumerate(SPLITS)},
+        "posts_without_criterion": int((~plan.met.any(axis=1)).sum()),
         "annotations": {
-            "positive": sum(item.status == 1 for item in evidence),
-            "explicit_negative": sum(item.status == 0 for item in evidence),
-            "set_aside": dict(set_aside),
+            "positive": by_status[1],
+            "explicit_negative": by_status[0],
+            "set_aside": dict(plan.set_aside),
         },
         "positive_posts": {
-            criterion: {name: sum(criterion in p.criteria for p in posts[name]) for name in SPLITS}
-            for criterion in criteria
+            criterion: {
+                name: int(plan.met[plan.splits == number, at].sum()) for number, name in enumerate(SPLITS)
+            }
+            for at, criterion in enumerate(plan.criteria)
         },
-        "alignment": dict(sorted(Counter(item.found for item in evidence).items())),
-        "alignment_shared": shared,
-        "words_per_post": _quantiles([len(post.text.split()) for post in everyone]),
-        "sentences_per_post": _quantiles([len(post.sentences) for post in everyone]),
-        "duplicate_posts": len(groups) - len(set(groups)),
+        "alignment": dict(made.alignment),
+        "alignment_shared": made.shared,
+        "words_per_post": _quantiles(plan.words),
+        "sentences_per_post": _quantiles(sentences),
+        "duplicate_posts": plan.duplicates,
     }
 
 
-def _quantiles(values: Sequence[int]) -> dict[str, float]:
+def _quantiles(values: NDArray[np.uint32]) -> dict[str, float]:
     return {
         name: float(np.quantile(values, share))
         for name, share in (("min", 0), ("median", 0.5), ("p95", 0.95), ("max", 1))

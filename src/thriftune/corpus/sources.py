@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from thriftune import files
 from thriftune.config import CorpusConfig, suggest
 from thriftune.corpus.tables import Row, Table, cell, no_such_file, read_table
-from thriftune.corpus.types import SPLITS
+from thriftune.corpus.types import SPLITS, SplitName
 from thriftune.errors import DataError
 from thriftune.hub import Hub, Repository
 
@@ -79,12 +80,12 @@ def _path(name: str | None) -> Path | None:
 
 @dataclass(frozen=True)
 class Tables:
-    """What a corpus is made from, read and checked for its columns."""
+    """What a corpus is made from; of files, checked for their columns."""
 
     posts: tuple[Table, ...]
     annotations: Table | None
     splits: Table | None
-    """post_id and split of posts that bring theirs."""
+    """post_id and split of posts that bring theirs; None also where each table of posts is a split."""
 
 
 def read_tables(config: CorpusConfig, sources: Sources) -> Tables:
@@ -107,32 +108,31 @@ def read_tables(config: CorpusConfig, sources: Sources) -> Tables:
 
 def _ready_splits(config: CorpusConfig, sources: Sources) -> Tables:
     """The splits of a data set as `datasets` reads them from its files."""
+    named = [(split, getattr(config.hub.splits, split)) for split in SPLITS]
+    tables = [
+        Table(
+            f"{config.hub.id}, split {name}", partial(_ready_rows, config, sources.folder, split, name), split
+        )
+        for split, name in named
+        if name is not None
+    ]
+    return Tables(tuple(tables), None, None)
+
+
+def _ready_rows(config: CorpusConfig, folder: Path | None, split: SplitName, name: str) -> Iterator[Row]:
+    """The posts of one of them. DataError where it cannot be read."""
     import datasets
 
-    tables: list[Table] = []
-    splits: list[Row] = []
-    for split in SPLITS:
-        name = getattr(config.hub.splits, split)
-        if name is None:
-            continue
-        try:
-            dataset = datasets.load_dataset(
-                str(sources.folder), config.hub.config, split=name, streaming=True
-            )
-            source = f"{config.hub.id}, split {name}"
-            tables.append(Table(source, tuple(_rows(dataset, config, source, split))))
-        except (ValueError, FileNotFoundError, datasets.exceptions.DatasetsError) as error:
-            raise DataError(
-                f"the split {name!r} of {config.hub.id} cannot be read: {str(error).partition(chr(10))[0]}",
-                where=f"corpus.hub.splits.{split}",
-                remedy="name its splits by corpus.hub.splits.* (null: it has none) and its configuration by "
-                "corpus.hub.config; or two tables among its files by corpus.hub.posts and .annotations.",
-            ) from error
-        splits += (
-            (number, {config.columns.post_id: cells[config.columns.post_id], "split": split})
-            for number, cells in tables[-1].rows
-        )
-    return Tables(tuple(tables), None, Table(f"the splits of {config.hub.id}", tuple(splits)))
+    try:
+        dataset = datasets.load_dataset(str(folder), config.hub.config, split=name, streaming=True)
+        yield from _rows(dataset, config, f"{config.hub.id}, split {name}", split)
+    except (ValueError, FileNotFoundError, datasets.exceptions.DatasetsError) as error:
+        raise DataError(
+            f"the split {name!r} of {config.hub.id} cannot be read: {str(error).partition(chr(10))[0]}",
+            where=f"corpus.hub.splits.{split}",
+            remedy="name its splits by corpus.hub.splits.* (null: it has none) and its configuration by "
+            "corpus.hub.config; or two tables among its files by corpus.hub.posts and .annotations.",
+        ) from error
 
 
 def _rows(dataset: Any, config: CorpusConfig, source: str, split: str) -> Iterator[Row]:

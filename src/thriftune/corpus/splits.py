@@ -1,15 +1,18 @@
 """Splits by post: the user's own, else seeded and multi-label-stratified (SPEC 4.3).
 
 Posts with the same normalised text form a group and go to one split together. The stratification is
-iterative (Sechidis, Tsoumakas and Vlahavas, 2011), by the library iterative-stratification.
+iterative (Sechidis, Tsoumakas and Vlahavas, 2011), by the library iterative-stratification; of very many
+posts each combination of labels is dealt out by itself.
 """
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from thriftune.config import SplitConfig
 from thriftune.corpus.problems import Problems
@@ -17,6 +20,13 @@ from thriftune.corpus.types import SPLITS, SplitName
 from thriftune.errors import DataError
 
 LEAST_POSTS = 10
+MOST_ITERATIVE = 20_000
+"""Different posts up to which the stratification is iterative; its time grows faster than their number."""
+TRAIN, VALIDATION, TEST = range(3)
+Splits = NDArray[np.int8]
+"""[posts], indices of SPLITS"""
+Cut = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Rows that are kept and rows that are cut off, each in order."""
 
 
 def normalised(text: str) -> str:
@@ -24,81 +34,104 @@ def normalised(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
-def stratified_split(texts: Sequence[str], labels: np.ndarray, config: SplitConfig) -> list[SplitName]:
-    """The split of every post; labels is bool [posts, criteria].
+def group_duplicates(keys: NDArray[Any]) -> NDArray[np.int64]:
+    """A group number per post, counted from 0 in order of appearance; posts with the same key share one."""
+    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    ranks = np.empty(len(first), dtype=np.int64)
+    ranks[np.argsort(first)] = np.arange(len(first))
+    return ranks[inverse]
+
+
+def stratified_split(groups: NDArray[np.int64], labels: NDArray[np.bool_], config: SplitConfig) -> Splits:
+    """The split of every post; groups as of group_duplicates, labels [posts, criteria].
 
     Raises DataError for fewer than LEAST_POSTS different posts.
     """
-    groups, targets = _grouped(texts, labels)
+    of, targets = _grouped(groups, labels)
     held = config.validation_share + config.test_share
-    train, rest = _cut(targets, held, config.seed)
-    validation, test = _cut(targets[rest], config.test_share / held, config.seed + 1)
-    by_group: dict[int, SplitName] = dict.fromkeys(train.tolist(), "train")
-    by_group |= dict.fromkeys(rest[validation].tolist(), "validation")
-    by_group |= dict.fromkeys(rest[test].tolist(), "test")
-    return [by_group[group] for group in groups]
+    cut = _cutter(targets)
+    _, rest = cut(targets, held, config.seed)
+    validation, test = cut(targets[rest], config.test_share / held, config.seed + 1)
+    by_group = np.full(len(targets), TRAIN, dtype=np.int8)
+    by_group[rest[validation]] = VALIDATION
+    by_group[rest[test]] = TEST
+    return by_group[of]
 
 
 def cut_from(
-    texts: Sequence[str], labels: np.ndarray, config: SplitConfig, name: SplitName
-) -> list[SplitName]:
+    groups: NDArray[np.int64], labels: NDArray[np.bool_], config: SplitConfig, name: SplitName
+) -> Splits:
     """The one split that the data lack, cut from posts that were all to be trained on; see
     stratified_split."""
-    groups, targets = _grouped(texts, labels)
+    of, targets = _grouped(groups, labels)
     share = config.test_share if name == "test" else config.validation_share
-    _, cut = _cut(targets, share, config.seed)
-    held = set(cut.tolist())
-    return [name if group in held else "train" for group in groups]
+    _, held = _cutter(targets)(targets, share, config.seed)
+    by_group = np.full(len(targets), TRAIN, dtype=np.int8)
+    by_group[held] = SPLITS.index(name)
+    return by_group[of]
 
 
-def _grouped(texts: Sequence[str], labels: np.ndarray) -> tuple[list[int], np.ndarray]:
-    """(group of every post, int targets [groups, criteria + 1]) for posts with the same text together."""
-    groups = group_duplicates(texts)
-    first = sorted({group: index for index, group in reversed(list(enumerate(groups)))}.items())
-    heads = np.array([index for _, index in first])
+def _grouped(
+    groups: NDArray[np.int64], labels: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(group of every post, counted from 0 without gaps; targets [groups, criteria + 1], of the first of
+    each)."""
+    of = group_duplicates(groups)
+    heads = np.unique(of, return_index=True)[1]
     if len(heads) < LEAST_POSTS:
         raise DataError(
             f"expected at least {LEAST_POSTS} different posts to split, found {len(heads)}",
             remedy="add posts, or name a splits table by corpus.files.splits.",
         )
     # A column for "no criterion at all" keeps the hard negatives balanced too.
-    return groups, np.column_stack([labels[heads], ~labels[heads].any(axis=1)]).astype(int)
-
-
-def group_duplicates(texts: Sequence[str]) -> list[int]:
-    """A group number per post, counted from 0 in order of appearance; duplicates share one."""
-    numbers: dict[str, int] = {}
-    return [numbers.setdefault(normalised(text), len(numbers)) for text in texts]
+    return of, np.column_stack([labels[heads], ~labels[heads].any(axis=1)]).astype(np.int64)
 
 
 def check_splits(
-    splits: Mapping[str, SplitName],
-    texts: Mapping[str, str],
+    splits: Splits,
+    groups: NDArray[np.int64],
+    post_ids: Sequence[str],
     source: str,
     problems: Problems,
     lacking: Collection[SplitName] = (),
 ) -> None:
-    """Add to `problems`: a post without a split, an empty split but those that are `lacking`, a text in two
-    splits."""
-    for post_id in texts:
-        if post_id not in splits:
-            problems.add("a post has no split; expected train, validation or test", f"{source}: {post_id!r}")
-    for name in SPLITS:
-        if name not in lacking and name not in splits.values():
+    """Add to `problems`: a post without a split (below 0), an empty split but those that are `lacking`, a
+    text in two splits."""
+    for post in np.flatnonzero(splits < 0).tolist():
+        problems.add(
+            "a post has no split; expected train, validation or test", f"{source}: {post_ids[post]!r}"
+        )
+    for number, name in enumerate(SPLITS):
+        if name not in lacking and not (splits == number).any():
             problems.add("a split is missing; expected at least one post in each", f"{source}: {name}")
-    seen: dict[str, str] = {}
-    for post_id, text in texts.items():
-        other = seen.setdefault(normalised(text), post_id)
-        if splits.get(post_id) != splits.get(other):
-            problems.add(
-                "the same text stands in two splits (leakage)",
-                f"{source}: {other!r} ({splits.get(other)}) and {post_id!r} ({splits.get(post_id)})",
-            )
+    first = np.unique(groups, return_index=True)[1][groups]
+    for post in np.flatnonzero(splits != splits[first]).tolist():
+        one, other = (f"{post_ids[at]!r} ({_name(splits[at])})" for at in (int(first[post]), post))
+        problems.add("the same text stands in two splits (leakage)", f"{source}: {one} and {other}")
 
 
-def _cut(targets: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _name(split: int) -> str | None:
+    return SPLITS[split] if split >= 0 else None
+
+
+def _cutter(targets: NDArray[np.int64]) -> Callable[[NDArray[np.int64], float, int], Cut]:
+    return _dealt if len(targets) > MOST_ITERATIVE else _iterative
+
+
+def _iterative(targets: NDArray[np.int64], share: float, seed: int) -> Cut:
     from iterstrat.ml_stratifiers import MultilabelStratifiedShuffleSplit
 
     splitter = MultilabelStratifiedShuffleSplit(n_splits=1, test_size=share, random_state=seed)
     kept, cut = next(splitter.split(np.zeros((len(targets), 1)), targets))
     return np.sort(kept), np.sort(cut)
+
+
+def _dealt(targets: NDArray[np.int64], share: float, seed: int) -> Cut:
+    """Rows with the same labels stand together in random order, and each share-th of the line is cut: of
+    every combination its share, to within one row."""
+    shuffled = np.random.default_rng(seed).permutation(len(targets))
+    combination = np.unique(targets, axis=0, return_inverse=True)[1].reshape(-1)
+    line = shuffled[np.argsort(combination[shuffled], kind="stable")]
+    steps = np.floor((np.arange(len(line) + 1) + 0.5) * share)
+    chosen = np.diff(steps) > 0
+    return np.sort(line[~chosen]), np.sort(line[chosen])

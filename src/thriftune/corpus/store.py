@@ -5,20 +5,24 @@ The test posts stand in a file of their own, which only the evaluation opens.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from thriftune import files
-from thriftune.corpus.posts import post_from_line, post_to_line
+from thriftune.corpus.making import CORPUS, SPLITS_CSV
+from thriftune.corpus.posts import post_from_line
 from thriftune.corpus.types import SPLITS, Post, SplitName
 from thriftune.errors import DataError
 
 FORMAT = 1
 CURRENT = "current.json"
-_TEMPORARY = ".tmp-"
+_WORK = ".making-"
+_LEFT = (_WORK, ".tmp-")
+CONTENT = (*(f"{name}.jsonl" for name in SPLITS), SPLITS_CSV)
+"""Files that are the corpus, in the order of its fingerprint."""
 
 
 @dataclass(frozen=True)
@@ -113,51 +117,60 @@ class CorpusStore:
             )
         return _corpus(folder, record)
 
-    def write(
+    @contextmanager
+    def making(self, source_key: str) -> Iterator[Path]:
+        """The folder in which the corpus of a source is made, one process at a time; what was made of it
+        before a kill is still there, that of other sources is not. It goes with the corpus' commit."""
+        folder = self.root / f"{_WORK}{source_key[:16]}"
+        with files.alone_with(self.root / "corpora"):
+            self._sweep(folder)
+            files.make_directory(folder)
+            yield folder
+            self._sweep(None)
+
+    def commit(
         self,
-        posts: Mapping[SplitName, Sequence[Post]],
+        folder: Path,
         criteria: Sequence[str],
         source_key: str,
         revision: Mapping[str, Any],
         report: Mapping[str, Any],
     ) -> Corpus:
-        """Commit a corpus whole: written beside, then renamed; unless another process was quicker."""
-        with files.alone_with(self.root / "corpora"):
-            if (found := self.find(source_key)) is not None:
-                return found
-            self.sweep()
-            content = {
-                f"{name}.jsonl": "".join(post_to_line(post) + "\n" for post in posts[name]).encode()
-                for name in SPLITS
-            }
-            content["splits.csv"] = _splits_csv(posts)
-            hashes = {name: _sha256(value) for name, value in content.items()}
-            fingerprint = files.sha256_json({"criteria": list(criteria), "files": hashes})
-            folder = self._folder(fingerprint)
-            temporary = self.root / f"{_TEMPORARY}{folder.name}"
-            temporary.mkdir(parents=True)
-            for name, value in content.items():
-                files.write_bytes(temporary / name, value)
-            files.write_json(temporary / "report.json", dict(report) | {"fingerprint": fingerprint})
-            record = {
-                "format": FORMAT,
-                "fingerprint": fingerprint,
-                "source_key": source_key,
-                "criteria": list(criteria),
-                "counts": {name: len(posts[name]) for name in SPLITS},
-                "revision": dict(revision),
-                "files": hashes,
-            }
-            files.write_json(temporary / "corpus.json", record)
-            if folder.exists():  # the same content under another source key, or damaged
-                files.remove_tree(folder)
-            files.rename(temporary, folder)
-            return _corpus(folder, record)
+        """Make a corpus of what make_posts left in a folder: whole, by a rename."""
+        made = folder / CORPUS
+        hashes = {name: files.sha256_file(made / name) for name in CONTENT}
+        fingerprint = files.sha256_json({"criteria": list(criteria), "files": hashes})
+        files.write_json(made / "report.json", dict(report) | {"fingerprint": fingerprint})
+        record = {
+            "format": FORMAT,
+            "fingerprint": fingerprint,
+            "source_key": source_key,
+            "criteria": list(criteria),
+            "counts": report["posts"],
+            "revision": dict(revision),
+            "files": hashes,
+        }
+        files.write_json(made / "corpus.json", record)
+        target = self._folder(fingerprint)
+        if target.exists():  # the same content under another source key, or damaged
+            files.remove_tree(target)
+        files.rename(made, target)
+        return _corpus(target, record)
 
-    def sweep(self) -> None:
-        """Remove what an interrupted write left."""
-        for path in self.root.glob(f"{_TEMPORARY}*"):
-            shutil.rmtree(path)
+    def tidy(self) -> None:
+        """Remove what a kill left behind the commit of a corpus; unless a process is at work."""
+        if any(self._left()):
+            with suppress(TimeoutError), files.alone_with(self.root / "corpora", wait=False):
+                self._sweep(None)
+
+    def _left(self) -> Iterator[Path]:
+        return (path for path in self.root.glob(".*") if path.name.startswith(_LEFT))
+
+    def _sweep(self, kept: Path | None) -> None:
+        """Remove what interrupted processes left of other sources."""
+        for path in [*self._left()]:
+            if path != kept:
+                files.remove_tree(path)
 
     def _folder(self, fingerprint: str) -> Path:
         return self.root / f"corpus_{fingerprint[:12]}"
@@ -187,20 +200,3 @@ def _corpus(folder: Path, record: Mapping[str, Any]) -> Corpus:
         revision=record["revision"],
         file_hashes=record["files"],
     )
-
-
-def _splits_csv(posts: Mapping[SplitName, Sequence[Post]]) -> bytes:
-    import csv
-    import io
-
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["post_id", "split"])
-    writer.writerows([post.post_id, name] for name in SPLITS for post in posts[name])
-    return text.getvalue().encode("utf-8")
-
-
-def _sha256(content: bytes) -> str:
-    import hashlib
-
-    return hashlib.sha256(content).hexdigest()

@@ -1,61 +1,65 @@
-"""Reads the posts, annotations and splits tables; every cell is text, every row keeps its number."""
+"""Reads posts, annotations and splits tables row by row; every cell is text, every row keeps its number."""
 
 from __future__ import annotations
 
 import csv
-import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from thriftune.config import suggest
 from thriftune.corpus.problems import Problems
+from thriftune.corpus.types import SplitName
 from thriftune.errors import DataError
 
-FORMATS = (".csv", ".jsonl", ".parquet")
 ONE_A_LINE = "write each row as one JSON object on a line of its own."
+PARQUET_ROWS = 1024
+"""Rows of a Parquet table that are in memory at once."""
 Row = tuple[int, dict[str, str]]
 """(1-based line or row number in the file, cells by column name)."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table in memory, cells as text (None becomes '')."""
+    """A table that is read anew, row by row, as often as its rows are asked for; None becomes ''."""
 
     source: str
-    rows: tuple[Row, ...]
+    read: Callable[[], Iterator[Row]]
+    split: SplitName | None = None
+    """The split of all its posts, where it is one."""
+
+    @property
+    def rows(self) -> Iterator[Row]:
+        """Every row, from the first. DataError where one cannot be read."""
+        return self.read()
+
+    def place(self, number: int) -> str:
+        """A row, for a message."""
+        return f"{self.source}, row {number}"
 
 
 def read_table(path: Path, columns: Sequence[str], key: str) -> Table:
-    """Read the named columns of a CSV (UTF-8, with header), JSONL or Parquet table.
+    """The named columns of a CSV (UTF-8, with header), JSONL or Parquet table.
 
-    Raises DataError where the file is missing, of another format, empty, not UTF-8, or lacks a
-    column; `key` is the parameter that names the file.
+    Raises DataError where the file is missing, of another format, empty, or lacks a column; `key` is the
+    parameter that names the file. What is wrong further down is raised when the rows are read.
     """
     if not path.is_file():
         raise no_such_file(path, key)
-    if path.suffix.lower() not in FORMATS:
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
         raise DataError(
-            f"expected one of {', '.join(FORMATS)}, found {path.suffix or 'no suffix'}",
+            f"expected one of {', '.join(_READERS)}, found {path.suffix or 'no suffix'}",
             where=str(path),
             remedy="convert the table, or give the file its proper suffix.",
         )
-    readers = {".csv": _read_csv, ".jsonl": _read_jsonl, ".parquet": _read_parquet}
-    header, rows = readers[path.suffix.lower()](path)
-    missing = [name for name in columns if name not in header]
-    if missing:
-        raise DataError(
-            "\n".join(f"there is no column {name!r}{suggest(name, header)}" for name in missing)
-            + f"\nfound the columns {', '.join(header) or 'none'}",
-            where=str(path),
-            remedy="name the columns of your table by corpus.columns.*.",
-        )
-    if not rows:
+    table = Table(str(path), partial(reader, path, tuple(columns)))
+    if next(table.rows, None) is None:
         raise DataError("the table has no rows", where=str(path), remedy="fill it, or name another.")
-    picked = tuple((number, {name: cells[name] for name in columns}) for number, cells in rows)
-    return Table(str(path), picked)
+    return table
 
 
 def no_such_file(path: Path, key: str) -> DataError:
@@ -64,36 +68,62 @@ def no_such_file(path: Path, key: str) -> DataError:
     return DataError(found, where=str(path), remedy=f"set {key} to the table's path.")
 
 
-def _text(path: Path) -> str:
-    content = path.read_bytes()
-    if (nul := content.find(b"\0")) >= 0:
-        line = content[:nul].count(b"\n") + 1
+def _require(columns: Sequence[str], header: Sequence[str], path: Path) -> None:
+    missing = [name for name in columns if name not in header]
+    if missing:
         raise DataError(
-            f"expected text, found a zero byte at line {line} (byte {nul})",
+            "\n".join(f"there is no column {name!r}{suggest(name, header)}" for name in missing)
+            + f"\nfound the columns {', '.join(header) or 'none'}",
             where=str(path),
-            remedy="save the table as UTF-8 text; a spreadsheet's own format is none.",
+            remedy="name the columns of your table by corpus.columns.*.",
         )
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise DataError(
-            f"expected UTF-8, found the byte 0x{content[error.start]:02x} at line {line} "
-            f"(byte {error.start})",
-            where=str(path),
-            remedy="save the table as UTF-8.",
-        ) from error
 
 
-def _read_csv(path: Path) -> tuple[list[str], list[Row]]:
+def _lines(path: Path, newline: str) -> Iterator[str]:
+    """Its lines as text, each with its end; newline as open() takes it."""
+    with path.open(encoding="utf-8-sig", newline=newline) as handle:
+        try:
+            for line in handle:
+                if "\0" in line:
+                    _say_what_is_no_text(path)
+                yield line
+        except UnicodeDecodeError:
+            _say_what_is_no_text(path)
+
+
+def _say_what_is_no_text(path: Path) -> NoReturn:
+    """The error for the first byte of a file that is no UTF-8 text."""
+    first = 0
+    with path.open("rb") as handle:
+        for number, raw in enumerate(handle, start=1):
+            if (nul := raw.find(b"\0")) >= 0:
+                raise DataError(
+                    f"expected text, found a zero byte at line {number} (byte {first + nul})",
+                    where=str(path),
+                    remedy="save the table as UTF-8 text; a spreadsheet's own format is none.",
+                )
+            try:
+                raw.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise DataError(
+                    f"expected UTF-8, found the byte 0x{raw[error.start]:02x} at line {number} "
+                    f"(byte {first + error.start})",
+                    where=str(path),
+                    remedy="save the table as UTF-8.",
+                ) from error
+            first += len(raw)
+    raise DataError("the table changed while it was read", where=str(path), remedy="run the command again.")
+
+
+def _read_csv(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     csv.field_size_limit(2**31 - 1)
     # strict: a stray quote would otherwise swallow the rows up to the next one.
-    reader = csv.DictReader(io.StringIO(_text(path), newline=""), restval="", strict=True)
-    rows: list[Row] = []
+    reader = csv.DictReader(_lines(path, newline=""), restval="", strict=True)
     problems = Problems()
     first_line = reader.line_num + 1
     try:
         header = list(reader.fieldnames or [])
+        _require(columns, header, path)
         first_line = reader.line_num + 1
         for cells in reader:
             surplus = cells.pop(None, None)
@@ -102,7 +132,7 @@ def _read_csv(path: Path) -> tuple[list[str], list[Row]]:
                     f"a row has more cells than the header ({len(header)}); is a text not quoted?",
                     f"{path}, row {first_line}: {len(header) + len(surplus)} cells",
                 )
-            rows.append((first_line, {name: value or "" for name, value in cells.items()}))
+            yield first_line, {name: cells[name] or "" for name in columns}
             first_line = reader.line_num + 1
     except csv.Error as error:
         raise DataError(
@@ -111,12 +141,11 @@ def _read_csv(path: Path) -> tuple[list[str], list[Row]]:
             remedy='put a text with quotes, commas or line ends in quotes, and double the quotes inside: "".',
         ) from error
     problems.raise_if_any()
-    return header, rows
 
 
-def _read_jsonl(path: Path) -> tuple[list[str], list[Row]]:
-    rows: list[Row] = []
-    for number, line in enumerate(_text(path).split("\n"), start=1):
+def _read_jsonl(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+    header: dict[str, None] = {}
+    for number, line in enumerate(_lines(path, newline="\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -127,27 +156,33 @@ def _read_jsonl(path: Path) -> tuple[list[str], list[Row]]:
             ) from error
         if not isinstance(cells, dict):
             raise DataError("expected a JSON object", where=f"{path}, line {number}", remedy=ONE_A_LINE)
-        rows.append((number, {str(name): cell(value) for name, value in cells.items()}))
-    header = list(dict.fromkeys(name for _, cells in rows for name in cells))
-    return header, [(number, dict.fromkeys(header, "") | cells) for number, cells in rows]
+        header |= dict.fromkeys(cells)
+        yield number, {name: cell(cells.get(name)) for name in columns}
+    if header:  # a row may lack what another one has
+        _require(columns, list(header), path)
 
 
-def _read_parquet(path: Path) -> tuple[list[str], list[Row]]:
+def _read_parquet(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     import pyarrow.parquet as parquet
     from pyarrow import ArrowInvalid
 
+    number = 0
     try:
-        table = parquet.read_table(path)
+        with parquet.ParquetFile(path) as table:
+            _require(columns, table.schema_arrow.names, path)
+            for batch in table.iter_batches(PARQUET_ROWS, columns=list(columns)):
+                for cells in batch.to_pylist():
+                    number += 1
+                    yield number, {name: cell(cells[name]) for name in columns}
     except ArrowInvalid as error:
         raise DataError(
             f"not a Parquet table: {error}",
             where=str(path),
             remedy="write it again, or give the file the suffix of what it is.",
         ) from error
-    return list(table.column_names), [
-        (number, {name: cell(value) for name, value in cells.items()})
-        for number, cells in enumerate(table.to_pylist(), start=1)
-    ]
+
+
+_READERS = {".csv": _read_csv, ".jsonl": _read_jsonl, ".parquet": _read_parquet}
 
 
 def cell(value: Any) -> str:
@@ -159,9 +194,3 @@ def cell(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value)
-
-
-def places(table: Table) -> Iterator[tuple[str, dict[str, str]]]:
-    """(place for a message, cells) of every row."""
-    for number, cells in table.rows:
-        yield f"{table.source}, row {number}", cells

@@ -6,8 +6,10 @@ import fcntl
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,15 +20,19 @@ from thriftune import files
 from thriftune.corpus.types import Post, SplitName
 from thriftune.corpus.windows import Layout, marked_sentences, tokens_inside, window_cutter, window_room
 from thriftune.errors import ConfigError
+from thriftune.observe.progress import counted
 
 log = logging.getLogger(__name__)
 
-RULES_VERSION = 3
+RULES_VERSION = 4
 """Raised when this module makes other rows of the same posts."""
 BATCH_POSTS = 256
+"""Posts that are in memory at once."""
+SHARD_POSTS = 16_384
+"""Posts of one file; a process that goes on after a kill does so behind the last whole one."""
 _WORD = re.compile(r"\w+")
 
-ROWS, FACTS = "rows.arrow", "facts.json"
+FACTS, _TEMPORARY = "facts.json", ".tmp-"
 FEATURES = datasets.Features(
     {
         "post_id": datasets.Value("string"),
@@ -52,11 +58,13 @@ class PostSource(Protocol):
     def fingerprint(self) -> str: ...
     @property
     def criteria(self) -> tuple[str, ...]: ...
+    @property
+    def counts(self) -> Mapping[str, int]: ...
     def posts(self, split: SplitName) -> Iterator[Post]: ...
 
 
 _in_use: dict[Path, int] = {}
-"""Descriptors of the row files that this process reads, hashed once each; a shared lock tells other
+"""Descriptors of the facts of what this process reads, hashed once each; a shared lock tells other
 processes."""
 
 
@@ -79,50 +87,80 @@ class TokenisedStore:
             [RULES_VERSION, corpus.fingerprint, split, tokenizer_fingerprint, asdict(layout)]
         )
         folder = self.root / f"tokens_{split}_{key[:16]}"
-        if folder / ROWS not in _in_use:
+        if folder / FACTS not in _in_use:
             with files.alone_with(folder):
                 if not _is_whole(folder):
                     files.remove_tree(folder)
-                    rows = tokenise(corpus.posts(split), tokenizer, corpus.criteria, layout)
-                    log.info("tokenised %d %s posts", self._write(folder, rows), split)
-                _hold(folder / ROWS)
-        return datasets.Dataset.from_file(str(folder / ROWS))
+                    posts = self._write(folder, corpus, split, tokenizer, layout)
+                    log.info("tokenised %d %s posts", posts, split)
+                _hold(folder / FACTS)
+        shards = files.read_json(folder / FACTS)["shards"]
+        return datasets.concatenate_datasets(
+            [datasets.Dataset.from_file(str(folder / shard["name"])) for shard in shards]
+        )
 
     def unused(self) -> Iterator[Path]:
-        """Folders of tokenised splits that no process reads; they can be made again."""
+        """Folders of tokenised splits that no process reads or makes; they can be made again."""
         for folder in sorted(self.root.glob("tokens_*")):
-            if not _is_held(folder / ROWS):
+            if not _is_held(folder / FACTS):
                 yield folder
+        for temporary in sorted(self.root.glob(f"{_TEMPORARY}tokens_*")):
+            folder = temporary.with_name(temporary.name.removeprefix(_TEMPORARY))
+            with suppress(TimeoutError), files.alone_with(folder, wait=False):
+                yield temporary
 
-    def _write(self, folder: Path, rows: Iterable[dict[str, Any]]) -> int:
-        temporary = folder.with_name(f".tmp-{folder.name}")
-        files.remove_tree(temporary)
-        temporary.mkdir(parents=True)
-        count = 0
-        path = temporary / ROWS
-        with ArrowWriter(path=str(path), features=FEATURES, writer_batch_size=BATCH_POSTS) as writer:
-            for row in rows:
-                writer.write(row)
-                count += 1
-            writer.finalize()
-        with path.open("rb+") as handle:
-            files.fsync_file(handle, path)
-        files.write_json(temporary / FACTS, {"size": path.stat().st_size, "sha256": files.sha256_file(path)})
+    def _write(
+        self, folder: Path, corpus: PostSource, split: SplitName, tokenizer: Any, layout: Layout
+    ) -> int:
+        """Tokenise into shards, behind those that a killed process has left; the number of posts."""
+        temporary = folder.with_name(f"{_TEMPORARY}{folder.name}")
+        files.make_directory(temporary)
+        left = _shards(temporary)
+        done = sum(shard["posts"] for shard in left)
+        posts = counted(
+            islice(corpus.posts(split), done, None), "tokenised", corpus.counts[split], done, bar=False
+        )
+        rows = tokenise(posts, tokenizer, corpus.criteria, layout)
+        for number in count(len(left)):
+            own = [*islice(rows, 1)]
+            if not own and number:
+                break
+            path = temporary / f"rows_{number:05d}.arrow"
+            taken = _write_shard(path, chain(own, islice(rows, SHARD_POSTS - 1)))
+            left.append({"name": path.name, "posts": taken, "sha256": files.sha256_file(path)})
+            files.write_json(temporary / FACTS, {"shards": left})
         files.rename(temporary, folder)
-        return count
+        return sum(shard["posts"] for shard in left)
+
+
+def _write_shard(path: Path, rows: Iterable[dict[str, Any]]) -> int:
+    posts = 0
+    with ArrowWriter(path=str(path), features=FEATURES, writer_batch_size=BATCH_POSTS) as writer:
+        for row in rows:
+            writer.write(row)
+            posts += 1
+        writer.finalize()
+    files.fsync_path(path)
+    return posts
+
+
+def _shards(folder: Path) -> list[dict[str, Any]]:
+    """The shards that are on record in a folder, where each is what was written; else none."""
+    try:
+        shards: list[dict[str, Any]] = files.read_json(folder / FACTS)["shards"]
+        if all(files.sha256_file(folder / shard["name"]) == shard["sha256"] for shard in shards):
+            return shards
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return []
 
 
 def _is_whole(folder: Path) -> bool:
     """Whether the rows are those that were written."""
-    path = folder / ROWS
     if not folder.exists():
         return False
-    try:
-        facts = files.read_json(folder / FACTS)
-        if path.stat().st_size == facts["size"] and files.sha256_file(path) == facts["sha256"]:
-            return True
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
+    if _shards(folder):
+        return True
     log.warning("%s is damaged or incomplete: the posts are tokenised again", folder)
     return False
 

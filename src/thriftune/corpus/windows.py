@@ -121,6 +121,8 @@ def token_owners(tokens: int, spans: Sequence[tuple[int, int]]) -> list[int]:
     """The window that owns each token: the one where it is farthest from an edge, ties to the
     earlier. The post's own first and last token count as no edge."""
     owners = [0] * tokens
+    if len(spans) == 1:
+        return owners
     depth = [-1] * tokens
     for number, (start, end) in enumerate(spans):
         for index in range(start, end):
