@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import logging
 import re
@@ -23,7 +24,7 @@ from thriftune.config import (
 )
 from thriftune.errors import ConfigError, ThriftuneError
 from thriftune.hub import Hub
-from thriftune.model.folders import config_of, folder_of, weights_of
+from thriftune.model.folders import CONFIG, FAST_TOKENIZER, TOKENIZER, config_of, folder_of, weights_of
 from thriftune.model.memory import is_out_of_memory
 
 log = logging.getLogger(__name__)
@@ -150,13 +151,15 @@ def _check_window(window: int, max_length: int) -> None:
 def _from_config(source: EncoderFromConfig, train_texts: Callable[[], Iterable[str]], cache: Path) -> Encoder:
     from transformers import BertConfig, BertModel
 
-    texts = list(train_texts())
-    key = files.sha256_json([source.vocabulary_size, files.sha256_json(texts)])
+    digest = hashlib.sha256()
+    for text in train_texts():
+        digest.update(f"{len(text)} {text}".encode())
+    key = files.sha256_json([source.vocabulary_size, digest.hexdigest()])
     folder = cache / f"tokenizer_{key[:16]}"
     if not folder.exists():
         with files.alone_with(folder):
             if not folder.exists():
-                _train_tokenizer(texts, source.vocabulary_size, folder)
+                _train_tokenizer(train_texts(), source.vocabulary_size, folder)
     tokenizer = _load_tokenizer(folder)
     config = BertConfig(
         vocab_size=len(tokenizer),
@@ -178,7 +181,7 @@ def _from_config(source: EncoderFromConfig, train_texts: Callable[[], Iterable[s
     )
 
 
-def _train_tokenizer(texts: list[str], vocabulary_size: int, folder: Path) -> None:
+def _train_tokenizer(texts: Iterable[str], vocabulary_size: int, folder: Path) -> None:
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
@@ -234,10 +237,9 @@ def _from_folder(folder: Path, wanted_sha256: str | None) -> Encoder:
         config = AutoConfig.from_pretrained(str(folder), local_files_only=True)
         window = window_of(config.to_dict()) or ENDLESS
     _check_family(config.to_dict())
+    of_tokenizer = (FAST_TOKENIZER,) if (folder / FAST_TOKENIZER).is_file() else TOKENIZER
     known = [
-        files.sha256_file(folder / name)
-        for name in ("config.json", "tokenizer.json")
-        if (folder / name).is_file()
+        files.sha256_file(folder / name) for name in (CONFIG, *of_tokenizer) if (folder / name).is_file()
     ]
 
     def instantiate() -> Any:

@@ -23,8 +23,9 @@ PICKLED = (
     "flax_model.msgpack",
 )
 """Weights in formats that are not read here."""
+FAST_TOKENIZER = "tokenizer.json"
 TOKENIZER = (
-    "tokenizer.json",
+    FAST_TOKENIZER,
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from sentencepiece import SentencePieceTrainer
 from tests.families import FAMILIES, WINDOW, build
 from tests.unit.model.test_dual_agent import WORDS, agent, collator, marked, post, rows
 from tests.unit.training.test_options import committed, stored, trainer
@@ -26,6 +27,7 @@ from thriftune.training.loop import train
 
 pytestmark = pytest.mark.unit
 LAYOUT = Layout(max_length=16, overlap=4, token_ranges=True)
+_BRACKETED = {"pad_piece": "[PAD]", "bos_piece": "[CLS]", "eos_piece": "[SEP]", "unk_piece": "[UNK]"}
 TEXTS = [f"The {word} rose over a quiet town, because every dog barked." for word in WORDS]
 
 
@@ -125,6 +127,43 @@ def test_its_export_says_what_the_evaluation_says(encoder: Encoder, tmp_path: Pa
     for line, wanted in zip(said, found, strict=True):
         given = [line["criteria"][name]["probability"] for name in ("A", "B")]
         assert given == pytest.approx(wanted.tolist(), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("family", "name", "ids"),
+    [
+        ("deberta-v2", "spm.model", {"pad": 0, "bos": 1, "eos": 2, "unk": 3}),
+        ("xlm-roberta", "sentencepiece.bpe.model", {}),
+        ("albert", "spiece.model", {"pad": 0, "unk": 1, "bos": -1, "eos": -1}),
+    ],
+)
+def test_a_sentencepiece_model_alone_is_tokenizer_enough(
+    tmp_path: Path, family: str, name: str, ids: dict[str, int]
+) -> None:
+    """DeBERTa v3 has no tokenizer.json on the hub; another model of pieces is another encoder."""
+    made = []
+    for size in (60, 70):
+        source = saved(tmp_path / f"{family}-{size}", family)
+        folder = Path(source.path)
+        for other in folder.glob("*token*"):
+            other.unlink()
+        SentencePieceTrainer.train(
+            sentence_iterator=iter(TEXTS * 10),
+            model_prefix=str(folder / "made"),
+            vocab_size=size,
+            hard_vocab_limit=False,
+            minloglevel=2,
+            **{f"{kind}_id": number for kind, number in ids.items()},
+            **(_BRACKETED if family == "deberta-v2" else {"user_defined_symbols": ["[CLS]", "[SEP]"]}),
+        )
+        (folder / "made.model").rename(folder / name)
+        made.append(build_encoder(source, list, tmp_path / "cache"))
+    (row,) = rows(made[0], [Post("1", "The dog rose, quiet.", (), (), ((0, 20),))], LAYOUT)
+    covered = {at for start, end in row["tokens"] for at in range(start, end)}
+    assert covered == {at for at, character in enumerate("The dog rose, quiet.") if character != " "}
+    assert made[0].fingerprint != made[1].fingerprint
+    outputs = agent(made[0])(collator(made[0], LAYOUT)([row]))
+    assert torch.isfinite(outputs.criteria_logits).all()
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
