@@ -127,8 +127,9 @@ def _ready_rows(config: CorpusConfig, folder: Path | None, split: SplitName, nam
         dataset = datasets.load_dataset(str(folder), config.hub.config, split=name, streaming=True)
         yield from _rows(dataset, config, f"{config.hub.id}, split {name}", split)
     except (ValueError, FileNotFoundError, datasets.exceptions.DatasetsError) as error:
+        reason = " ".join(str(error).splitlines()[:2])  # the second one names what there is
         raise DataError(
-            f"the split {name!r} of {config.hub.id} cannot be read: {str(error).partition(chr(10))[0]}",
+            f"the split {name!r} of {config.hub.id} cannot be read: {reason}",
             where=f"corpus.hub.splits.{split}",
             remedy="name its splits by corpus.hub.splits.* (null: it has none) and its configuration by "
             "corpus.hub.config; or two tables among its files by corpus.hub.posts and .annotations.",

@@ -111,6 +111,29 @@ def test_what_a_data_set_lacks_is_cut_from_its_train(
     assert corpus_of(tmp_path / "again", server, content, splits=theirs).fingerprint == corpus.fingerprint
 
 
+CONFIGURATIONS = """---
+configs:
+- config_name: short
+  data_files:
+  - {split: train, path: short/*.jsonl}
+- config_name: long
+  data_files:
+  - {split: train, path: "long/*.jsonl"}
+---
+"""
+
+
+def test_one_of_several_configurations_is_taken(tmp_path: Path, server: HubServer) -> None:
+    """By its name, from all of its files; without one all are named."""
+    content = {"README.md": CONFIGURATIONS.encode(), "short/a.jsonl": lines(posts("a", 30, named=True))}
+    content |= {f"long/{part}.jsonl": lines(posts(part, 20, named=True)) for part in ("a", "b", "c")}
+    corpus = corpus_of(tmp_path, server, content, splits=TRAIN_ALONE, config="long")
+    assert sum(corpus.counts.values()) == 60
+    for wrong in (None, "lang"):
+        with pytest.raises(DataError, match=r"short.*long[^\n]*\n.*corpus\.hub\.config"):
+            corpus_of(tmp_path / str(wrong), server, content, splits=TRAIN_ALONE, config=wrong)
+
+
 @pytest.mark.parametrize(
     ("content", "hub", "words"),
     [
