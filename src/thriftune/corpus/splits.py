@@ -25,6 +25,8 @@ MOST_ITERATIVE = 20_000
 TRAIN, VALIDATION, TEST = range(3)
 Splits = NDArray[np.int8]
 """[posts], indices of SPLITS"""
+Targets = NDArray[np.bool_]
+"""[groups, criteria + 1]: labels, and whether there is none"""
 Cut = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Rows that are kept and rows that are cut off, each in order."""
 
@@ -71,11 +73,8 @@ def cut_from(
     return by_group[of]
 
 
-def _grouped(
-    groups: NDArray[np.int64], labels: NDArray[np.bool_]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(group of every post, counted from 0 without gaps; targets [groups, criteria + 1], of the first of
-    each)."""
+def _grouped(groups: NDArray[np.int64], labels: NDArray[np.bool_]) -> tuple[NDArray[np.int64], Targets]:
+    """(group of every post, counted from 0 without gaps; targets of the first of each)."""
     of = group_duplicates(groups)
     heads = np.unique(of, return_index=True)[1]
     if len(heads) < LEAST_POSTS:
@@ -84,7 +83,7 @@ def _grouped(
             remedy="add posts, or name a splits table by corpus.files.splits.",
         )
     # A column for "no criterion at all" keeps the hard negatives balanced too.
-    return of, np.column_stack([labels[heads], ~labels[heads].any(axis=1)]).astype(np.int64)
+    return of, np.column_stack([labels[heads], ~labels[heads].any(axis=1)])
 
 
 def check_splits(
@@ -114,23 +113,23 @@ def _name(split: int) -> str | None:
     return SPLITS[split] if split >= 0 else None
 
 
-def _cutter(targets: NDArray[np.int64]) -> Callable[[NDArray[np.int64], float, int], Cut]:
+def _cutter(targets: Targets) -> Callable[[Targets, float, int], Cut]:
     return _dealt if len(targets) > MOST_ITERATIVE else _iterative
 
 
-def _iterative(targets: NDArray[np.int64], share: float, seed: int) -> Cut:
+def _iterative(targets: Targets, share: float, seed: int) -> Cut:
     from iterstrat.ml_stratifiers import MultilabelStratifiedShuffleSplit
 
     splitter = MultilabelStratifiedShuffleSplit(n_splits=1, test_size=share, random_state=seed)
-    kept, cut = next(splitter.split(np.zeros((len(targets), 1)), targets))
+    kept, cut = next(splitter.split(np.zeros((len(targets), 1)), targets.astype(int)))
     return np.sort(kept), np.sort(cut)
 
 
-def _dealt(targets: NDArray[np.int64], share: float, seed: int) -> Cut:
+def _dealt(targets: Targets, share: float, seed: int) -> Cut:
     """Rows with the same labels stand together in random order, and each share-th of the line is cut: of
     every combination its share, to within one row."""
     shuffled = np.random.default_rng(seed).permutation(len(targets))
-    combination = np.unique(targets, axis=0, return_inverse=True)[1].reshape(-1)
+    combination = np.unique(np.packbits(targets, axis=1), axis=0, return_inverse=True)[1].reshape(-1)
     line = shuffled[np.argsort(combination[shuffled], kind="stable")]
     steps = np.floor((np.arange(len(line) + 1) + 0.5) * share)
     chosen = np.diff(steps) > 0
