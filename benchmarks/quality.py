@@ -33,6 +33,7 @@ from thriftune import files
 from thriftune.config import Parameters, override, parse_parameters
 from thriftune.corpus.ingest import ingest
 from thriftune.corpus.store import Corpus, CorpusStore
+from thriftune.errors import ThriftuneError
 from thriftune.evaluation.bootstrap import interval, resamples, weighted_figures
 from thriftune.evaluation.predict import predict
 from thriftune.evaluation.predictions import Decisions, Matrix, Predictions, decide
@@ -208,7 +209,23 @@ def main() -> None:
     given = parser.parse_args()
     if given.only and not given.ablations:
         parser.error("--only is of --ablations")
+    if (given.posts is None) != (given.annotations is None):
+        parser.error("--posts and --annotations belong together")
+    if given.seeds < 1:
+        parser.error("--seeds must be at least 1")
+    if any("=" not in pair for pair in given.params):
+        parser.error("--params takes key=value")
     changes: dict[str, Any] = dict(pair.split("=", 1) for pair in given.params)
+    if "study.seed" in changes:
+        parser.error("the seeds are 0, 1, ... of --seeds")
+    try:
+        _run(given, changes)
+    except ThriftuneError as error:
+        click.echo(f"error: {error}", err=True)
+        raise SystemExit(error.exit_code) from error
+
+
+def _run(given: argparse.Namespace, changes: Mapping[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         settings = _settings(given, changes, Path(folder))
         corpus = ingest(settings.corpus, CorpusStore(Path(settings.corpus.root)), click.echo)

@@ -28,6 +28,8 @@ def sparse(
     chance = random.Random(seed)
     by_post = dict(iter(annotations.groupby("post_id", sort=False)))
     every = sorted(set(annotations["DSM5_symptom"]))
+    if unknown := rare - set(every):
+        raise click.ClickException(f"no row has {', '.join(sorted(unknown))}; there are {', '.join(every)}")
     texts, kept = [], []
     for post_id, text in posts[["post_id", "text"]].itertuples(index=False):
         rows = by_post.get(post_id, annotations.iloc[:0])
@@ -36,7 +38,7 @@ def sparse(
         left = rows[~rows["sentence_text"].isin(lost)]
         for sentence in sorted(lost, key=len, reverse=True):
             text = text.replace(sentence, "")
-        if left.empty:
+        if left.empty and not rows.empty:
             continue
         texts.append({"post_id": post_id, "text": " ".join(text.split())})
         kept += left.to_dict("records")

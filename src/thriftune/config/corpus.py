@@ -60,7 +60,7 @@ class ColumnsConfig(Section):
 class SplitConfig(Section):
     """The seeded stratified split, used where the data bring none."""
 
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32 - 1)
     validation_share: float = Field(default=0.15, gt=0, lt=0.5)
     test_share: float = Field(default=0.15, gt=0, lt=0.5)
 

@@ -105,14 +105,14 @@ class EvidenceAgentConfig(AgentConfig):
     taggers' loss is the cross-entropy, or the chain's likelihood, whatever `loss` is; label_smoothing is of
     sentences: where nearly every token is no evidence, it would be much."""
     head: Head = "mlp"
-    longest_range: int = Field(default=64, ge=1)
+    longest_range: int = Field(default=64, ge=1, le=8192)
     """Most tokens of a range that span and biaffine find; a longer one is learned as its first tokens."""
 
 
 class LoraConfig(Section):
     """Low-rank adapters of the encoder's linear layers (Hu et al., 2021; peft)."""
 
-    rank: int = Field(default=8, ge=1)
+    rank: int = Field(default=8, ge=1, le=4096)
     alpha: int = Field(default=16, gt=0)
     """The adapters' output is scaled by alpha / rank."""
     dropout: float = Field(default=0.0, ge=0, lt=1)

@@ -35,7 +35,7 @@ class EvaluationConfig(Section):
     """Evaluate a study again that was evaluated already."""
     bootstrap_samples: int = Field(default=1000, ge=0)
     """Resamples of the 95 % intervals; 0: none."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     batch_size: int = Field(default=32, ge=1)
     """Posts per forward pass."""
 
@@ -142,10 +142,10 @@ def override(parameters: Parameters, overrides: Mapping[str, Any]) -> Parameters
     raw = parameters.model_dump()
     for key, value in overrides.items():
         *parents, leaf = key.split(".")
-        place = raw
+        place: Any = raw
         for parent in parents:
-            place = place[parent]
-        if leaf not in place:
+            place = place.get(parent) if isinstance(place, dict) else None
+        if not isinstance(place, dict) or leaf not in place:
             raise ConfigError(f"unknown parameter {key!r}{suggest(key, known_keys())}")
         place[leaf] = value
     return parse_parameters(raw)

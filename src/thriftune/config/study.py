@@ -14,7 +14,7 @@ class StudyConfig(Section):
 
     name: Text = Field(default="sample", min_length=1, max_length=100)
     trials: int = Field(default=6, ge=1, le=100_000)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     metric: Text = "joint.f1_micro"
     """Dotted name of a validation metric; always maximised."""
     extend: bool = False

@@ -51,7 +51,7 @@ class TrainingConfig(Section):
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Of the encoder's forward pass in training (autocast); weights, heads and evaluation are float32."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: int | None = Field(default=None, ge=1)
+    threads: int | None = Field(default=None, ge=1, le=1024)
     """CPU threads of torch; null: the physical cores at the study's start."""
 
     @model_validator(mode="after")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from rapidfuzz import fuzz
 from thriftune.corpus.types import Found
 
 _WORD = re.compile(r"\w+(?:'\w+)*")
-_QUOTES = str.maketrans({"“": '"', "”": '"', "‘": "'", "’": "'", "–": "-", "—": "-"})
+_QUOTES = str.maketrans({"“": '"', "”": '"', "‘": "'", "’": "'", "–": "-", "—": "-", "ı": "i"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,8 @@ class Aligner:
             self._exact(wanted, criterion)
             or self._by_folding(wanted, criterion)
             or self._fuzzy(wanted, criterion)
+            or self._exact(wanted, criterion, inside_words=True)
+            or self._by_folding(wanted, criterion, inside_words=True)
             or NOT_FOUND
         )
         if found.start is not None and found.end is not None:
@@ -64,12 +67,13 @@ class Aligner:
                 self.shared += 1
         return found
 
-    def _exact(self, wanted: str, criterion: str) -> Alignment | None:
-        spans = _occurrences(self._text, wanted)
+    def _exact(self, wanted: str, criterion: str, *, inside_words: bool = False) -> Alignment | None:
+        spans = _occurrences(self._text, wanted, inside_words)
         return self._first_free(spans, criterion, "exact")
 
-    def _by_folding(self, wanted: str, criterion: str) -> Alignment | None:
-        spans = [self._unfold(*span) for span in _occurrences(self._folded, fold(wanted)[0])]
+    def _by_folding(self, wanted: str, criterion: str, *, inside_words: bool = False) -> Alignment | None:
+        found = _occurrences(self._folded, fold(wanted)[0], inside_words)
+        spans = [self._unfold(*span) for span in found]
         return self._first_free(spans, criterion, "folded")
 
     def _unfold(self, start: int, end: int) -> tuple[int, int]:
@@ -145,8 +149,8 @@ class Aligner:
 
 
 def fold(text: str) -> tuple[str, list[int]]:
-    """Text with case, quotes, dashes and runs of white space folded, and the index in the original
-    of every character that is left. No character of the result stands for two of the original."""
+    """Text with case, accents, ligatures, quotes, dashes and runs of white space folded, and the index in the
+    original of every character that is left. No character of the result stands for two of the original."""
     characters: list[str] = []
     origin: list[int] = []
     for index, character in enumerate(text.translate(_QUOTES)):
@@ -155,16 +159,31 @@ def fold(text: str) -> tuple[str, list[int]]:
                 characters.append(" ")
                 origin.append(index)
             continue
-        lowered = character.lower()
-        characters.append(lowered if len(lowered) == 1 else character)
-        origin.append(index)
+        for each in character.lower() if character.isascii() else _plain(character):
+            characters.append(each)
+            origin.append(index)
     while characters and characters[-1] == " ":
         characters.pop()
         origin.pop()
     return "".join(characters), origin
 
 
-def _occurrences(text: str, wanted: str) -> list[tuple[int, int]]:
+def _plain(character: str) -> str:
+    """Its letters without marks; nothing of a mark alone, a soft hyphen or a space without width."""
+    parts = unicodedata.normalize("NFKD", character).casefold()
+    return "".join(part for part in parts if unicodedata.category(part) not in ("Mn", "Cf"))
+
+
+def _occurrences(text: str, wanted: str, inside_words: bool) -> list[tuple[int, int]]:
     if not wanted:
         return []
-    return [match.span() for match in re.finditer(re.escape(wanted), text)]
+    every = [match.span() for match in re.finditer(re.escape(wanted), text)]
+    return [span for span in every if inside_words or not any(_cuts_a_word(text, at) for at in span)]
+
+
+def _cuts_a_word(text: str, at: int) -> bool:
+    """Of a script that puts spaces between words: letters of others (Chinese, Thai) have no case."""
+    around = text[at - 1 : at + 1] if at else ""
+    return len(around) == 2 and all(
+        character.isalnum() and unicodedata.category(character) != "Lo" for character in around
+    )

@@ -14,7 +14,7 @@ from thriftune.corpus.store import Corpus, CorpusStore
 from thriftune.corpus.types import SPLITS, SplitName
 from thriftune.hub import Hub
 
-RULES_VERSION = 2
+RULES_VERSION = 3
 """Raised when reading, alignment or splitting changes what it makes of the same input."""
 WHERE_FROM = {"source", "files", "hub", "root", "cache"}
 """Settings that do not decide what is made of the same tables."""

@@ -163,7 +163,10 @@ def _write_splits(folder: Path) -> None:
 
 def _csv_row(*cells: str) -> bytes:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(cells)
+    if any("\r" in cell for cell in cells):  # ends a row for a reader, and the writer does not know
+        csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL).writerow(cells)
+    else:
+        csv.writer(text, lineterminator="\n").writerow(cells)
     return text.getvalue().encode("utf-8")
 
 

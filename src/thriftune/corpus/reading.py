@@ -119,13 +119,15 @@ class Reading:
                 self._keys += key
                 self._words.append(len(text.split()))
             for label in listed(cells[names.labels]) if names.labels else ():
-                self._keep(number, label, "", "1", table, row)
+                if not label.strip():
+                    problems.add("a post lists an empty label", f"{table.place(row)}: {post_id!r}")
+                self._keep(number, label.strip(), "", "1", table, row)
 
     def _annotations(self, table: Table) -> None:
         """One row a sentence and criterion."""
         names, problems = self._config.columns, self._problems
         for row, cells in table.rows:
-            post_id, criterion = cells[names.post_id], cells[names.criterion]
+            post_id, criterion = cells[names.post_id], cells[names.criterion].strip()
             status, sentence = cells[names.status], cells[names.sentence]
             if post_id not in self._ids:
                 problems.add(

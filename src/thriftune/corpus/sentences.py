@@ -6,25 +6,34 @@ import re
 
 _BOUNDARY = re.compile(
     r"""
-    (?<=[.!?…])["'”’)\]]*\s+   # an end mark, closing quotes, then space
-    | \s*\n+\s*                 # or a line break
+    (?<=[.!?…।])["'”’)\]]*\s+    # an end mark, closing quotes, then space
+    | (?<=[。！？])["”’」』）]*\s*  # where no space follows an end mark
+    | (?<!\s)\s*\n\s*            # or a line break
     """,
     re.VERBOSE,
 )
 _ABBREVIATION = re.compile(
-    r"(?:\b(?:e\.g|i\.e|cf|vs|etc|approx|al|fig|figs|eq|no|dr|mr|mrs|ms|prof|st|sr|jr)|\b[A-Z])\.$",
-    re.IGNORECASE,
+    r"(?:\b(?:e\.g|i\.e|cf|vs|etc|approx|al|fig|figs|eq|no|dr|mr|mrs|ms|prof|st|sr|jr))\.$", re.IGNORECASE
 )
-_SINGLE_LOWER = re.compile(r"\b[a-z]\.$")
+_INITIAL = re.compile(r"\b[A-Z]\.$")
+_LONGEST_ABBREVIATION = 12
+"""Characters before a boundary that tell whether one stands there."""
 
 
 def split_sentences(text: str) -> tuple[tuple[int, int], ...]:
     """Candidate sentences as (start, end) characters: ordered, disjoint, never blank, together
-    covering every character that is no white space. A text without an end mark is one sentence."""
+    covering every character that is no white space. A text without an end mark is one sentence.
+
+    A full stop before a small letter ends none, unless most full stops of the text stand before one: then
+    its writer begins sentences so.
+    """
+    boundaries = list(_BOUNDARY.finditer(text))
+    stops = [match for match in boundaries if text[match.start() - 1 : match.start()] == "."]
+    small = 2 * sum(_following(text, match).islower() for match in stops) > len(stops)
     spans: list[tuple[int, int]] = []
     start = 0
-    for match in _BOUNDARY.finditer(text):
-        if "\n" not in match.group() and not _ends_here(text, start, match):
+    for match in boundaries:
+        if "\n" not in match.group() and not _ends_here(text, match, small):
             continue
         _append(spans, text, start, match.start() + len(match.group().rstrip()))
         start = match.end()
@@ -32,13 +41,16 @@ def split_sentences(text: str) -> tuple[tuple[int, int], ...]:
     return tuple(spans)
 
 
-def _ends_here(text: str, start: int, match: re.Match[str]) -> bool:
-    before = text[start : match.start()]
-    if _ABBREVIATION.search(before) and not _SINGLE_LOWER.search(before):
+def _ends_here(text: str, match: re.Match[str], small: bool) -> bool:
+    before = text[max(0, match.start() - _LONGEST_ABBREVIATION) : match.start()]
+    if _ABBREVIATION.search(before) or _INITIAL.search(before):
         return False
-    following = text[match.end() : match.end() + 1]
     quoted = bool(match.group().strip())
-    return not (following.islower() and (quoted or before.endswith(".")))
+    return small or not (_following(text, match).islower() and (quoted or before.endswith(".")))
+
+
+def _following(text: str, match: re.Match[str]) -> str:
+    return text[match.end() : match.end() + 1]
 
 
 def _append(spans: list[tuple[int, int]], text: str, start: int, end: int) -> None:

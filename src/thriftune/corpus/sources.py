@@ -38,7 +38,7 @@ class Sources:
         revision: dict[str, Any] = {"source": config.source}
         if self.commit is not None:
             revision |= {"id": config.hub.id, "revision": config.hub.revision, "commit": self.commit}
-        return revision | {"sha256": {name: files.sha256_file(path) for name, path in self._files(config)}}
+        return revision | {"sha256": {name: _hash(path) for name, path in self._files(config)}}
 
     def _files(self, config: CorpusConfig) -> Iterator[tuple[str, Path]]:
         if self.folder is not None and self.posts is None:
@@ -72,6 +72,15 @@ def find_sources(config: CorpusConfig, hub: Hub | None = None) -> Sources:
         snapshot.folder / name if name is not None else None for name in (asked.posts, asked.annotations)
     )
     return Sources(posts, annotations, folder=snapshot.folder, commit=snapshot.commit)
+
+
+def _hash(path: Path) -> str:
+    try:
+        return files.sha256_file(path)
+    except OSError as error:
+        raise DataError(
+            f"cannot be read: {error.strerror}", where=str(path), remedy="see who may read it, and its disk."
+        ) from error
 
 
 def _path(name: str | None) -> Path | None:
@@ -126,7 +135,7 @@ def _ready_rows(config: CorpusConfig, folder: Path | None, split: SplitName, nam
     try:
         dataset = datasets.load_dataset(str(folder), config.hub.config, split=name, streaming=True)
         yield from _rows(dataset, config, f"{config.hub.id}, split {name}", split)
-    except (ValueError, FileNotFoundError, datasets.exceptions.DatasetsError) as error:
+    except (ValueError, OSError, datasets.exceptions.DatasetsError) as error:
         reason = " ".join(str(error).splitlines()[:2])  # the second one names what there is
         raise DataError(
             f"the split {name!r} of {config.hub.id} cannot be read: {reason}",
@@ -154,7 +163,7 @@ def _rows(dataset: Any, config: CorpusConfig, source: str, split: str) -> Iterat
             {
                 names.post_id: cell(row.get(names.post_id)) or f"{split}-{number:07d}",
                 names.text: cell(row[names.text]),
-                names.labels: json.dumps(decode(row[names.labels]), ensure_ascii=False),
+                names.labels: json.dumps(decode(row[names.labels], f"{source}, row {number}")),
             },
         )
 
@@ -167,8 +176,16 @@ def _label_names(features: Any, column: str | None) -> Any:
     inner = getattr(feature, "feature", feature)
     names = inner.names if isinstance(inner, datasets.ClassLabel) else None
 
-    def decode(value: Any) -> list[str]:
+    def decode(value: Any, place: str) -> list[str]:
+        if isinstance(value, str):
+            return listed(value)
         values = value if isinstance(value, list) else [] if value is None else [value]
+        if names and any(isinstance(item, int) and not 0 <= item < len(names) for item in values):
+            raise DataError(
+                f"expected a label from 0 to {len(names) - 1}, found {values} (-1: it is not published)",
+                where=place,
+                remedy="leave that split out: corpus.hub.splits.* null; ours is cut from train then.",
+            )
         return [names[item] if names and isinstance(item, int) else cell(item) for item in values]
 
     return decode
@@ -179,6 +196,6 @@ def listed(text: str) -> list[str]:
     if text.lstrip().startswith("["):
         try:
             return [cell(item) for item in json.loads(text)]
-        except ValueError:
+        except (ValueError, RecursionError):
             pass
     return [part.strip() for part in text.split(";") if part.strip()]

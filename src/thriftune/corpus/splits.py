@@ -57,6 +57,7 @@ def stratified_split(groups: NDArray[np.int64], labels: NDArray[np.bool_], confi
     by_group = np.full(len(targets), TRAIN, dtype=np.int8)
     by_group[rest[validation]] = VALIDATION
     by_group[rest[test]] = TEST
+    _check_none_is_empty(by_group, SPLITS)
     return by_group[of]
 
 
@@ -70,7 +71,17 @@ def cut_from(
     _, held = _cutter(targets)(targets, share, config.seed)
     by_group = np.full(len(targets), TRAIN, dtype=np.int8)
     by_group[held] = SPLITS.index(name)
+    _check_none_is_empty(by_group, ("train", name))
     return by_group[of]
+
+
+def _check_none_is_empty(splits: Splits, names: Collection[SplitName]) -> None:
+    empty = [name for name in names if not (splits == SPLITS.index(name)).any()]
+    if empty:
+        raise DataError(
+            f"of {len(splits)} different posts none is left for the {empty[0]} split",
+            remedy="add posts, raise corpus.split.*, or name a splits table by corpus.files.splits.",
+        )
 
 
 def _grouped(groups: NDArray[np.int64], labels: NDArray[np.bool_]) -> tuple[NDArray[np.int64], Targets]:
@@ -120,8 +131,12 @@ def _cutter(targets: Targets) -> Callable[[Targets, float, int], Cut]:
 def _iterative(targets: Targets, share: float, seed: int) -> Cut:
     from iterstrat.ml_stratifiers import MultilabelStratifiedShuffleSplit
 
+    if not 1 <= round(len(targets) * share) < len(targets):
+        return _dealt(targets, share, seed)
     splitter = MultilabelStratifiedShuffleSplit(n_splits=1, test_size=share, random_state=seed)
     kept, cut = next(splitter.split(np.zeros((len(targets), 1)), targets.astype(int)))
+    if not len(kept) or not len(cut):  # of few posts it may give all to one side
+        return _dealt(targets, share, seed)
     return np.sort(kept), np.sort(cut)
 
 

@@ -20,7 +20,7 @@ from thriftune.errors import DataError
 FORMAT = 1
 CURRENT = "current.json"
 _WORK = ".making-"
-_LEFT = (_WORK, ".tmp-")
+_LEFT = (_WORK, ".tmp-corpus_")
 CONTENT = (*(f"{name}.jsonl" for name in SPLITS), SPLITS_CSV)
 """Files that are the corpus, in the order of its fingerprint."""
 
@@ -152,9 +152,13 @@ class CorpusStore:
         }
         files.write_json(made / "corpus.json", record)
         target = self._folder(fingerprint)
-        if target.exists():  # the same content under another source key, or damaged
+        there = _record(target)
+        if there is not None and there["files"] == hashes and _whole(target, there):
+            for name in ("report.json", "corpus.json"):  # the same from other sources
+                files.rename(made / name, target / name)
+        else:
             files.remove_tree(target)
-        files.rename(made, target)
+            files.rename(made, target)
         return _corpus(target, record)
 
     def tidy(self) -> None:

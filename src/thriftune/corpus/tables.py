@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -69,6 +69,11 @@ def no_such_file(path: Path, key: str) -> DataError:
 
 
 def _require(columns: Sequence[str], header: Sequence[str], path: Path) -> None:
+    twice = [name for name in columns if header.count(name) > 1]
+    if twice:
+        raise DataError(
+            f"the column {twice[0]!r} stands twice", where=str(path), remedy="remove or rename one of them."
+        )
     missing = [name for name in columns if name not in header]
     if missing:
         raise DataError(
@@ -150,21 +155,21 @@ def _read_jsonl(path: Path, columns: Sequence[str]) -> Iterator[Row]:
             continue
         try:
             cells = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(
                 f"expected one JSON object a line: {error}", where=f"{path}, line {number}", remedy=ONE_A_LINE
             ) from error
         if not isinstance(cells, dict):
             raise DataError("expected a JSON object", where=f"{path}, line {number}", remedy=ONE_A_LINE)
         header |= dict.fromkeys(cells)
-        yield number, {name: cell(cells.get(name)) for name in columns}
+        yield number, _cells(cells, columns, f"{path}, line {number}")
     if header:  # a row may lack what another one has
         _require(columns, list(header), path)
 
 
 def _read_parquet(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     import pyarrow.parquet as parquet
-    from pyarrow import ArrowInvalid
+    from pyarrow import ArrowException
 
     number = 0
     try:
@@ -173,10 +178,10 @@ def _read_parquet(path: Path, columns: Sequence[str]) -> Iterator[Row]:
             for batch in table.iter_batches(PARQUET_ROWS, columns=list(columns)):
                 for cells in batch.to_pylist():
                     number += 1
-                    yield number, {name: cell(cells[name]) for name in columns}
-    except ArrowInvalid as error:
+                    yield number, _cells(cells, columns, f"{path}, row {number}")
+    except (ArrowException, OSError, UnicodeDecodeError, OverflowError) as error:
         raise DataError(
-            f"not a Parquet table: {error}",
+            f"not a Parquet table, or a damaged one, behind row {number}: {error}",
             where=str(path),
             remedy="write it again, or give the file the suffix of what it is.",
         ) from error
@@ -185,11 +190,22 @@ def _read_parquet(path: Path, columns: Sequence[str]) -> Iterator[Row]:
 _READERS = {".csv": _read_csv, ".jsonl": _read_jsonl, ".parquet": _read_parquet}
 
 
+def _cells(cells: Mapping[str, Any], columns: Sequence[str], place: str) -> dict[str, str]:
+    try:
+        return {name: cell(cells.get(name)) for name in columns}
+    except TypeError as error:
+        raise DataError(
+            str(error), where=place, remedy="write it as text, a number or, of labels, a list."
+        ) from error
+
+
 def cell(value: Any) -> str:
-    """A value as text: nothing is '', a list is JSON."""
+    """A value as text: nothing, or no number, is '', a list is JSON. TypeError for what is neither."""
+    if isinstance(value, dict | bytes | bool):
+        raise TypeError(f"expected text or a number, found {type(value).__name__}")
     if isinstance(value, list):
         return json.dumps(value, ensure_ascii=False)
-    if value is None:
+    if value is None or value != value:
         return ""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))

@@ -97,7 +97,7 @@ def _specials(tokenizer: Any) -> tuple[list[int], list[int]]:
     probe = (
         tokenizer.build_inputs_with_special_tokens([-1])
         if hasattr(tokenizer, "build_inputs_with_special_tokens")
-        else [tokenizer.cls_token_id, -1, tokenizer.sep_token_id]
+        else [id_ for id_ in (tokenizer.cls_token_id, -1, tokenizer.sep_token_id) if id_ is not None]
     )
     at = probe.index(-1)
     return probe[:at], probe[at + 1 :]

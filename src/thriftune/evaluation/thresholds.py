@@ -24,7 +24,8 @@ def best_threshold(probabilities: Matrix, truth: Matrix) -> float:
     last_of_tie = np.append(ranked[1:] < ranked[:-1], True)
     cut = int(np.argmax(np.where(last_of_tie, f1, -1.0)))
     below = ranked[cut + 1] if cut + 1 < len(ranked) else 0.0
-    return float(np.float32((ranked[cut] + below) / 2))
+    middle = np.float32((ranked[cut] + below) / 2)
+    return float(middle if middle > below else ranked[cut])  # of neighbours it may round down
 
 
 def tune(probabilities: Matrix, truth: Matrix) -> Matrix:

@@ -63,7 +63,7 @@ def _cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None) -> T
 def _focal(logits: Tensor, targets: Tensor, smoothed: Tensor, gamma: float) -> Tensor:
     """(1 - p_t)^gamma times cross-entropy, without alpha (Lin et al., 2017)."""
     missed = torch.sigmoid(torch.where(targets > 0.5, -logits, logits))  # 1 - p_t
-    return missed**gamma * _cross_entropy(logits, smoothed, None)
+    return _power(missed, gamma) * _cross_entropy(logits, smoothed, None)
 
 
 def _asymmetric(logits: Tensor, targets: Tensor, config: AgentConfig) -> Tensor:
@@ -71,11 +71,19 @@ def _asymmetric(logits: Tensor, targets: Tensor, config: AgentConfig) -> Tensor:
 
     -y (1 - p)^gamma+ log p - (1 - y) p_m^gamma- log(1 - p_m), p_m = max(p - margin, 0).
     """
-    p = torch.sigmoid(logits)
-    positive = (1 - p) ** config.asymmetric_gamma_positive * functional.logsigmoid(logits)
-    shifted = (p - config.asymmetric_margin).clamp(min=0.0)
-    negative = shifted**config.asymmetric_gamma_negative * torch.log1p(-shifted.clamp(max=1 - 1e-7))
+    margin, missed = config.asymmetric_margin, torch.sigmoid(-logits)  # 1 - p
+    positive = _power(missed, config.asymmetric_gamma_positive) * functional.logsigmoid(logits)
+    shifted = (torch.sigmoid(logits) - margin).clamp(min=0.0)
+    left = (missed + margin).clamp(max=1.0).log() if margin else functional.logsigmoid(-logits)
+    negative = _power(shifted, config.asymmetric_gamma_negative) * left
     return -(targets * positive + (1 - targets) * negative)
+
+
+def _power(base: Tensor, exponent: float) -> Tensor:
+    """Of probabilities; below an exponent of 1 its slope has no bound at 0, where none is taken."""
+    if 0 < exponent < 1:
+        base = base.clamp(min=torch.finfo(base.dtype).tiny)
+    return base**exponent
 
 
 def joint_loss(

@@ -180,7 +180,7 @@ def _train_epoch(
                 where=f"trial {trainer.identity.trial}, epoch {progress.epoch}",
                 remedy="lower training.learning_rate, or set training.clip_norm.",
             )
-        rate = float(schedule.get_last_lr()[0])
+        rate = _learning_rate(schedule)
         scaler.step(optimizer)
         scaler.update()
         schedule.step()
@@ -228,6 +228,11 @@ def _device_memory(agent: DualAgent) -> dict[str, float]:
     peak = torch.cuda.max_memory_allocated(device)
     torch.cuda.reset_peak_memory_stats(device)
     return {DEVICE_BYTES: float(peak)}
+
+
+def _learning_rate(schedule: torch.optim.lr_scheduler.LambdaLR) -> float:
+    """Of the encoder's upper layers, which are the last group; of the heads where they alone are trained."""
+    return float(schedule.get_last_lr()[-1])
 
 
 def _gradient_norm(agent: nn.Module, clip_norm: float | None) -> float:

@@ -72,9 +72,9 @@ def _optimizer(config: TrainingConfig, groups: list[dict[str, Any]]) -> torch.op
 def rate_factor(step: int, total_steps: int, config: TrainingConfig) -> float:
     """Share of the peak rate at an optimizer step (0-based): linear warm-up, then the schedule, as
     transformers' of the same names and, for one_cycle, torch's OneCycleLR."""
-    warmup_steps = math.ceil(total_steps * config.warmup_share)
     if config.schedule == "one_cycle":
-        return _one_cycle(step, total_steps, warmup_steps)
+        return _one_cycle(step, total_steps, total_steps * config.warmup_share)
+    warmup_steps = math.ceil(total_steps * config.warmup_share)
     if step < warmup_steps:
         return step / max(1, warmup_steps)
     progress = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
@@ -88,13 +88,14 @@ def rate_factor(step: int, total_steps: int, config: TrainingConfig) -> float:
     return 1.0 - progress
 
 
-def _one_cycle(step: int, total_steps: int, warmup_steps: int) -> float:
-    """From 1/25 up to 1 at the last step of the warm-up, then down to 1/250,000 at the last step of all."""
+def _one_cycle(step: int, total_steps: int, warmup_steps: float) -> float:
+    """From 1/25 up to 1 at the end of the warm-up, which may come between two steps, then down to 1/250,000
+    at the last step of all."""
     first, last = 1 / 25, 1 / 25e4
     peak = warmup_steps - 1
-    if step <= peak:
-        return _half_cosine(first, 1.0, step / max(1, peak))
-    return _half_cosine(1.0, last, min(1.0, (step - peak) / max(1, total_steps - 1 - peak)))
+    if step <= peak and peak > 0:
+        return _half_cosine(first, 1.0, step / peak)
+    return _half_cosine(1.0, last, min(1.0, (step - peak) / max(1e-9, total_steps - 1 - peak)))
 
 
 def _half_cosine(start: float, end: float, share: float) -> float:

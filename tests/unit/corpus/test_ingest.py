@@ -238,3 +238,88 @@ def test_alignment_says_how_it_found_a_place() -> None:
     assert aligner.align("Today the bus was really late", "A").found == "fuzzy"
     assert aligner.align("Completely different words here", "A").found == "none"
     assert aligner.align("", "A").found == "none"
+
+
+def test_writers_without_capitals_have_sentences_too() -> None:
+    """In time that grows with the text; an abbreviation still ends none, and other scripts have marks."""
+    text = "i cannot sleep. i am tired of this. it began e.g. in may. " * 3000
+    found = split_sentences(text)
+    assert len(found) == 9000
+    assert text[slice(*found[2])] == "it began e.g. in may."
+    assert len(split_sentences("a" + " " * 200_000 + "b")) == 1
+    assert [
+        text[slice(*span)] for text in ("我睡不着。我很累！好吗？",) for span in split_sentences(text)
+    ] == [
+        "我睡不着。",
+        "我很累！",
+        "好吗？",
+    ]
+    assert len(split_sentences("I take pills, e.g. Xanax, daily. It helps.")) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence", "found"),
+    [
+        ("I am sadly late again. I am sad.", "I am sad", "I am sad"),
+        ("She ate nothing. Then he  ate it all.", "he ate", "he  ate"),
+        (
+            "Là-bas ça été très gênant. Rien.",
+            "La\u0300-bas c\u0327a e\u0301te\u0301 tre\u0300s ge\u0302nant.",
+            None,
+        ),
+        ("The ﬁrst ﬂower in the oﬃce. No.", "the first flower in the office.", "The ﬁrst ﬂower in the oﬃce."),
+        ("IŞIKLARI KAPATTIM. Evet.", "ışıkları kapattım", "IŞIKLARI KAPATTIM"),
+        ("in\u00adside the house. No.", "inside the house.", "in\u00adside the house."),
+        ("今天我睡不着觉。", "睡不着", "睡不着"),
+    ],
+)
+def test_sentences_are_found_as_a_reader_finds_them(text: str, sentence: str, found: str | None) -> None:
+    """Not inside words; accents composed or not, ligatures, small and capital letters of other alphabets."""
+    place = Aligner(text, split_sentences(text), 70).align(sentence, "A")
+    assert place.start is not None
+    assert place.found in ("exact", "folded")
+    assert text[place.start : place.end] == (found or "Là-bas ça été très gênant.")
+
+
+def test_few_posts_leave_no_split_empty(folder: Path) -> None:
+    """Whatever the seed; where there can be none, it is said."""
+    for seed in range(20):
+        write(folder / "posts.csv", POSTS[:11])
+        write(folder / "annotations.csv", ROWS[:11])
+        corpus = ingest(config_at(folder, split={"seed": seed}), CorpusStore(folder / f"{seed}"), str)
+        assert min(corpus.counts.values()) > 0
+    shares = {"validation_share": 0.01, "test_share": 0.01}
+    assert "none is left for the" in refused(folder, split=shares)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("p.csv", b"post_id,text,text\n1,a,b\n", "'text' stands twice"),
+        ("p.jsonl", b'{"post_id": 1, "text": {"a": 1}}\n', "line 1: expected text or a number, found dict"),
+        ("p.jsonl", b"[" * 100_000, "line 1"),
+    ],
+)
+def test_cells_that_are_no_text_are_told(folder: Path, name: str, content: bytes, said: str) -> None:
+    """With their row, never written as Python shows them."""
+    (folder / name).write_bytes(content)
+    with pytest.raises(DataError, match=said):
+        list(read_table(folder / name, ["post_id", "text"], "key").rows)
+
+
+def test_a_damaged_parquet_table_is_told(folder: Path) -> None:
+    """A page whose bytes are other ones, and bytes that are no text."""
+    import pyarrow
+    from pyarrow import parquet
+
+    path = folder / "p.parquet"
+    parquet.write_table(pyarrow.table({"a": [f"word {n} " * 50 for n in range(500)]}), path)
+    content = bytearray(path.read_bytes())
+    content[60:200] = bytes(140)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="damaged"):
+        list(read_table(path, ["a"], "key").rows)
+    raw = pyarrow.array([b"fine", b"\xff"], pyarrow.binary())
+    parquet.write_table(pyarrow.table({"a": raw.view(pyarrow.string())}), path)
+    with pytest.raises(DataError, match="damaged"):
+        list(read_table(path, ["a"], "key").rows)

@@ -169,3 +169,30 @@ def test_a_column_of_criteria_takes_the_place_of_annotations(tmp_path: Path) -> 
     assert corpus.criteria == ("calm", "tired")
     positive = corpus.data_report()["positive_posts"]
     assert (sum(positive["calm"].values()), sum(positive["tired"].values())) == (40, 20)
+
+
+def test_labels_that_are_not_published_are_no_labels(tmp_path: Path, server: HubServer) -> None:
+    """-1 in the test split of a benchmark is refused with what to do, not read as the last one."""
+    hidden = [{"text": f"Post {number}.", "labels": [-1]} for number in range(5)]
+    content = {"train.parquet": parquet(posts("train", 40)), "test.parquet": parquet(hidden)}
+    with pytest.raises(DataError, match="not published"):
+        corpus_of(tmp_path, server, content, splits={"validation": None})
+    corpus = corpus_of(tmp_path / "train", server, content, splits=TRAIN_ALONE)
+    assert corpus.criteria == ("calm", "tired")
+
+
+def test_labels_in_a_text_are_split_on_the_hub_as_at_home(tmp_path: Path, server: HubServer) -> None:
+    """`calm;tired` of a CSV file."""
+    rows = "".join(f"Post {number}.,{'calm;tired' if number % 2 else 'calm'}\n" for number in range(40))
+    corpus = corpus_of(tmp_path, server, {"train.csv": f"text,labels\n{rows}".encode()}, splits=TRAIN_ALONE)
+    assert corpus.criteria == ("calm", "tired")
+
+
+def test_an_empty_label_is_told(tmp_path: Path) -> None:
+    """In a list; it would be a criterion without a name."""
+    (tmp_path / "posts.jsonl").write_text('{"post_id": 1, "text": "a", "met": ["", "B"]}\n')
+    config = CorpusConfig.model_validate(
+        {"source": "files", "files": {"posts": str(tmp_path / "posts.jsonl")}, "columns": {"labels": "met"}}
+    )
+    with pytest.raises(DataError, match="empty label"):
+        ingest(config, CorpusStore(tmp_path / "corpora"), lambda line: None)

@@ -349,3 +349,10 @@ def test_an_epoch_logs_averages_each_criterion_s_f1_and_the_study_s_metric() -> 
         "criteria.per_criterion.B.recall",
     }
     assert "criteria.per_criterion.B.recall" in curves(flat, "criteria.per_criterion.B.recall")
+
+
+def test_a_threshold_between_neighbouring_numbers_is_the_upper_one() -> None:
+    """Their middle rounds to the lower, which it must not let through."""
+    for upper in (0.99999994, 1.4e-45):
+        pair = np.array([upper, np.nextafter(np.float32(upper), np.float32(0))], dtype=np.float32)
+        assert (pair >= best_threshold(pair, np.array([True, False]))).tolist() == [True, False]

@@ -56,12 +56,27 @@ def test_asymmetric_loss_is_that_of_its_paper() -> None:
     assert torch.allclose(element_loss(LOGITS, TARGETS, config, None), entropy, atol=1e-6)
 
 
+def test_a_negative_that_is_wrong_for_sure_still_pulls() -> None:
+    """Of asymmetric loss with and without a margin: the surer, the more."""
+    for margin, least in ((0.0, 0.99), (0.05, 1e-8)):
+        settings = {"loss": "asymmetric", "asymmetric_gamma_negative": 0.0, "asymmetric_margin": margin}
+        logits = torch.tensor([[20.0, 60.0]], dtype=torch.float64, requires_grad=True)
+        config = CriteriaAgentConfig.model_validate(settings)
+        found = element_loss(logits, torch.zeros(1, 2, dtype=torch.float64), config, None)
+        found.sum().backward()
+        assert logits.grad is not None
+        assert logits.grad[0, 0] > least
+        if not margin:
+            assert torch.allclose(found, logits.detach())
+
+
 @pytest.mark.parametrize("loss", ["bce", "weighted_bce", "focal", "asymmetric", "hybrid"])
 def test_extreme_logits_have_finite_losses_and_gradients(loss: str) -> None:
     """At logits of 200 on the wrong and on the right side, smoothed or not."""
     for smoothing in (0.0, 0.1):
         logits = torch.tensor([[-200.0, 200.0], [200.0, -200.0]], requires_grad=True)
-        config = CriteriaAgentConfig.model_validate({"loss": loss, "label_smoothing": smoothing})
+        bent = {"focal_gamma": 0.5, "asymmetric_gamma_positive": 0.5, "asymmetric_gamma_negative": 0.5}
+        config = CriteriaAgentConfig.model_validate({"loss": loss, "label_smoothing": smoothing, **bent})
         found = element_loss(logits, TARGETS, config, torch.tensor([2.0, 2.0]))
         found.sum().backward()
         assert torch.isfinite(found).all()

@@ -19,6 +19,7 @@ from thriftune.training.optimisation import (
     build_optimizer,
     build_schedule,
     flatten_optimizer,
+    rate_factor,
     restore_optimizer,
 )
 
@@ -43,6 +44,27 @@ REFERENCES = {
         optimizer, max_lr=1.0, total_steps=50, pct_start=0.1, cycle_momentum=False
     ),
 }
+
+
+@pytest.mark.parametrize(("steps", "share"), [(7, 0.33), (7, 0.9), (33, 0.1), (10, 0.1), (40, 0.25)])
+def test_one_cycle_peaks_between_two_steps_where_torch_does(steps: int, share: float) -> None:
+    """A share that is no whole number of steps, and one that leaves no step behind it."""
+    other = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    reference = (
+        torch.optim.lr_scheduler.OneCycleLR(
+            other, max_lr=1.0, total_steps=steps, pct_start=share, cycle_momentum=False
+        )
+        if steps * share > 1
+        else None
+    )
+    config = TrainingConfig.model_validate({"schedule": "one_cycle", "warmup_share": share})
+    for step in range(steps):
+        if reference is not None:
+            assert rate_factor(step, steps, config) == pytest.approx(reference.get_last_lr()[0], abs=1e-12)
+            other.step()
+            if step < steps - 1:
+                reference.step()
+    assert rate_factor(steps - 1, steps, config) == pytest.approx(1 / 25e4)
 
 
 @pytest.mark.parametrize("kind", REFERENCES)
