@@ -58,7 +58,7 @@ finally:
         Path("operations.json").write_text(json.dumps(order))
 """
 NAMED = (
-    "write train.jsonl.tmp",
+    "append train.jsonl",
     "rename tokens_train_",
     "write model.safetensors",
     "write optimizer.safetensors",
