@@ -97,8 +97,11 @@ def test_it_says_where_it_goes_on_and_why(tmp_path: Path) -> None:
     project = copy_project(tmp_path)
     extra = ",training.batch_size=8,training.accumulation=2,tracking.log_every_steps=1,storage.overlap=false"
     # The start record, four steps an epoch, then a row of validation and one of time.
-    assert run(project, extra, ("append", 4, "kill", 0, signal.SIGKILL)).returncode == -signal.SIGKILL
-    second = run(project, extra, ("append", 8, "kill", 0, signal.SIGKILL))
+    assert (
+        run(project, extra, ("append metrics.jsonl", 4, "kill", 0, signal.SIGKILL)).returncode
+        == -signal.SIGKILL
+    )
+    second = run(project, extra, ("append metrics.jsonl", 8, "kill", 0, signal.SIGKILL))
     assert second.returncode == -signal.SIGKILL
     said = " ".join(second.stderr.split())
     assert "adopted the study from a process that was killed: pid" in said
@@ -116,7 +119,7 @@ def test_it_says_where_it_goes_on_and_why(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("number", "moment"),
-    [(signal.SIGTERM, "create corpus.json.tmp"), (signal.SIGINT, "create train.jsonl.tmp")],
+    [(signal.SIGTERM, "create corpus.json.tmp"), (signal.SIGINT, "append train.jsonl")],
 )
 def test_a_signal_outside_the_search_ends_in_order_too(tmp_path: Path, number: int, moment: str) -> None:
     """While the corpus is ingested: exit code 130, how to go on, and the study's run in MLflow is KILLED, not

@@ -123,7 +123,7 @@ def test_a_server_that_comes_back_has_every_row_once(tmp_path: Path, fault: str)
             project,
             f",study.trials=2,training.epochs=2,tracking.log_every_steps=1"
             f",tracking.mlflow_uri=http://127.0.0.1:{front}",
-            ("append", 6, "write", str(mode), fault),
+            ("append metrics.jsonl", 6, "write", str(mode), fault),
             ("optuna_tell", 2, "write", str(mode), FORWARD),
         )
         assert done.returncode == 0, done.stderr
@@ -242,7 +242,9 @@ def test_every_database_is_rebuilt_from_the_journals_alone(tmp_path: Path) -> No
     tags and nesting, the same Optuna trials; and the same command ends as the run that was never stopped."""
     whole, broken = (copy_project(folder_in(tmp_path, name)) for name in ("whole", "broken"))
     assert run(whole).returncode == 0
-    assert run(broken, "", ("append", 11, "kill", 0, signal.SIGKILL)).returncode == -signal.SIGKILL
+    assert (
+        run(broken, "", ("append metrics.jsonl", 11, "kill", 0, signal.SIGKILL)).returncode == -signal.SIGKILL
+    )
     assert "rows sent" in flush(broken)
     before = exported(broken), optuna_trials(broken)
     for path in (broken / "data/tracking").glob("*.db*"):
@@ -418,7 +420,7 @@ def optuna_trials(project: Path) -> list[tuple[Any, ...]]:
 def test_a_database_that_is_deleted_under_us_is_made_anew_by_the_next_run(tmp_path: Path) -> None:
     """Rows that went to the deleted file are sent again; those of the trials before too."""
     project = copy_project(tmp_path)
-    done = run(project, "", ("append", 11, "unlink", None, None))
+    done = run(project, "", ("append metrics.jsonl", 11, "unlink", None, None))
     assert done.returncode == 0, done.stderr
     assert "was deleted while it was in use" in said(done)
     again = run(project)
