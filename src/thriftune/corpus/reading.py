@@ -118,7 +118,12 @@ class Reading:
                 self._tables.append(len(self._read) - 1)
                 self._keys += key
                 self._words.append(len(text.split()))
-            for label in listed(cells[names.labels]) if names.labels else ():
+            labels: list[str] = []
+            try:
+                labels = listed(cells[names.labels]) if names.labels else []
+            except TypeError as error:
+                problems.add("a post lists a label that is no text", f"{table.place(row)}: {error}")
+            for label in labels:
                 if not label.strip():
                     problems.add("a post lists an empty label", f"{table.place(row)}: {post_id!r}")
                 self._keep(number, label.strip(), "", "1", table, row)

@@ -135,7 +135,7 @@ def _ready_rows(config: CorpusConfig, folder: Path | None, split: SplitName, nam
     try:
         dataset = datasets.load_dataset(str(folder), config.hub.config, split=name, streaming=True)
         yield from _rows(dataset, config, f"{config.hub.id}, split {name}", split)
-    except (ValueError, OSError, datasets.exceptions.DatasetsError) as error:
+    except (ValueError, TypeError, OSError, datasets.exceptions.DatasetsError) as error:
         reason = " ".join(str(error).splitlines()[:2])  # the second one names what there is
         raise DataError(
             f"the split {name!r} of {config.hub.id} cannot be read: {reason}",
@@ -192,7 +192,7 @@ def _label_names(features: Any, column: str | None) -> Any:
 
 
 def listed(text: str) -> list[str]:
-    """The labels of a cell: a JSON list, or a text split at `;`."""
+    """The labels of a cell: a JSON list, or a text split at `;`. TypeError where one is no text."""
     if text.lstrip().startswith("["):
         try:
             return [cell(item) for item in json.loads(text)]

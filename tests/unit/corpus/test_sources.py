@@ -188,11 +188,14 @@ def test_labels_in_a_text_are_split_on_the_hub_as_at_home(tmp_path: Path, server
     assert corpus.criteria == ("calm", "tired")
 
 
-def test_an_empty_label_is_told(tmp_path: Path) -> None:
-    """In a list; it would be a criterion without a name."""
-    (tmp_path / "posts.jsonl").write_text('{"post_id": 1, "text": "a", "met": ["", "B"]}\n')
+@pytest.mark.parametrize(
+    ("met", "said"), [('["", "B"]', "empty label"), ('[{"A": 1}]', "no text"), ("[true]", "no text")]
+)
+def test_a_label_that_is_none_is_told(tmp_path: Path, met: str, said: str) -> None:
+    """In a list; it would be a criterion without a name, or with one that Python gave it."""
+    (tmp_path / "posts.jsonl").write_text(f'{{"post_id": 1, "text": "a", "met": {met}}}\n')
     config = CorpusConfig.model_validate(
         {"source": "files", "files": {"posts": str(tmp_path / "posts.jsonl")}, "columns": {"labels": "met"}}
     )
-    with pytest.raises(DataError, match="empty label"):
+    with pytest.raises(DataError, match=said):
         ingest(config, CorpusStore(tmp_path / "corpora"), lambda line: None)
