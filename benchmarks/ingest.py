@@ -22,6 +22,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +49,12 @@ class Took:
 
 
 def make_tables(folder: Path, posts: int, words: int) -> None:
-    """A post has log-normally many words in sentences of twelve; every other one two annotated sentences, one
-    of them in capitals."""
+    """A post has log-normally many words, as often as Zipf has it, in sentences of twelve; every other post two
+    annotated sentences, one of them in capitals."""
     chance = random.Random(posts)
     letters = "abcdefghijklmnopqrstuvwxyz"
     lexicon = ["".join(chance.choices(letters, k=chance.randint(2, 9))) for _ in range(VOCABULARY)]
+    often = list(accumulate(1 / rank for rank in range(1, VOCABULARY + 1)))
     folder.mkdir(parents=True, exist_ok=True)
     with (
         (folder / "posts.csv").open("w", encoding="utf-8", newline="") as texts,
@@ -63,7 +65,7 @@ def make_tables(folder: Path, posts: int, words: int) -> None:
         to_rows.writerow(["post_id", "sentence_text", "DSM5_symptom", "status"])
         for number in range(posts):
             length = max(2, min(7000, round(chance.lognormvariate(0, 0.7) * words * 0.78)))
-            chosen = chance.choices(lexicon, k=length)
+            chosen = chance.choices(lexicon, cum_weights=often, k=length)
             sentences = [" ".join(chosen[at : at + 12]).capitalize() + "." for at in range(0, length, 12)]
             to_posts.writerow([f"p{number}", " ".join(sentences)])
             if number % 2:

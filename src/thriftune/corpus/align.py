@@ -7,12 +7,14 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from rapidfuzz import fuzz
 
 from thriftune.corpus.types import Found
 
 _WORD = re.compile(r"\w+(?:'\w+)*")
+_NO_SPACE = re.compile(r"\S+")
 _QUOTES = str.maketrans({"“": '"', "”": '"', "‘": "'", "’": "'", "–": "-", "—": "-", "ı": "i"})
 
 
@@ -40,14 +42,19 @@ class Aligner:
 
     def __init__(self, text: str, candidates: Sequence[tuple[int, int]], threshold: float) -> None:
         self._text = text
-        self._folded, self._origin = fold(text)
         self._candidates = candidates
-        found = list(_WORD.finditer(self._folded))
-        self._words = [match.group() for match in found]
-        self._places = [self._unfold(*match.span()) for match in found]
         self._threshold = threshold / 100
         self._taken: dict[tuple[str, int, int], str] = {}
         self.shared = 0
+
+    @cached_property
+    def _folded(self) -> tuple[str, list[int]]:
+        return fold(self._text)
+
+    @cached_property
+    def _words(self) -> list[tuple[str, tuple[int, int]]]:
+        """Of the whole post, folded, with their places."""
+        return [(match.group(), self._unfold(*match.span())) for match in _WORD.finditer(self._folded[0])]
 
     def align(self, sentence: str, criterion: str) -> Alignment:
         """The sentence's character range in the post; similarity, 0 to 100, is the share of its words there,
@@ -72,12 +79,13 @@ class Aligner:
         return self._first_free(spans, criterion, "exact")
 
     def _by_folding(self, wanted: str, criterion: str, *, inside_words: bool = False) -> Alignment | None:
-        found = _occurrences(self._folded, fold(wanted)[0], inside_words)
+        found = _occurrences(self._folded[0], fold(wanted)[0], inside_words)
         spans = [self._unfold(*span) for span in found]
         return self._first_free(spans, criterion, "folded")
 
     def _unfold(self, start: int, end: int) -> tuple[int, int]:
-        return self._origin[start], self._origin[end - 1] + 1
+        origin = self._folded[1]
+        return origin[start], origin[end - 1] + 1
 
     def _first_free(self, spans: list[tuple[int, int]], criterion: str, found: Found) -> Alignment | None:
         if not spans:
@@ -104,8 +112,7 @@ class Aligner:
         """(similarity, start, end) outside `taken`: as many words of the post as the sentence has, in its
         order; else the candidate sentence that is most alike."""
         post = [
-            "" if any(start < b and end > a for a, b in taken) else word
-            for word, (start, end) in zip(self._words, self._places, strict=True)
+            "" if any(start < b and end > a for a, b in taken) else word for word, (start, end) in self._words
         ]
         found = fuzz.partial_ratio_alignment(words, post, score_cutoff=100 * self._threshold)
         best: tuple[float, int, int] | None = None
@@ -114,7 +121,7 @@ class Aligner:
             # Of a stretch at the post's edge, shorter than the sentence, the ratio says more than the share.
             share = found.score / 100 * (len(words) + length) / 2 / len(words)
             if length and share >= self._threshold:
-                first, last = self._places[found.dest_start], self._places[found.dest_end - 1]
+                first, last = self._words[found.dest_start][1], self._words[found.dest_end - 1][1]
                 best = min(share, 1.0), *self._whole(first[0], last[1])
         return best or self._sentence(words, post)
 
@@ -131,7 +138,7 @@ class Aligner:
     def _sentence(self, words: Sequence[str], post: Sequence[str]) -> tuple[float, int, int] | None:
         """The candidate sentence that is most alike, however its words are ordered, and whatever was put in
         other words of another number: by words (Dice, 1945), else by letters (rapidfuzz)."""
-        placed = [(word, a, b) for word, (a, b) in zip(post, self._places, strict=True) if word]
+        placed = [(word, a, b) for word, (_, (a, b)) in zip(post, self._words, strict=True) if word]
         owned = [
             [word for word, a, b in placed if start <= a and b <= end] for start, end in self._candidates
         ]
@@ -153,15 +160,21 @@ def fold(text: str) -> tuple[str, list[int]]:
     original of every character that is left. No character of the result stands for two of the original."""
     characters: list[str] = []
     origin: list[int] = []
-    for index, character in enumerate(text.translate(_QUOTES)):
-        if character.isspace():
-            if characters and characters[-1] != " ":
-                characters.append(" ")
-                origin.append(index)
-            continue
-        for each in character.lower() if character.isascii() else _plain(character):
-            characters.append(each)
-            origin.append(index)
+    gap = 0
+    for match in _NO_SPACE.finditer(text.translate(_QUOTES)):
+        piece, first, end = match.group(), *match.span()
+        if characters and first > gap and characters[-1] != " ":
+            characters.append(" ")
+            origin.append(gap)
+        if piece.isascii():
+            characters += piece.lower()
+            origin += range(first, end)
+        else:
+            for index, character in enumerate(piece, first):
+                plain = _plain(character)
+                characters += plain
+                origin += [index] * len(plain)
+        gap = end
     while characters and characters[-1] == " ":
         characters.pop()
         origin.pop()
@@ -177,7 +190,11 @@ def _plain(character: str) -> str:
 def _occurrences(text: str, wanted: str, inside_words: bool) -> list[tuple[int, int]]:
     if not wanted:
         return []
-    every = [match.span() for match in re.finditer(re.escape(wanted), text)]
+    every = []
+    at = text.find(wanted)
+    while at >= 0:
+        every.append((at, at + len(wanted)))
+        at = text.find(wanted, at + len(wanted))
     return [span for span in every if inside_words or not any(_cuts_a_word(text, at) for at in span)]
 
 

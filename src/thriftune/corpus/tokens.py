@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import logging
 import os
 import re
@@ -121,14 +122,18 @@ class TokenisedStore:
             islice(corpus.posts(split), done, None), "tokenised", corpus.counts[split], done, bar=False
         )
         rows = tokenise(posts, tokenizer, corpus.criteria, layout)
-        for number in count(len(left)):
-            own = [*islice(rows, 1)]
-            if not own and number:
-                break
-            path = temporary / f"rows_{number:05d}.arrow"
-            taken = _write_shard(path, chain(own, islice(rows, SHARD_POSTS - 1)))
-            left.append({"name": path.name, "posts": taken, "sha256": files.sha256_file(path)})
-            files.write_json(temporary / FACTS, {"shards": left})
+        gc.freeze()  # or the collector goes through all that the libraries hold every few hundred rows
+        try:
+            for number in count(len(left)):
+                own = [*islice(rows, 1)]
+                if not own and number:
+                    break
+                path = temporary / f"rows_{number:05d}.arrow"
+                taken = _write_shard(path, chain(own, islice(rows, SHARD_POSTS - 1)))
+                left.append({"name": path.name, "posts": taken, "sha256": files.sha256_file(path)})
+                files.write_json(temporary / FACTS, {"shards": left})
+        finally:
+            gc.unfreeze()
         files.rename(temporary, folder)
         return sum(shard["posts"] for shard in left)
 

@@ -8,9 +8,10 @@ exactly and nothing counts twice.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 
@@ -71,13 +72,13 @@ def window_cutter(
         ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
         sentence_of = sentence_of_tokens(offsets, sentences)
         spans = window_spans(len(ids), room, layout.overlap)
-        owners = token_owners(len(ids), spans)
+        owned = owned_ranges(len(ids), spans)
         tokens = [_bare(text, *offset) for offset in offsets] if layout.token_ranges else []
         row: dict[str, Any] = {"input_ids": [], "owned": [], "sentence": [], "tokens": tokens}
-        for number, (start, end) in enumerate(spans):
+        for (start, end), (first, last) in zip(spans, owned, strict=True):
             row["input_ids"].append([*before, *ids[start:end], *after])
-            owned = [owners[index] == number for index in range(start, end)]
-            row["owned"].append([*_none(before, False), *owned, *_none(after, False)])
+            mine = [False] * (first - start) + [True] * (last - first) + [False] * (end - last)
+            row["owned"].append([*_none(before, False), *mine, *_none(after, False)])
             row["sentence"].append([*_none(before, -1), *sentence_of[start:end], *_none(after, -1)])
         return row
 
@@ -117,31 +118,26 @@ def window_spans(tokens: int, room: int, overlap: int) -> list[tuple[int, int]]:
     return spans
 
 
-def token_owners(tokens: int, spans: Sequence[tuple[int, int]]) -> list[int]:
-    """The window that owns each token: the one where it is farthest from an edge, ties to the
-    earlier. The post's own first and last token count as no edge."""
-    owners = [0] * tokens
-    if len(spans) == 1:
-        return owners
-    depth = [-1] * tokens
-    for number, (start, end) in enumerate(spans):
-        for index in range(start, end):
-            left = tokens if start == 0 else index - start
-            right = tokens if end == tokens else end - 1 - index
-            if min(left, right) > depth[index]:
-                owners[index], depth[index] = number, min(left, right)
-    return owners
+def owned_ranges(tokens: int, spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The half-open range of tokens that each window owns: of the tokens of neighbours, those that are farther
+    from its edge than from the other's, ties to the earlier. The post's own first and last token count as no
+    edge."""
+    borders = [(end + start + 1) // 2 for (_, end), (start, _) in pairwise(spans)]
+    return list(pairwise([0, *borders, tokens]))
 
 
 def sentence_of_tokens(offsets: Sequence[tuple[int, int]], sentences: Sequence[tuple[int, int]]) -> list[int]:
     """The candidate sentence in which the middle of each token (start, end) stands, or -1; both ordered."""
-    result, current = [], 0
-    for start, end in offsets:
-        middle = (start + end) / 2
-        while current < len(sentences) and sentences[current][1] <= middle:
-            current += 1
-        inside = current < len(sentences) and sentences[current][0] <= middle
-        result.append(current if inside and end > start else -1)
+    twice_middle = [start + end for start, end in offsets]
+    result = [-1] * len(offsets)
+    last = 0
+    for index, (start, end) in enumerate(sentences):
+        first = bisect_left(twice_middle, 2 * start, last)
+        last = bisect_left(twice_middle, 2 * end, first)
+        result[first:last] = [index] * (last - first)
+    for index, (start, end) in enumerate(offsets):
+        if start >= end:  # a token of no characters
+            result[index] = -1
     return result
 
 

@@ -15,7 +15,7 @@ from thriftune.checkpoints.tensors import read_verified, serialise, tensors_in, 
 from thriftune.config import EncoderFromConfig, ModelConfig
 from thriftune.corpus.tokens import tokenise
 from thriftune.corpus.types import Evidence, Post
-from thriftune.corpus.windows import Layout, token_owners, window_spans, window_tails
+from thriftune.corpus.windows import Layout, owned_ranges, window_spans, window_tails
 from thriftune.errors import ConfigError, DamageError
 from thriftune.model.agents import Outputs
 from thriftune.model.batch import Collator
@@ -117,13 +117,21 @@ def test_every_token_is_owned_once_and_windows_cover_all() -> None:
     for tokens in range(80):
         for room, overlap in ((10, 0), (10, 3), (10, 9)):
             spans = window_spans(tokens, room, overlap)
-            owners = token_owners(tokens, spans)
+            owned = owned_ranges(tokens, spans)
             assert spans[0][0] == 0
             assert spans[-1][1] == tokens
             assert all(end - start <= room for start, end in spans)
+            owners = [number for number, (first, last) in enumerate(owned) for _ in range(first, last)]
+            assert len(owners) == tokens
             for index, owner in enumerate(owners):
-                start, end = spans[owner]
-                assert start <= index < end
+                context = [
+                    min(
+                        index - start if start else tokens,
+                        end - 1 - index if end < tokens else tokens,
+                    )
+                    for start, end in spans
+                ]
+                assert owner == context.index(max(context))
 
 
 def test_windows_left_out_weigh_nothing(encoder: Encoder) -> None:
