@@ -187,8 +187,8 @@ def _train_tokenizer(texts: Iterable[str], vocabulary_size: int, folder: Path) -
 
     normalizer = normalizers.BertNormalizer(lowercase=True)
     splitter = pre_tokenizers.BertPreTokenizer()
-    counts = Counter(
-        word for text in texts for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))
+    counts = word_counts(
+        texts, lambda text: [word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))]
     )
     tokenizer = Tokenizer(models.WordPiece(vocabulary(counts, vocabulary_size), unk_token="[UNK]"))
     tokenizer.normalizer = normalizer
@@ -209,6 +209,28 @@ def _train_tokenizer(texts: Iterable[str], vocabulary_size: int, folder: Path) -
     temporary.mkdir(parents=True)
     fast.save_pretrained(str(temporary))
     files.rename(temporary, folder)
+
+
+def word_counts(
+    texts: Iterable[str], split: Callable[[str], list[str]], most_pieces: int = 1_000_000
+) -> Counter[str]:
+    """How often the texts have each word, by a split that never joins what a space parts: it is asked once for
+    what stands between two spaces, however often that stands there."""
+    counts: Counter[str] = Counter()
+    pieces: Counter[str] = Counter()
+
+    def settle() -> None:
+        for piece, times in pieces.items():
+            for word in split(piece):
+                counts[word] += times
+        pieces.clear()
+
+    for text in texts:
+        pieces.update(text.split(" "))
+        if len(pieces) > most_pieces:
+            settle()
+    settle()
+    return counts
 
 
 def vocabulary(counts: Mapping[str, int], size: int) -> dict[str, int]:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tokenizers import normalizers, pre_tokenizers
 from transformers import RobertaConfig, RobertaModel, T5Config, T5Model
 
 from thriftune import files
 from thriftune.config import EncoderFromConfig, EncoderFromDirectory, EncoderFromPackage
 from thriftune.errors import ConfigError, UnavailableError
-from thriftune.model.encoder import build_encoder, check_window, resolve_encoder, vocabulary
+from thriftune.model.encoder import build_encoder, check_window, resolve_encoder, vocabulary, word_counts
 
 pytestmark = pytest.mark.unit
 TINY = EncoderFromConfig(
@@ -152,6 +154,23 @@ def test_a_name_that_is_nothing_names_the_nearest() -> None:
     """Neither in the catalogue nor a directory."""
     with pytest.raises(ConfigError, match="did you mean 'tiny'"):
         resolve_encoder("tinny", {"tiny": TINY})
+
+
+@pytest.mark.parametrize("most_pieces", [1, 3, 1_000_000])
+def test_words_are_counted_as_of_whole_texts(most_pieces: int) -> None:
+    """Whatever stands between spaces is split once, and gives what splitting the texts gives."""
+    normalizer, splitter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+
+    def split(text: str) -> list[str]:
+        return [word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))]
+
+    texts = [
+        "Can't sleep.  Can't\neat,\tCAN'T.",
+        " \u00e9t\u00e9 e\u0301t\u00e9 \u0301x a\x1cb \x00 ",
+        "\u4e2d\u6587 a\u4e2db \u00a0x\u2003y \u03a3\u03a3 ",
+        "",
+    ] * 2
+    assert word_counts(texts, split, most_pieces) == Counter(word for text in texts for word in split(text))
 
 
 def test_the_vocabulary_is_the_same_in_every_process(tmp_path: Path) -> None:
