@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,6 +56,12 @@ class Aligner:
     def _words(self) -> list[tuple[str, tuple[int, int]]]:
         """Of the whole post, folded, with their places."""
         return [(match.group(), self._unfold(*match.span())) for match in _WORD.finditer(self._folded[0])]
+
+    @cached_property
+    def _owned(self) -> list[tuple[int, int]]:
+        """The half-open range of words that stand in each candidate sentence, whole."""
+        starts, ends = ([place[side] for _, place in self._words] for side in (0, 1))
+        return [(bisect_left(starts, start), bisect_right(ends, end)) for start, end in self._candidates]
 
     def align(self, sentence: str, criterion: str) -> Alignment:
         """The sentence's character range in the post; similarity, 0 to 100, is the share of its words there,
@@ -138,10 +145,7 @@ class Aligner:
     def _sentence(self, words: Sequence[str], post: Sequence[str]) -> tuple[float, int, int] | None:
         """The candidate sentence that is most alike, however its words are ordered, and whatever was put in
         other words of another number: by words (Dice, 1945), else by letters (rapidfuzz)."""
-        placed = [(word, a, b) for word, (_, (a, b)) in zip(post, self._words, strict=True) if word]
-        owned = [
-            [word for word, a, b in placed if start <= a and b <= end] for start, end in self._candidates
-        ]
+        owned = [[word for word in post[first:last] if word] for first, last in self._owned]
         wanted = Counter(words)
         by_words = [
             2 * (wanted & Counter(own)).total() / (len(words) + len(own)) if own else 0.0 for own in owned
