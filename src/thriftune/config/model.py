@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from thriftune.config.base import Section, Text
 
@@ -127,7 +127,7 @@ class ModelConfig(Section):
     evidence_agent: EvidenceAgentConfig = EvidenceAgentConfig()
     reading: Literal["posts", "pairs"] = "posts"
     """posts: each post once, for all criteria; pairs: once a criterion, its description behind it."""
-    descriptions: dict[str, Text] = Field(default_factory=dict)
+    descriptions: dict[str, Annotated[Text, StringConstraints(pattern=r"\S")]] = Field(default_factory=dict)
     """What pairs read of a criterion; without an entry its name."""
     head_dropout: float = Field(default=0.1, ge=0, lt=1)
     coupling: Literal["independent", "concat", "sum", "gated", "strongest"] = "strongest"

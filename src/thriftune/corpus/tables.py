@@ -64,7 +64,10 @@ def read_table(path: Path, columns: Sequence[str], key: str) -> Table:
 
 def no_such_file(path: Path, key: str) -> DataError:
     """The error for a table that is not there; `key` is the parameter that names it."""
-    found = "this is a folder, not a table" if path.is_dir() else "there is no such file"
+    if path.is_dir():
+        found = "this is a folder, not a table"
+    else:  # a pipe, say, cannot be read twice
+        found = "this is no regular file" if path.exists() else "there is no such file"
     return DataError(found, where=str(path), remedy=f"set {key} to the table's path.")
 
 

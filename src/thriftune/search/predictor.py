@@ -50,7 +50,10 @@ class Predictor:
     def __call__(self, texts: Sequence[str], batch_size: int = 8) -> list[dict[str, Any]]:
         """For each text `criteria`: name to {probability, met}, and `evidence`: a list of {criterion, start,
         end, score, text}, characters of the text, end exclusive, in order. Either is missing where its agent
-        was not trained. A text is read whole, however long; of an empty one there is no evidence."""
+        was not trained. A text is read whole, however long; of an empty one there is no evidence. TypeError
+        where one text is given in place of a list."""
+        if isinstance(texts, str):
+            raise TypeError("expected a list of texts, found one text: write [text]")
         order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
         found: dict[int, dict[str, Any]] = {}
         for start in range(0, len(order), batch_size):

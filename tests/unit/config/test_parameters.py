@@ -28,6 +28,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
         "nothing would be trained",
     ),
     "label twice": ({"corpus": {"criteria": "A;A"}}, "names a label twice"),
+    "blank description": ({"model": {"descriptions": {"A": " "}}}, "model.descriptions.A"),
     "no label": ({"corpus": {"criteria": []}}, "is empty"),
     "range reversed": (
         {"search": {"space": {"training.epochs": {"type": "int", "low": 3, "high": 1}}}},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,9 @@ def test_unreadable_tables(folder: Path) -> None:
             read_table(folder / name, ["a"], "key")
     with pytest.raises(DataError, match="no such file"):
         read_table(folder / "none.csv", ["a"], "key")
+    os.mkfifo(folder / "pipe.csv")
+    with pytest.raises(DataError, match="no regular file"):
+        read_table(folder / "pipe.csv", ["a"], "key")
 
 
 def test_jsonl_and_parquet_read_like_csv(folder: Path) -> None:

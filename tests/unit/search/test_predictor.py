@@ -60,6 +60,8 @@ def test_it_says_what_the_evaluation_says(encoder: Encoder, tmp_path: Path, kind
     said = predictor(texts, batch_size=3)
     assert predictor(["", " "]) == [said[-1], said[-1]]
     assert said[-1]["evidence"] == []
+    with pytest.raises(TypeError, match="a list of texts"):
+        predictor(texts[0])
     wanted = [json.loads(line) for line in prediction_lines(found, decide(found, *middle))]
     some = 0
     for text, own, line in zip(texts, said, wanted, strict=True):
