@@ -49,8 +49,8 @@ class Took:
 
 
 def make_tables(folder: Path, posts: int, words: int) -> None:
-    """A post has log-normally many words, as often as Zipf has it, in sentences of twelve; every other post two
-    annotated sentences, one of them in capitals."""
+    """A post has log-normally many words, as often as Zipf has it, in sentences of twelve; every other post
+    two annotated sentences, one of them in capitals."""
     chance = random.Random(posts)
     letters = "abcdefghijklmnopqrstuvwxyz"
     lexicon = ["".join(chance.choices(letters, k=chance.randint(2, 9))) for _ in range(VOCABULARY)]

@@ -119,9 +119,9 @@ def window_spans(tokens: int, room: int, overlap: int) -> list[tuple[int, int]]:
 
 
 def owned_ranges(tokens: int, spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The half-open range of tokens that each window owns: of the tokens of neighbours, those that are farther
-    from its edge than from the other's, ties to the earlier. The post's own first and last token count as no
-    edge."""
+    """The half-open range of tokens that each window owns: of the tokens of neighbours, those that are
+    farther from its edge than from the other's, ties to the earlier. The post's own first and last token
+    count as no edge."""
     borders = [(end + start + 1) // 2 for (_, end), (start, _) in pairwise(spans)]
     return list(pairwise([0, *borders, tokens]))
 

@@ -214,8 +214,8 @@ def _train_tokenizer(texts: Iterable[str], vocabulary_size: int, folder: Path) -
 def word_counts(
     texts: Iterable[str], split: Callable[[str], list[str]], most_pieces: int = 1_000_000
 ) -> Counter[str]:
-    """How often the texts have each word, by a split that never joins what a space parts: it is asked once for
-    what stands between two spaces, however often that stands there."""
+    """How often the texts have each word, by a split that never joins what a space parts: it is asked once
+    for what stands between two spaces, however often that stands there."""
     counts: Counter[str] = Counter()
     pieces: Counter[str] = Counter()
 
