@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -26,9 +27,16 @@ SHORT = "study.trials=1,training.epochs=1,training.max_length=128,training.threa
 
 def kedro(project: Path, server: HubServer, params: str = SHORT, **extra: str) -> tuple[int, str]:
     """(exit code, all output) of the main job in a machine that has nothing of the hub but its own cache."""
+    return run(project, server, "run", "--pipeline=hpo", "--env=redsm5", "--params", params, **extra)
+
+
+def run(
+    project: Path, server: HubServer, *command: str, program: Path = KEDRO, **extra: str
+) -> tuple[int, str]:
+    """(exit code, all output)"""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     done = subprocess.run(
-        [str(KEDRO), "run", "--pipeline=hpo", "--env=redsm5", "--params", params],
+        [str(program), *command],
         cwd=project,
         env={
             **environment,
@@ -115,3 +123,36 @@ def test_one_command_from_the_hub_to_a_report(project: Path) -> None:
         code, output = kedro(project, server, f"{SHORT},corpus.hub.revision={first}", HF_TOKEN=TOKEN)
         assert code == 0, output
         assert "nothing to do" in output
+
+
+def test_a_machine_without_internet_runs_what_another_one_has_fetched(project: Path) -> None:
+    """`thriftune fetch` with an encoder that no catalogue names; its cache and record of commits are all that
+    the other machine gets, and the hub is gone."""
+    data = hub_content.redsm5()
+    params = f"{SHORT},encoder=someone/an-encoder"
+    other = project.parent / "cluster" / "project"
+    shutil.copytree(project, other)
+    with HubServer() as server:
+        server.tokens.add(TOKEN)
+        dataset = server.repo("dataset", "irlab-udc/redsm5", gated=True, readers={TOKEN})
+        dataset.commit(data | {"README.md": b"terms", "another.csv": b"a,b\n" * 1000})
+        texts = data["redsm5_posts.csv"].decode().splitlines()
+        weights = hub_content.roberta(texts)
+        server.repo("model", "someone/an-encoder").commit(weights | {"pytorch_model.bin": b"0" * 1000})
+        options = ("fetch", "--env", "redsm5", "--params", params)
+        code, said = run(project, server, *options, program=KEDRO.with_name("thriftune"), HF_TOKEN=TOKEN)
+        assert code == 0, said
+        asked = " ".join(map(str, server.requests))
+        assert "model.safetensors" in asked
+        assert not any(name in asked for name in ("another.csv", "pytorch_model.bin", "roberta-base"))
+
+    code, said = kedro(other, server, params, HF_HUB_OFFLINE="1")
+    assert code == 4, said
+    assert "Traceback" not in said
+    shutil.copytree(project.parent / "huggingface", other.parent / "huggingface", symlinks=True)
+    (other / "data/03_primary").mkdir(parents=True, exist_ok=True)
+    shutil.copy(project / "data/03_primary/revisions.json", other / "data/03_primary")
+    code, said = kedro(other, server, params, HF_HUB_OFFLINE="1")
+    assert code == 0, said
+    (study,) = (other / "data/06_models").glob("study_*")
+    assert (study / "report.html").exists()
