@@ -1,14 +1,16 @@
 """What the dual agent finds, against what a user would pick instead, on the same splits in one run.
 
     python -m benchmarks.quality [--posts posts.csv --annotations annotations.csv] [--encoder NAME]
-                                 [--seeds 3] [--epochs 6] [--params training.learning_rate=1e-4] [--ablations]
+                                 [--seeds 3] [--splits] [--epochs 6]
+                                 [--params training.learning_rate=1e-4] [--ablations]
 
 Baselines: TF-IDF with logistic regression, a classifier a criterion for posts and one for sentences, C chosen
 on validation; and transformers' Trainer with its defaults on the same encoder for as many epochs, one
 multi-label classifier of posts and one of sentences. All have thresholds tuned on validation as ours are.
 With --ablations the dual agent takes their place, with one thing changed at a time. Of every figure: theirs,
-and ours less theirs with its 95 % interval: paired bootstrap over the test posts, means over the seeds. The
-sample is taken where no tables are named.
+and ours less theirs with its 95 % interval: paired bootstrap over the test posts, means over the seeds. With
+--splits each seed has a split of its own, which tells more of criteria that few test posts meet. The sample
+is taken where no tables are named.
 """
 
 from __future__ import annotations
@@ -158,19 +160,20 @@ def dual_agent(
     )
 
 
-def weighted(side: Side, weights: Matrix) -> dict[str, Matrix]:
-    """Each figure for weightings of the posts, means over the seeds; [weightings]."""
-    seeds = [weighted_figures(truth, decisions, weights) for truth, decisions in side]
+def weighted(side: Side, weights: Sequence[Matrix]) -> dict[str, Matrix]:
+    """Each figure for weightings of the posts of each seed, means over the seeds; [weightings]."""
+    seeds = [weighted_figures(*one, own) for one, own in zip(side, weights, strict=True)]
     return {name: np.mean([each[name] for each in seeds], axis=0) for name in seeds[0]}
 
 
 def compare(
     ours: Side, theirs: Side, figures: Sequence[str]
 ) -> list[tuple[str, float, float, tuple[float, float]]]:
-    """(figure, ours, theirs, interval of the difference) of those that both have; both sides are weighed by
-    the same resamples of the posts."""
-    posts = len(ours[0][0].post_ids)
-    once, again = np.ones((1, posts)), resamples(posts, RESAMPLES, seed=0)
+    """(figure, ours, theirs, interval of the difference) of those that both have; both sides, and seeds of
+    the same posts, are weighed by the same resamples of the posts."""
+    tests = [truth.post_ids for truth, _ in ours]
+    once = [np.ones((1, len(posts))) for posts in tests]
+    again = [resamples(len(posts), RESAMPLES, seed=tests.index(posts)) for posts in tests]
     (our, their), (ours_again, theirs_again) = (
         [weighted(side, weights) for side in (ours, theirs)] for weights in (once, again)
     )
@@ -199,6 +202,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--params", action="append", default=[])
+    parser.add_argument("--splits", action="store_true", help="each seed has a split of its own")
     parser.add_argument("--ablations", action="store_true")
     parser.add_argument(
         "--kept", type=Path, help="folder of what earlier runs decided; remove it after a change of code"
@@ -228,14 +232,17 @@ def main() -> None:
 def _run(given: argparse.Namespace, changes: Mapping[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         settings = _settings(given, changes, Path(folder))
-        corpus = ingest(settings.corpus, CorpusStore(Path(settings.corpus.root)), click.echo)
-        encoder, prepared = encoder_for(settings, corpus), Prepared(corpus)
-        data = Data(settings, corpus, encoder)
-        kept = Kept(given.kept, corpus, data.truths["test"])
         ours: Side = []
         others: dict[str, Side] = {}
         for seed in range(given.seeds):
             own = override(settings, {"study.seed": seed})
+            if given.splits:
+                own = override(own, {"corpus.split.seed": seed})
+            if given.splits or not seed:
+                corpus = ingest(own.corpus, CorpusStore(Path(own.corpus.root)), click.echo)
+                encoder, prepared = encoder_for(own, corpus), Prepared(corpus)
+                data = Data(own, corpus, encoder)
+                kept = Kept(given.kept, corpus, data.truths["test"])
             ours.append(kept.get("ours", own, partial(dual_agent, own, corpus, encoder, prepared)))
             if given.ablations:
                 found, _ = ours[-1]
@@ -251,12 +258,16 @@ def _run(given: argparse.Namespace, changes: Mapping[str, Any]) -> None:
                 "transformers Trainer": partial(fine_tuned, own, encoder, data),
             }
             for name, decide_ in baselines.items():
-                made = kept.get(name, own, lambda each=decide_: (data.truths["test"], each()))
+                made = kept.get(name, own, partial(_with_truth, data.truths["test"], decide_))
                 others.setdefault(name, []).append(made)
         posts = data.truths["train"].criteria_true.sum(axis=0)
     rarest = corpus.criteria[int(posts.argmin())]
     above = _print(ours, others, [*AVERAGES, f"criteria.per_criterion.{rarest}.f1"])
     raise SystemExit(0 if above or given.ablations else 1)
+
+
+def _with_truth(truth: Predictions, decide_: Callable[[], Decisions]) -> tuple[Predictions, Decisions]:
+    return truth, decide_()
 
 
 def _print(ours: Side, others: Mapping[str, Side], figures: Sequence[str]) -> bool:

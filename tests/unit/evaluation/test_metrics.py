@@ -25,7 +25,7 @@ from thriftune.evaluation.bootstrap import intervals
 from thriftune.evaluation.criteria_metrics import calibration_error, criteria_metrics
 from thriftune.evaluation.metrics import baselines, compute, curves, flatten, produced_metrics, warnings
 from thriftune.evaluation.predictions import Decisions, Predictions, decide
-from thriftune.evaluation.thresholds import best_threshold, tune, tune_all
+from thriftune.evaluation.thresholds import best_threshold, share_threshold, tune, tune_all
 
 pytestmark = pytest.mark.unit
 CRITERIA = ("A", "B", "C")
@@ -302,14 +302,31 @@ def test_the_threshold_has_the_highest_f1(items: list[tuple[float, bool]]) -> No
         assert chosen == 0.5
 
 
-def test_a_rare_criterion_takes_the_common_threshold() -> None:
-    """Fewer than five positives are too few to tune on."""
+def test_a_rare_criterion_is_found_as_often_as_it_is_there() -> None:
+    """Which of the posts are its few positives is chance, and changes nothing; none is found nowhere."""
     generator = np.random.default_rng(0)
-    probabilities = generator.random((40, 2), dtype=np.float32)
-    truth = np.zeros((40, 2), dtype=bool)
+    probabilities = generator.random((40, 3), dtype=np.float32)
+    truth = np.zeros((40, 3), dtype=bool)
     truth[:20, 0] = True
-    truth[0, 1] = True
-    assert tune(probabilities, truth)[1] == np.float32(best_threshold(probabilities.ravel(), truth.ravel()))
+    truth[:4, 1] = True
+    chosen = tune(probabilities, truth)
+    assert chosen[0] == np.float32(best_threshold(probabilities[:, 0], truth[:, 0]))
+    assert (probabilities >= chosen).sum(axis=0).tolist()[1:] == [4, 0]
+    assert (tune(probabilities, truth[::-1]) == chosen)[1:].all()
+
+
+@given(st.lists(st.sampled_from([0.0, 0.1, 0.2, 0.3, 0.9, 1.0]), min_size=1, max_size=12), st.data())
+def test_a_share_is_reached_and_exceeded_by_equals_alone(found: list[float], data: st.DataObject) -> None:
+    """Counts of what reaches the threshold, and of what is above it."""
+    positives = data.draw(st.integers(0, len(found)))
+    probabilities = np.array(found, dtype=np.float32)
+    threshold = share_threshold(probabilities, positives)
+    reached = probabilities >= np.float32(threshold)
+    assert reached.sum() >= positives
+    if reached.sum() > positives:
+        last = np.sort(probabilities)[::-1][max(positives - 1, 0)]
+        assert (probabilities > last).sum() < max(positives, 1)
+        assert probabilities[reached].min() == last
 
 
 def test_intervals_hold_the_figure_and_shrink_with_the_posts() -> None:
