@@ -10,7 +10,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export KEDRO_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup hpo train evaluate ingest encoder fetch sample viz mlflow lint format test test-unit test-all torture lock lock-check bench bench-memory quality clean
+.PHONY: help setup hpo train evaluate ingest encoder fetch sample viz mlflow dashboard docs lint format test test-unit test-all torture lock lock-check bench bench-memory quality clean
 
 help:  ## list every target
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -55,14 +55,22 @@ sample: setup  ## write the shipped sample corpus again, to the very same bytes
 viz: setup  ## show the pipelines in Kedro-Viz
 	$(BIN)/kedro viz run
 
+dashboard: setup  ## watch the search in Optuna's dashboard
+	$(BIN)/optuna-dashboard sqlite:///data/tracking/optuna.db
+
+docs: setup  ## build the documentation into build/site; a broken link fails
+	PYTHONPATH=src NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "open build/site/index.html"
+
 mlflow: setup  ## open MLflow's UI on the local store
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///data/tracking/mlflow.db
 
-lint: setup  ## ruff, mypy --strict and the rules of who may import whom
+lint: setup  ## ruff, mypy --strict, the rules of who may import whom, the links of the docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	PYTHONPATH=src NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 format: setup  ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .

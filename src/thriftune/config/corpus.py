@@ -24,8 +24,11 @@ class HubSplitsConfig(Section):
     """What a data set calls our splits; null: it has none, and ours is cut from its train."""
 
     train: Text = "train"
+    """Its split to learn from."""
     validation: Text | None = "validation"
+    """Its split for validation; null: cut from its train."""
     test: Text | None = "test"
+    """Its split for the one test evaluation; null: cut from its train."""
 
 
 class HubConfig(Section):
@@ -48,10 +51,15 @@ class ColumnsConfig(Section):
     """Column names of the two tables."""
 
     post_id: Text = "post_id"
+    """Column, of all tables, with the post's id."""
     text: Text = "text"
+    """Column of the posts table with the post's text."""
     sentence: Text = "sentence_text"
+    """Column of the annotations table with the annotated sentence."""
     criterion: Text = "DSM5_symptom"
+    """Column of the annotations table with the criterion's label."""
     status: Text = "status"
+    """Column of the annotations table: 1 for evidence for the criterion, 0 for explicitly not."""
     labels: Text | None = None
     """Column of the posts table that lists the criteria which a post meets, in place of an annotations table:
     a list, or a text split at `;`."""
@@ -61,8 +69,11 @@ class SplitConfig(Section):
     """The seeded stratified split, used where the data bring none."""
 
     seed: int = Field(default=0, ge=0, lt=2**32 - 1)
+    """Of the split alone: studies of another study.seed share it."""
     validation_share: float = Field(default=0.15, gt=0, lt=0.5)
+    """Share of the posts in validation."""
     test_share: float = Field(default=0.15, gt=0, lt=0.5)
+    """Share of the posts in test."""
 
 
 class CorpusConfig(Section):

@@ -79,11 +79,15 @@ class AgentConfig(Section):
     loss: Literal["bce", "weighted_bce", "focal", "asymmetric", "hybrid"] = "weighted_bce"
     """hybrid: focal and weighted_bce, mixed by hybrid_focal_share."""
     focal_gamma: float = Field(default=2.0, ge=0)
+    """How much less focal (and its share of hybrid) counts what is right already; 0: cross-entropy."""
     asymmetric_gamma_positive: float = Field(default=0.0, ge=0)
+    """The same, of asymmetric's positives."""
     asymmetric_gamma_negative: float = Field(default=4.0, ge=0)
+    """The same, of asymmetric's negatives."""
     asymmetric_margin: float = Field(default=0.05, ge=0, lt=1)
     """Probability under which asymmetric leaves a negative out."""
     hybrid_focal_share: float = Field(default=0.5, ge=0, le=1)
+    """Share of focal in hybrid; the rest is weighted_bce."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Share of each target that is taken as undecided: 1 becomes 1 - s/2, 0 becomes s/2."""
 
@@ -113,9 +117,11 @@ class LoraConfig(Section):
     """Low-rank adapters of the encoder's linear layers (Hu et al., 2021; peft)."""
 
     rank: int = Field(default=8, ge=1, le=4096)
+    """Width of an adapter."""
     alpha: int = Field(default=16, gt=0)
     """The adapters' output is scaled by alpha / rank."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Of an adapter's input, in training."""
     target_modules: Text = "all-linear"
     """Which layers: peft's `all-linear`, or a regular expression over module names."""
 
@@ -130,6 +136,7 @@ class ModelConfig(Section):
     descriptions: dict[str, Annotated[Text, StringConstraints(pattern=r"\S")]] = Field(default_factory=dict)
     """What pairs read of a criterion; without an entry its name."""
     head_dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Of the heads' input, in training."""
     coupling: Literal["independent", "concat", "sum", "gated", "strongest"] = "strongest"
     """Whether the evidence that the evidence agent is sure of joins the criteria agent's input, and how:
     concat, sum or gated with what is read of the post; strongest adds the strongest evidence for a

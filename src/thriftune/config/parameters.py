@@ -36,6 +36,7 @@ class EvaluationConfig(Section):
     bootstrap_samples: int = Field(default=1000, ge=0)
     """Resamples of the 95 % intervals; 0: none."""
     seed: int = Field(default=0, ge=0, lt=2**32)
+    """Of the resamples."""
     batch_size: int = Field(default=32, ge=1)
     """Posts per forward pass."""
 
@@ -51,6 +52,7 @@ class TrackingConfig(Section):
     artifacts: Text | None = None
     """Folder or URI of MLflow's artifacts (reports, no checkpoints); null: below root."""
     experiment: Text = "thriftune"
+    """MLflow's experiment of all runs."""
     log_every_steps: int = Field(default=20, ge=1)
     """Optimizer steps of one row of training metrics: means over them, the learning rate at the last."""
     figures: Literal["curves", "all"] = "curves"
@@ -99,6 +101,7 @@ class ObserveConfig(Section):
     """Log and terminal."""
 
     log_root: Text = "logs"
+    """Directory of the log files, JSON lines."""
     redact: TextList = ()
     """Regular expressions of the user's own secrets, masked wherever text leaves the process."""
 
@@ -108,7 +111,7 @@ class Parameters(Section):
 
     corpus: CorpusConfig = CorpusConfig()
     encoder: Text = "tiny"
-    """A name of `encoders`, or a local directory."""
+    """A name of `encoders`, a local directory, or any id of the hub (owner/name or owner/name@revision)."""
     encoders: dict[str, EncoderSource] = Field(default_factory=dict)
     """The catalogue of encoders by name."""
     model: ModelConfig = ModelConfig()

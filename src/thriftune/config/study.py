@@ -14,7 +14,9 @@ class StudyConfig(Section):
 
     name: Text = Field(default="sample", min_length=1, max_length=100)
     trials: int = Field(default=6, ge=1, le=100_000)
+    """Trials of the study, pruned and failed ones included."""
     seed: int = Field(default=0, ge=0, lt=2**32)
+    """Of what the sampler proposes, and of each trial's weights, dropout and order of posts."""
     metric: Text = "joint.f1_micro"
     """Dotted name of a validation metric; always maximised."""
     extend: bool = False
@@ -107,6 +109,8 @@ class SearchConfig(Section):
     pruner_threshold: float | None = None
     """threshold: the least value of study.metric; it has no default."""
     space: dict[str, Range] = Field(default_factory=dict)
+    """Dotted key: float or int (low, high, log, step) or categorical (choices); `when: {other.key: value}`
+    for some trials only. One of your own takes this one's place as a whole."""
     baselines: tuple[dict[str, Any], ...] = ()
     """Configurations (dotted key: value) run first, in place of the one as written."""
 

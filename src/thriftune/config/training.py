@@ -13,6 +13,7 @@ class TrainingConfig(Section):
     """Optimisation of one trial. Posts are the unit of a batch, optimizer steps of a step."""
 
     epochs: int = Field(default=8, ge=1)
+    """Passes over the training posts of one trial."""
     batch_size: int = Field(default=16, ge=1)
     """Posts per micro-batch; an optimizer step sees batch_size x accumulation posts."""
     accumulation: int = Field(default=1, ge=1)
