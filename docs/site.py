@@ -135,7 +135,9 @@ def comments_of(path: Path) -> dict[str, str]:
     text = path.read_text(encoding="utf-8")
     lines = [line.partition("# ") for line in text.splitlines()]
     found = {}
-    for key, number in _key_lines(yaml.compose(text)):
+    root = yaml.compose(text)
+    assert root is not None
+    for key, number in _key_lines(root):
         told = [lines[number][2]]
         for before, mark, comment in lines[number + 1 :]:
             if before.strip() or not mark or len(before) < 20:
