@@ -8,7 +8,9 @@ is one more function in RULES.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+
+from thriftune.config import StorageConfig
 
 Key = tuple[int, int]
 """(trial, epoch)"""
@@ -41,6 +43,11 @@ class Policy:
     keep_last_n: int = 1
     keep_best_k: int = 1
     keep_best_k_max: int = 2
+
+    @classmethod
+    def of(cls, storage: StorageConfig) -> Policy:
+        """A study's, from its parameters of the same names."""
+        return cls(**{own.name: getattr(storage, own.name) for own in fields(cls)})
 
 
 @dataclass(frozen=True)

@@ -438,9 +438,7 @@ class CheckpointStore:
         return disk.disk_of(self.folder).is_low(self.policy.free_disk_watermark)
 
     def _plan(self, room_bytes: int | None = None) -> retention.Plan:
-        policy = retention.Policy(
-            self.policy.keep_last_n, self.policy.keep_best_k, self.policy.keep_best_k_max
-        )
+        policy = retention.Policy.of(self.policy)
         running = [attempt for attempt in read_attempts(self.folder).values() if attempt.running]
         pressure = retention.Pressure(
             running_trials=frozenset(attempt.trial for attempt in running),

@@ -160,7 +160,7 @@ def forecast_row(settings: Parameters, weights: int, around: Surroundings) -> di
         other_bytes=around.fixed_bytes,
         other_bytes_per_trial=trial_bytes(settings, around),
     )
-    policy = Policy(storage.keep_last_n, storage.keep_best_k, storage.keep_best_k_max)
+    policy = Policy.of(storage)
     found = asdict(forecast(work, policy, storage.max_total_size))
     trial, save = found.pop("most_at")
     return {
