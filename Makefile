@@ -10,7 +10,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export KEDRO_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup hpo train evaluate ingest encoder fetch sample viz mlflow dashboard docs lint format test test-unit test-all torture lock lock-check bench bench-memory quality clean
+.PHONY: help setup dev hpo train evaluate ingest encoder fetch sample viz mlflow dashboard docs lint format test test-unit test-all torture lock lock-check bench bench-memory quality clean
 
 help:  ## list every target
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -25,6 +25,10 @@ setup:  ## make .venv from the lock, where it is missing or stale
 	  $(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e . && \
 	  echo "$$wanted" > $(STAMP); \
 	fi
+
+dev: setup  ## for a contributor: the environment, and a hook that runs `make lint` before each commit
+	git config core.hooksPath .githooks
+	@echo "ready: docs/contributing/index.md says how to add what"
 
 hpo: setup  ## the main job: ingest, search, the one test evaluation, the report
 	$(BIN)/kedro run --pipeline hpo $(ARGS)

@@ -42,7 +42,7 @@ EVALUATION = {
         },
         "evidence": {
             "sentence_f1_micro": 0.5,
-            "per_criterion": dict.fromkeys(CRITERIA, {"sentence_f1": 0.5}),
+            "per_criterion": {name: {"sentence_f1": 0.5} for name in CRITERIA},
         },
         "joint": {"f1_micro": 0.5},
     },
