@@ -3,28 +3,43 @@
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import unquote
 
 from thriftune.errors import ConfigError
 
 MASK = "[redacted]"
 
-_PATTERNS = (
-    re.compile(r"(?<![A-Za-z0-9])hf_[A-Za-z0-9]{10,}"),  # hub token
-    re.compile(r"(?i)\b(bearer\s+)[A-Za-z0-9._~+/=-]{8,}"),
-    re.compile(r"\bsk-[A-Za-z0-9_-]{16,}"),  # API keys of common providers
-    re.compile(r"\b(?:ghp|gho|ghs|ghu|github_pat|glpat|xox[abprs])[_-][A-Za-z0-9_-]{10,}"),
-    re.compile(r"\bAKIA[0-9A-Z]{16}\b"),
-    re.compile(r"(?i)\b((?:api[_-]?key|secret|token|passwd|password)[\"']?\s*[=:]\s*[\"']?)[^\s\"',;&]{4,}"),
-    re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s/@]+(?=@)"),  # password in a URL
-    re.compile(r"(?<![\w.+-])(?<!://)[\w.+-]+@[\w-]+\.[\w.-]*\w"),  # e-mail address, not a URL's user
+_NAME = r"[\w-]*(?:password|passwd|passphrase|pwd|secret|token|(?:api|access|account)[_-]?key|signature)"
+_QUOTE = r"(?:\\*[\"'])?"
+_PATTERNS = tuple(
+    re.compile(pattern)
+    for pattern in (
+        r"(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
+        r"(?<![A-Za-z0-9])(?:hf|api_org)_[A-Za-z0-9]{10,}",  # the hub
+        r"(?i)\b((?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{8,}",  # headers
+        r"(?<![\w-])eyJ[\w-]{5,}\.[\w-]{5,}\.[\w-]*",  # JSON web tokens
+        r"(?<![A-Za-z0-9])sk-[A-Za-z0-9_-]{16,}",  # providers of models
+        r"(?<![A-Za-z0-9])(?:gh[oprsu]|github_pat|glpat|xox[abeprs])[_-][A-Za-z0-9_-]{10,}",
+        r"(?<![A-Za-z0-9])A(?:KI|SI)A[0-9A-Z]{16}(?![A-Za-z0-9])",  # Amazon
+        r"(?<![A-Za-z0-9])AIza[\w-]{30,}",  # Google
+        rf"(?i)(?<![\w-])({_NAME}{_QUOTE}\s*(?:=>?|:)\s*{_QUOTE})[^\s\"',;&\\]{{4,}}",
+        rf"(?i)(?<![\w-])(--?{_NAME}\s+{_QUOTE})[^\s\"'\\-][^\s\"'\\]{{3,}}",  # options of a command line
+        r"(?i)([?&;](?:sig|key|code)=)[^\s\"'&]{8,}",  # signed URLs
+        r"(?i)\b([a-z][a-z0-9+.-]{0,20}://[^\s:/@]*:)(?!\d+(?:/|\Z|\s))[^\s\"'<>]{1,200}(?=@)",  # URLs
+        r"(?<![\w.+-])(?<!://)[\w.+-]+@(?:[\w-]+\.)+[A-Za-z]{2,}(?!\w)",  # e-mail, not a URL's user
+    )
 )
+_WORD = re.compile(r"[^\s\"'<>,;()\[\]{}]+")
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
+_ESCAPED = re.compile(r"%[0-9A-Fa-f]{2}|\\u00[0-9A-Fa-f]{2}")
 
 
 class Sanitiser:
-    """Masks hub and bearer tokens, API keys, passwords in URLs, e-mail addresses, and what the user's
-    own patterns match. Hashes, uuids and paths stay readable."""
+    """Masks tokens, keys and passwords of many kinds, what is named as one, passwords in URLs, e-mail
+    addresses, and what the user's own patterns match. Hashes, uuids, numbers and paths stay readable."""
 
     def __init__(self, patterns: Iterable[str] = ()) -> None:
         own = []
@@ -40,19 +55,41 @@ class Sanitiser:
         self._own = tuple(own)
 
     def clean(self, text: str) -> str:
-        """The text with every secret masked."""
+        """The text with every secret masked; words that are one in percent, JSON or base64 encoding too."""
+        cleaned = self._clean(text)
+        if _ESCAPED.search(cleaned):
+            cleaned = _WORD.sub(self._unescaped, cleaned)
+        return _BASE64.sub(self._decoded, cleaned)
+
+    def _clean(self, text: str) -> str:
         for pattern in _PATTERNS:
             text = pattern.sub(lambda m: (m.group(1) if m.lastindex else "") + MASK, text)
         for pattern in self._own:
             text = pattern.sub(MASK, text)
         return text
 
+    def _unescaped(self, word: re.Match[str]) -> str:
+        """A word as it is, or what is left of it unescaped where that held a secret."""
+        plain = re.sub(r"\\u00([0-9A-Fa-f]{2})", r"%\1", word.group())
+        plain = unquote(plain)
+        cleaned = self._clean(plain)
+        return word.group() if cleaned == plain else cleaned
+
+    def _decoded(self, word: re.Match[str]) -> str:
+        """A word as it is, or the mask where it is base64 of a text with a secret."""
+        encoded = word.group().rstrip("=").replace("-", "+").replace("_", "/")
+        try:
+            plain = b64decode(encoded + "=" * (-len(encoded) % 4)).decode("utf-8")
+        except ValueError:
+            return word.group()
+        return word.group() if self._clean(plain) == plain else MASK
+
     def clean_value(self, value: Any) -> Any:
         """A JSON-like value with every text in it cleaned."""
         if isinstance(value, str):
             return self.clean(value)
         if isinstance(value, Mapping):
-            return {key: self.clean_value(item) for key, item in value.items()}
+            return {self.clean_value(key): self.clean_value(item) for key, item in value.items()}
         if isinstance(value, list | tuple):
             return [self.clean_value(item) for item in value]
         return value
