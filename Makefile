@@ -57,9 +57,11 @@ sample: setup  ## write the shipped sample corpus again, to the very same bytes
 	$(BIN)/python -m thriftune.corpus.sample
 
 viz: setup  ## show the pipelines in Kedro-Viz
+	@echo "http://127.0.0.1:4141, once it says so; Ctrl-C stops it"
 	$(BIN)/kedro viz run
 
 dashboard: setup  ## watch the search in Optuna's dashboard
+	@echo "http://127.0.0.1:8080; Ctrl-C stops it"
 	$(BIN)/optuna-dashboard sqlite:///data/tracking/optuna.db
 
 docs: setup  ## build the documentation into build/site; a broken link fails
@@ -67,6 +69,7 @@ docs: setup  ## build the documentation into build/site; a broken link fails
 	@echo "open build/site/index.html"
 
 mlflow: setup  ## open MLflow's UI on the local store
+	@echo "http://127.0.0.1:5000, after some seconds; Ctrl-C stops it"
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///data/tracking/mlflow.db
 
 lint: setup  ## ruff, mypy --strict, the rules of who may import whom, the links of the docs
