@@ -143,7 +143,8 @@ def exploding(root: Path) -> Parameters:
     base = small_parameters(root)
     training = {**base.training.model_dump(), "clip_norm": None, "warmup_share": 0.0, "epochs": 6}
     baselines = [EXPLODING, {}, {**EXPLODING, "model.head_dropout": 0.2}]
-    return small_parameters(root, training=training, search={"space": {}, "baselines": baselines})
+    search, storage = {"space": {}, "baselines": baselines}, {"keep_best_k_max": 1}
+    return small_parameters(root, training=training, search=search, storage=storage)
 
 
 @pytest.fixture(scope="module")

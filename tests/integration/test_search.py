@@ -119,7 +119,7 @@ def overview_is_true(parameters: Parameters) -> None:
 
 def test_a_study_from_posts_to_one_test_evaluation(small: Path) -> None:
     """Search, evaluation, report: figures agree with scikit-learn on what was written."""
-    parameters = small_parameters(small)
+    parameters = small_parameters(small, storage={"keep_best_k_max": 1})  # of so few posts values tie exactly
     run(parameters)
     evaluation = evaluate(parameters)
     _, study, _ = parts(parameters)
@@ -446,7 +446,7 @@ def test_what_the_last_trial_left_is_tidied_by_the_next_run(
     small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed between the last trial's end in Optuna and its tidying: only the best is kept afterwards."""
-    parameters = small_parameters(small)
+    parameters = small_parameters(small, storage={"keep_best_k_max": 1})
     with monkeypatch.context() as patched:
         patched.setattr(CheckpointStore, "end_trial", lambda store, trial=None: None)
         run(parameters)
