@@ -64,8 +64,9 @@ dashboard: setup  ## watch the search in Optuna's dashboard
 	@echo "http://127.0.0.1:8080; Ctrl-C stops it"
 	$(BIN)/optuna-dashboard sqlite:///data/tracking/optuna.db
 
+DOCS = PYTHONPATH=src NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 docs: setup  ## build the documentation into build/site; a broken link fails
-	PYTHONPATH=src NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	$(DOCS)
 	@echo "open build/site/index.html"
 
 mlflow: setup  ## open MLflow's UI on the local store
@@ -77,7 +78,7 @@ lint: setup  ## ruff, mypy --strict, the rules of who may import whom, the links
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	PYTHONPATH=src NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	$(DOCS)
 
 format: setup  ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .

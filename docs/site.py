@@ -41,13 +41,12 @@ def modules() -> dict[str, str]:
     pages = {}
     for folder in sorted(path.parent for path in PACKAGE.rglob("__init__.py")):
         names = ["thriftune", *folder.relative_to(PACKAGE).parts]
-        own = [*names] if folder == PACKAGE else names
-        text = [f"# {'.'.join(own)}", _docstring(folder / "__init__.py")]
+        text = [f"# {'.'.join(names)}", _docstring(folder / "__init__.py")]
         for path in sorted(folder.glob("*.py")):
             if path.stem not in ("__init__", "__main__"):
                 name = ".".join([*names, path.stem])
                 text += [f"## {path.stem}", f"::: {name}\n    options:\n      show_root_heading: false"]
-        pages[f"reference/code/{'.'.join(own)}.md"] = "\n\n".join(text) + "\n"
+        pages[f"reference/code/{'.'.join(names)}.md"] = "\n\n".join(text) + "\n"
     return pages
 
 
