@@ -5,15 +5,24 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from mlflow import MlflowClient
 
 METRIC = "joint.f1_micro"
 
 
+def client_of(uri: str) -> MlflowClient:
+    """A client that keeps no connection: MLflow has one store for each URI, and a database may be deleted and
+    made anew under it. The projects under test keep theirs, as a user's do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
+        return MlflowClient(tracking_uri=uri)
+
+
 def check_complete(project: Path, uri: str | None = None, study: str = "small", trials: int = 2) -> None:
     """Every row of every journal of the study is in MLflow once, in order; a run a trial, one for the study
     with the test figures; all ended."""
-    client = MlflowClient(tracking_uri=uri or f"sqlite:///{project}/data/tracking/mlflow.db")
+    client = client_of(uri or f"sqlite:///{project}/data/tracking/mlflow.db")
     (experiment,) = client.search_experiments(filter_string="name = 'thriftune'")
     found = client.search_runs(
         [experiment.experiment_id], f"tags.`thriftune.study_id` like '{study}-%'", max_results=1000

@@ -14,17 +14,13 @@ from typing import Any
 
 import optuna
 import pytest
-from mlflow import MlflowClient
-from tests.integration.complete import check_complete
+from tests.integration.complete import check_complete, client_of
 from tests.integration.conftest import SMALL, copy_project, python, thriftune
 from tests.integration.deeds import run
 from tests.integration.outcome import outcome
 from tests.integration.servers import ANSWERS, FORWARD, LOST, free_port, in_front, mlflow_server
 
 from thriftune.search.ownership import StudyLock
-
-# A client keeps its connections by URI: here databases are deleted and made anew under one URI.
-os.environ["MLFLOW_SQLALCHEMYSTORE_POOLCLASS"] = "NullPool"
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -386,7 +382,7 @@ def folder_in(parent: Path, name: str) -> Path:
 
 def exported(project: Path) -> list[object]:
     """All runs as MLflow has them, ids replaced by what they stand for."""
-    client = MlflowClient(tracking_uri=f"sqlite:///{database(project)}")
+    client = client_of(f"sqlite:///{database(project)}")
     (experiment,) = client.search_experiments(filter_string="name = 'thriftune'")
     runs = client.search_runs([experiment.experiment_id], max_results=100)
     names = {run.info.run_id: run.data.tags["thriftune.trial"] for run in runs}

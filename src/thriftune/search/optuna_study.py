@@ -31,7 +31,7 @@ from thriftune.search.ownership import Ownership
 from thriftune.search.samplers import pruner_for, sampler_for
 from thriftune.search.space import as_written, distributions, sample
 from thriftune.tracking.probe import trouble
-from thriftune.tracking.sqlite import SQLITE, inode_of, keep_logs_short, make_whole
+from thriftune.tracking.sqlite import SQLITE, OpenedFile, keep_logs_short, make_whole
 
 OVERRIDES, ATTEMPT, REASON = "overrides", "attempt", "reason"
 BUSY_TIMEOUT_SECONDS = 60
@@ -369,10 +369,10 @@ def _sqlite_storage(database: Path) -> optuna.storages.RDBStorage:
     engine: Engine = storage.engine
     event.listen(engine, "connect", _write_ahead)
     engine.dispose()
-    opened = inode_of(database)
+    opened = OpenedFile(database)
 
     def require_same_file(connection: Any) -> None:
-        if inode_of(database) != opened:
+        if not opened.is_in_place():
             raise UnavailableError(
                 "Optuna's database was deleted while this process worked",
                 where=str(database),

@@ -24,7 +24,7 @@ from mlflow.exceptions import MlflowException
 from thriftune import files
 from thriftune.observe.sanitiser import Sanitiser
 from thriftune.tracking.journal import MetricRow
-from thriftune.tracking.sqlite import SQLITE, fold_log, inode_of, keep_logs_short, make_whole
+from thriftune.tracking.sqlite import SQLITE, first_opened, fold_log, keep_logs_short, make_whole
 
 log = logging.getLogger(__name__)
 logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -60,13 +60,13 @@ class MlflowSink:
         keep_logs_short()
         if self._database is not None:
             make_whole(self._database, lambda url: MlflowClient(tracking_uri=url).search_experiments())
+            self._file = first_opened(self._database)
         with self._turn():
             self._client = MlflowClient(tracking_uri=uri)
             self._experiment = self._experiment_id(experiment, artifact_root)
         if self._database is not None:
             with closing(sqlite3.connect(self._database)) as connection:
                 connection.execute("PRAGMA journal_mode=WAL")
-            self._inode = inode_of(self._database)
 
     def _turn(self) -> AbstractContextManager[None]:
         """One process at a time: of those that use a PostgreSQL, else of this machine's."""
@@ -79,7 +79,7 @@ class MlflowSink:
     def check_present(self) -> None:
         """StoreGoneError where a SQLite file is no longer the one that was opened: what is written to it now
         is written to nowhere."""
-        if self._database is not None and inode_of(self._database) != self._inode:
+        if self._database is not None and not self._file.is_in_place():
             raise StoreGoneError(
                 f"MLflow's database {self._database} was deleted while it was in use. Every row is in the "
                 "journals; the next run, or `thriftune tracking flush`, makes the database anew"

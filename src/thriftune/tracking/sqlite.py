@@ -11,6 +11,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -54,12 +55,30 @@ def new_name(database: Path) -> Path:
     return database.with_name(f".new-{database.name}")
 
 
-def inode_of(database: Path) -> int:
-    """Tells whether a database is still the file that was opened; -1 where there is none."""
-    try:
-        return database.stat().st_ino
-    except FileNotFoundError:
-        return -1
+class OpenedFile:
+    """A database's file at the moment of its opening.
+
+    It is held open: the inode of a deleted file that nobody has open goes to the next one that is made.
+    """
+
+    def __init__(self, database: Path) -> None:
+        self._database = database
+        self._held = sqlite3.connect(database, check_same_thread=False)
+        self._inode = database.stat().st_ino
+
+    def is_in_place(self) -> bool:
+        """False once it was deleted, or another file was put in its place."""
+        try:
+            return self._database.stat().st_ino == self._inode
+        except FileNotFoundError:
+            return False
+
+
+@cache
+def first_opened(database: Path) -> OpenedFile:
+    """The file that this process opened first under a name: MLflow keeps its connections to it for the life
+    of the process, whatever takes the file's place."""
+    return OpenedFile(database)
 
 
 def set_aside(database: Path) -> Path | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
-from thriftune.tracking.sqlite import LOG_BYTES, LOG_PAGES, fold_log, keep_logs_short
+from thriftune.tracking.sqlite import LOG_BYTES, LOG_PAGES, OpenedFile, fold_log, keep_logs_short
 
 pytestmark = pytest.mark.unit
 
@@ -44,3 +44,15 @@ def test_a_log_is_emptied_unless_somebody_reads(tmp_path: Path) -> None:
         reader.rollback()
         fold_log(path)
         assert log.stat().st_size == 0
+
+
+def test_a_file_that_took_the_place_of_a_deleted_one_is_another(tmp_path: Path) -> None:
+    """Also where the file system would give it the inode of the deleted one."""
+    path = tmp_path / "a.db"
+    path.touch()
+    opened = OpenedFile(path)
+    assert opened.is_in_place()
+    path.unlink()
+    assert not opened.is_in_place()
+    path.touch()
+    assert not opened.is_in_place()
