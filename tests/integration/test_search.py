@@ -9,6 +9,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import numpy as np
 import pytest
 from sklearn.metrics import f1_score
@@ -16,7 +17,7 @@ from tests.conftest import small_parameters, write_small_tables
 
 from thriftune import files
 from thriftune.checkpoints.store import CheckpointStore
-from thriftune.config import Parameters
+from thriftune.config import Parameters, override
 from thriftune.corpus.ingest import ingest
 from thriftune.corpus.store import CorpusStore
 from thriftune.errors import ConfigError, DataError, InterruptedRunError, OutOfStorageError, StudyError
@@ -117,6 +118,43 @@ def overview_is_true(parameters: Parameters) -> None:
     assert overview.flush_all(root, parameters) == 0
 
 
+def page_is_true(folder: Path, parameters: Parameters) -> None:
+    """Counts are those of predictions.jsonl; quotations are of test posts; a page that was deleted is written
+    again from the records alone, without quotations where there is no corpus or none are wanted."""
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    lines = [json.loads(line) for line in (folder / "predictions.jsonl").read_text("utf-8").splitlines()]
+    for name in lines[0]["criteria"]:
+        hits = sum(line["criteria"][name]["predicted"] and line["criteria"][name]["true"] for line in lines)
+        table = re.sub(
+            r"<[^>]+>|\s+", " ", page.partition(f"<caption>{name}</caption>")[2].partition("</table>")[0]
+        )
+        assert int(table.split()[-1]) == hits
+    quoted = re.findall(r"<h3>.+? <small>(.+?)</small></h3>", page)
+    assert quoted
+    assert set(quoted) <= {line["post_id"] for line in lines}
+    assert page.count("<svg") == 5  # of three trials none mattered
+    assert page_again(folder, parameters) == page
+    unquoted = page_again(folder, override(parameters, {"evaluation.examples": 0}))
+    assert "evaluation.examples=0: no posts" in unquoted
+    assert "<blockquote>" not in unquoted
+    predictions = (folder / "predictions.jsonl").read_bytes()
+    for content in (predictions[:-30], b""):
+        (folder / "predictions.jsonl").write_bytes(content)
+        assert "is not what the evaluation left, so no posts" in page_again(folder, parameters)
+    (folder / "predictions.jsonl").write_bytes(predictions)
+    corpora = Path(parameters.corpus.root)
+    corpora.rename(corpora.with_name("aside"))
+    assert "The corpus is no longer there, so no posts" in page_again(folder, parameters)
+    corpora.with_name("aside").rename(corpora)
+
+
+def page_again(folder: Path, parameters: Parameters) -> str:
+    """The page, deleted and written anew."""
+    (folder / "report.html").unlink()
+    evaluate(parameters)
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
 def test_a_study_from_posts_to_one_test_evaluation(small: Path) -> None:
     """Search, evaluation, report: figures agree with scikit-learn on what was written."""
     parameters = small_parameters(small, storage={"keep_best_k_max": 1})  # of so few posts values tie exactly
@@ -131,11 +169,15 @@ def test_a_study_from_posts_to_one_test_evaluation(small: Path) -> None:
     figures = evaluation["test_metrics"]["criteria"]
     assert figures["f1_macro"] == pytest.approx(f1_score(truth, guess, average="macro", zero_division=0))
     assert figures["f1_micro"] == pytest.approx(f1_score(truth, guess, average="micro", zero_division=0))
-    assert "<svg" in (study.folder / "report.html").read_text(encoding="utf-8")
+    page_is_true(study.folder, parameters)
     assert {len(list(p.glob("epoch_*"))) for p in study.folder.glob("trials/*/checkpoints")} <= {0, 1}
     sink = connect(parameters, Path())
     runs = sink._client.search_runs([sink._experiment])
     assert len(runs) == 4
+    (parent,) = (run for run in runs if "mlflow.parentRunId" not in run.data.tags)
+    copy = mlflow.artifacts.load_text(f"{parent.info.artifact_uri}/report.html")
+    assert "<svg" in copy
+    assert "<blockquote>" not in copy
     assert sum("mlflow.parentRunId" in run.data.tags for run in runs) == 3
     assert {run.info.status for run in runs if "mlflow.parentRunId" in run.data.tags} == {"FINISHED"}
     overview_is_true(parameters)

@@ -39,6 +39,9 @@ class EvaluationConfig(Section):
     """Of the resamples."""
     batch_size: int = Field(default=32, ge=1)
     """Posts per forward pass."""
+    examples: int = Field(default=1, ge=0, le=20)
+    """Posts that report.html quotes of each criterion with evidence found, missed, and marked by mistake;
+    0: no text of a post is in it. The copy in MLflow never has any."""
 
 
 class TrackingConfig(Section):

@@ -104,7 +104,8 @@ def warnings(predictions: Predictions, decisions: Decisions) -> list[str]:
     for i, name in enumerate(predictions.criteria):
         support = int(predictions.criteria_true[:, i].sum())
         if support < RARE_POSTS:
-            found.append(f"{name}: only {support} positive posts in this split")
+            posts = "post" if support == 1 else "posts"
+            found.append(f"{name}: only {support} positive {posts} in this split")
         if decisions.criteria is not None:
             column = decisions.criteria[:, i]
             if column.all() or not column.any():

@@ -12,6 +12,7 @@ from thriftune.checkpoints.folders import trial_number
 from thriftune.config import override, parse_parameters
 from thriftune.errors import ConfigError
 from thriftune.evaluation.metrics import flatten
+from thriftune.evaluation.page import without_quotes
 from thriftune.evaluation.report import EVALUATION, PAGE, read_evaluation
 from thriftune.search.milestones import PROGRESS_TAG, Milestones
 from thriftune.search.record import study_params, trial_params
@@ -149,7 +150,7 @@ def deliver_evaluation(study: StudyHandle, sink: MlflowSink, uri: str) -> int:
     sink.log_json(parent, EVALUATION, evaluation)
     page = study.folder / PAGE
     if page.exists():
-        sink.log_page(parent, PAGE, page.read_text(encoding="utf-8"))
+        sink.log_page(parent, PAGE, without_quotes(page.read_text(encoding="utf-8")))
     size = place.stat().st_size
     write_cursor(place, Cursor(uri, parent, size, line_checksum(place, size), closed=True))
     return len(rows)

@@ -18,7 +18,6 @@ from thriftune.corpus.store import Corpus, CorpusStore
 from thriftune.errors import DamageError, RefusedError, StudyError
 from thriftune.evaluation.bootstrap import intervals
 from thriftune.evaluation.metrics import baselines, compute, warnings
-from thriftune.evaluation.page import render_page
 from thriftune.evaluation.predict import predict
 from thriftune.evaluation.predictions import Decisions, Predictions, decide
 from thriftune.evaluation.report import (
@@ -33,8 +32,9 @@ from thriftune.evaluation.report import (
 from thriftune.search.delivery import deliver_evaluation, has_evaluation
 from thriftune.search.identity import save_interval, trial_id
 from thriftune.search.optuna_study import OptunaStudy, trial_row
-from thriftune.search.outlook import evaluation_bytes, moments
+from thriftune.search.outlook import evaluation_bytes
 from thriftune.search.ownership import TRIALS, guard_of, running_elsewhere
+from thriftune.search.page import write_page
 from thriftune.search.prepared import Prepared, collator_for, encoder_for, rows_of
 from thriftune.search.rebuild import restore_missing
 from thriftune.search.record import require_record
@@ -49,7 +49,7 @@ from thriftune.search.trial import (
     signature_of,
     trial_folder,
 )
-from thriftune.tracking.journal import Journal, read_rows
+from thriftune.tracking.journal import Journal
 from thriftune.tracking.location import mlflow_uri
 from thriftune.tracking.parent import connect
 from thriftune.tracking.probe import trouble
@@ -58,7 +58,6 @@ from thriftune.training.seeding import configure_determinism, resolve_device
 
 log = logging.getLogger(__name__)
 
-CURVES_SHOWN = 5
 EVALUATING = "evaluation"
 """What one worker does; those that come later find it done."""
 
@@ -102,7 +101,7 @@ def evaluate_study(
                 raise _refusal(study, before, optuna_study)
             _say_evaluated(study, record, before, optuna_study)
             if not (study.folder / PAGE).exists():
-                _write_page(study, store, optuna_study, record, before)
+                write_page(study, store, optuna_study, corpora, before, settings.evaluation.examples)
             _deliver(settings, study)
             return before
         if not is_over(record, optuna_study):
@@ -115,7 +114,7 @@ def evaluate_study(
         corpus.check("test", "validation")
         store.require_room(evaluation_bytes(corpus, parameters))
         evaluation = _evaluate(parameters, study, optuna_study, store, corpus, record, before, flag)
-        _write_page(study, store, optuna_study, record, evaluation)
+        write_page(study, store, optuna_study, corpora, evaluation, settings.evaluation.examples)
         _deliver(settings, study)
     log.info("evaluation: %s", study.folder / PAGE)
     return evaluation
@@ -404,41 +403,3 @@ def _predict(
     evidence = agent.evidence_thresholds.cpu().numpy()
     thresholds = {"criteria": criteria.tolist(), "evidence": evidence.tolist()}
     return predictions, decide(predictions, criteria, evidence), thresholds
-
-
-def _write_page(
-    study: StudyHandle,
-    store: CheckpointStore,
-    optuna_study: OptunaStudy,
-    record: Mapping[str, Any],
-    evaluation: Mapping[str, Any],
-) -> None:
-    rows = [dict(trial_row(trial)) for trial in optuna_study.trials()]
-    shown = sorted((row for row in rows if row["value"] is not None), key=lambda row: -row["value"])[
-        :CURVES_SHOWN
-    ]
-    metric = f"validation/{evaluation['optimization_metric']}"
-    page = render_page(
-        evaluation=evaluation,
-        trials=rows,
-        curves={row["trial"]: _curve(study, row["trial"], metric) for row in shown},
-        held_bytes=store.held_bytes(),
-        budget_bytes=store.policy.max_total_size,
-        keep_all_bytes=_keep_all_bytes(store, rows, parse_parameters(record["config"])),
-        criteria=list(evaluation["test_metrics"].get("criteria", {}).get("per_criterion", {})),
-        created_at=record["created_at"],
-    )
-    files.write_bytes(study.folder / PAGE, page.encode("utf-8"))
-
-
-def _curve(study: StudyHandle, trial: int, metric: str) -> list[tuple[int, float]]:
-    for path in study.folder.glob(f"trials/trial_{trial:04d}_*/metrics.jsonl"):
-        return [(r.step, r.value) for r in read_rows(path) if r.key == metric and r.value is not None]
-    return []
-
-
-def _keep_all_bytes(store: CheckpointStore, rows: list[dict[str, Any]], configured: Parameters) -> int:
-    """What keeping every epoch's checkpoint with its optimizer state would take."""
-    best = store.best()
-    model = best.held.model_bytes if best is not None else 0
-    return sum(int(row["epochs"]) for row in rows) * model * (1 + moments(configured))

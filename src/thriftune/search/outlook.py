@@ -19,6 +19,7 @@ from thriftune.checkpoints.tensors import tensor_bytes
 from thriftune.config import Choices, Parameters, override
 from thriftune.corpus.store import Corpus, CorpusStore
 from thriftune.errors import DataError
+from thriftune.evaluation.examples import KINDS
 from thriftune.evaluation.metrics import curves, produced_metrics
 from thriftune.model.encoder import Encoder
 from thriftune.search.identity import save_interval
@@ -55,6 +56,8 @@ OVERHEAD_BYTES = 115
 """A trial in overhead.json and in the curves of its page."""
 PREDICTION_BYTES_PER_CRITERION, PREDICTION_BYTES, EVALUATION_BYTES = 110, 700, 120_000
 """Of predictions.jsonl a post; of evaluation.json and the page."""
+PAGE_BYTES_PER_TRIAL, QUOTE_BYTES = 400, 2_500
+"""Of report.html: a trial in its charts and tables; a post that it quotes."""
 ASSUMED_CRITERIA = tuple(f"CRITERION_{number}" for number in range(9))
 ASSUMED_POSTS = 1000
 
@@ -95,7 +98,9 @@ def evaluation_bytes(corpus: Corpus, settings: Parameters) -> int:
     """What the test evaluation writes: the test split's tokens, predictions, evaluation and page."""
     tokens = _tokens_per_byte(settings) * corpus.split_bytes("test")
     per_post = PREDICTION_BYTES_PER_CRITERION * len(corpus.criteria) + PREDICTION_BYTES
-    return round(tokens) + corpus.counts["test"] * per_post + EVALUATION_BYTES
+    quotes = QUOTE_BYTES * settings.evaluation.examples * len(KINDS) * len(corpus.criteria)
+    page = PAGE_BYTES_PER_TRIAL * settings.study.trials + quotes
+    return round(tokens) + corpus.counts["test"] * per_post + EVALUATION_BYTES + page
 
 
 def _tokens_per_byte(settings: Parameters) -> float:

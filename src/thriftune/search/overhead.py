@@ -21,6 +21,7 @@ from thriftune import files
 from thriftune.checkpoints.disk import human_bytes
 from thriftune.checkpoints.store import CheckpointStore
 from thriftune.evaluation.charts import curve
+from thriftune.evaluation.page import style
 from thriftune.observe.stopwatch import Stopwatch
 from thriftune.tracking.journal import (
     EPOCH_SECONDS,
@@ -184,10 +185,13 @@ def render(title: str, found: dict[str, Any]) -> str:
         limit = limits[key] / scale if key in limits else None
         # A budget far above what is held would press the curve flat.
         drawn = limit if limit is not None and values and limit < 4 * max(values) else None
-        charts.append((name, curve(list(zip(found["trials"], values, strict=True)), "trial", drawn)))
+        points = list(zip(found["trials"], values, strict=True))
+        charts.append((name, curve(points, "trial", f"{name}, over the trials", drawn)))
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(title=title, found=found, charts=charts, budget=human_bytes(found["budget_bytes"]))
+    return template.render(
+        style=style(), title=title, found=found, charts=charts, budget=human_bytes(found["budget_bytes"])
+    )
 
 
 def _rounded(value: float) -> float | int:

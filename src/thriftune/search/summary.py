@@ -29,13 +29,15 @@ STATES = ("complete", "pruned", "fail", "running")
 Row = dict[str, Any]
 
 
-def summarise(handle: StudyHandle, *, weighing: bool = True) -> Row:
+def summarise(
+    handle: StudyHandle, *, weighing: bool = True, trials: Sequence[FrozenTrial] | None = None
+) -> Row:
     """All that is known of a study: totals, the best, importances (with `weighing`), what the framework
-    spent, the trials."""
+    spent, the trials. trials: Optuna's, where they were read already."""
     record = handle.record()
     assert record is not None
     parameters = parse_parameters(record["config"])
-    trials = handle.optuna(parameters).trials()
+    trials = handle.optuna(parameters).trials() if trials is None else trials
     journals = journals_of(handle)
     rows = []
     for trial in trials:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
-from thriftune.evaluation.page import render_page
+from thriftune.evaluation.charts import Axis
+from thriftune.evaluation.examples import Example, Piece
+from thriftune.evaluation.page import render_page, without_quotes
 
 pytestmark = pytest.mark.unit
 CRITERIA = ["SLEEP_<b>", "MOOD"]
-FIGURES = {"precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 4}
+FIGURES = {"precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 4, "confusion": [[11, 12], [13, 14]]}
 EVALUATION = {
     "study_id": "sample-0",
     "study_name": "sample",
@@ -33,7 +36,7 @@ EVALUATION = {
         "criteria_f1_macro_majority": 0.1,
         "sentence_f1_micro_all_of_post": 0.2,
     },
-    "intervals": {"criteria.f1_macro": [0.4, 0.6]},
+    "intervals": {"criteria.f1_macro": [0.4, 0.6], "joint.f1_micro": [0.3, 0.7]},
     "test_metrics": {
         "criteria": {
             "f1_macro": 0.5,
@@ -47,24 +50,38 @@ EVALUATION = {
         "joint": {"f1_micro": 0.5},
     },
 }
-TRIALS = [
-    {"trial": number, "state": "complete", "value": value, "epochs": 2, "seconds": 3.5}
-    for number, value in enumerate((0.5, 0.75, None))
-]
+STUDY = {
+    "metric": "joint.f1_micro",
+    "seconds": 7200.0,
+    "states": {"complete": 2, "pruned": 0, "fail": 1, "running": 0},
+    "importances": {"training.learning_rate": 0.9, "model.dropout": 0.1},
+    "trials": [
+        {"trial": 0, "state": "complete", "value": 0.5, "epochs": 2, "seconds": 3.5},
+        {"trial": 1, "state": "complete", "value": 0.75, "epochs": 2, "seconds": 3.5},
+        {"trial": 2, "state": "fail", "value": None, "epochs": 0, "seconds": None},
+    ],
+}
+QUOTE = Example("MOOD", "missed", "post-7", (Piece("I <am> "), Piece("low today", "missed")))
 
 
-def page() -> str:
+def page(**changes: Any) -> str:
     """Of three trials, one of which has no value."""
-    return render_page(
-        evaluation=EVALUATION,
-        trials=TRIALS,
-        curves={1: [(1, 0.5), (2, 0.75)]},
-        held_bytes=10**6,
-        budget_bytes=10**9,
-        keep_all_bytes=10**7,
-        criteria=CRITERIA,
-        created_at="2026-11-26T10:00:00+00:00",
-    )
+    shown: dict[str, Any] = {
+        "evaluation": EVALUATION,
+        "study": STUDY,
+        "curves": {1: [(1, 0.5), (2, 0.75)]},
+        "axes": [Axis("training.learning_rate", [1e-4, 1e-3], True)],
+        "bytes_held": {
+            "held": [(0, 10**6), (2, 2 * 10**6)],
+            "budget": [(0, 10**9), (2, 10**9)],
+            "keep-all": [(0, 10**6), (2, 10**7)],
+        },
+        "criteria": CRITERIA,
+        "examples": [QUOTE],
+        "alignment": {"exact": 1234, "fuzzy": 5},
+        "created_at": "2026-11-26T10:00:00+00:00",
+    }
+    return render_page(**shown | changes)
 
 
 def test_the_page_stands_alone_and_escapes_what_it_shows() -> None:
@@ -76,12 +93,67 @@ def test_the_page_stands_alone_and_escapes_what_it_shows() -> None:
 
 
 def test_every_part_is_there() -> None:
-    """Headings, in the order of a reader's questions."""
-    assert re.findall(r"<h2>(.+?)</h2>", page()) == [
-        "Mind these",
+    """Headings, in the order of a reader's questions; a chart to each of the search's."""
+    text = page()
+    assert re.findall(r"<h2>(.+?)</h2>", text) == [
+        "The answer",
+        "Whether to trust it",
+        "What it cost",
         "Per criterion, on test",
+        "Right and wrong",
+        "Evidence, found and missed",
         "Trials",
+        "Parameters against value",
+        "What mattered",
         "Learning curves of the best trials",
         "Bytes on disk",
         "Data and versions",
     ]
+    assert text.count("<svg") == 6
+
+
+def test_it_says_how_far_to_trust_and_what_it_cost() -> None:
+    """The promise of validation lies outside the interval; test was read twice."""
+    text = " ".join(page().split())
+    assert "0.750 on validation, on which this model was chosen, 0.500 on test" in text
+    assert "lies outside the 95 % interval" in text
+    assert "exact 1,234, fuzzy 5" in text
+    assert "2 complete, 0 pruned, 1 failed. At most 2.0 MB on disk, of a budget of 1.0 GB" in text
+    assert "would have taken 10.0 MB" in text
+    assert "Test was read once" in text
+    twice = EVALUATION | {"evaluations": [{"at": "a", "forced": False}, {"at": "b", "forced": True}]}
+    assert "Test was read 2 times, last b (forced)" in page(evaluation=twice)
+
+
+def test_right_and_wrong_are_counted_by_criterion() -> None:
+    """Rows: the truth; columns: the prediction."""
+    text = re.sub(r"\s+", " ", page())
+    rows = re.findall(
+        r'<th scope="row">(not met|met)</th><td class="(\w+)">(\d+)</td><td class="(\w+)">(\d+)', text
+    )
+    assert rows == [("not met", "right", "11", "wrong", "12"), ("met", "wrong", "13", "right", "14")] * 2
+
+
+def test_quotes_are_marked_and_can_be_left_out() -> None:
+    """For the eye and for a screen reader; the copy for others has no text of a post, nor their ids."""
+    text = page()
+    assert (
+        '<blockquote>I &lt;am&gt; <mark class="missed"><span class="read-aloud">[missed: </span>low today'
+        in text
+    )
+    copy = without_quotes(text)
+    assert "quotes no posts" in copy
+    assert [word in copy for word in ("low today", "post-7", "I &lt;am", "<mark")] == [False] * 4
+    assert len(re.findall("<h2>", copy)) == len(re.findall("<h2>", text))
+    assert "none, and why" in page(examples="none, and why")
+
+
+def test_an_agent_that_is_absent_has_no_part() -> None:
+    """Evidence alone; criteria alone; too few trials for importance."""
+    metrics: dict[str, Any] = dict(EVALUATION["test_metrics"])  # type: ignore[arg-type]
+    evidence = page(evaluation=EVALUATION | {"test_metrics": {"evidence": metrics["evidence"]}}, criteria=[])
+    assert "Right and wrong" not in evidence
+    assert "Evidence, found" in evidence
+    criteria = page(evaluation=EVALUATION | {"test_metrics": {"criteria": metrics["criteria"]}})
+    assert "Evidence, found" not in criteria
+    assert "Too few complete trials" in page(study=STUDY | {"importances": None})
