@@ -11,6 +11,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.expected_conditions import (
+    presence_of_element_located,
+    text_to_be_present_in_element,
+)
+from selenium.webdriver.support.wait import WebDriverWait
+from tests.integration.browser import NEEDS, browser
 from tests.integration.complete import check_complete
 from tests.integration.conftest import SMALL, copy_project
 from tests.integration.servers import free_port, process
@@ -96,3 +103,24 @@ def test_dashboards_on_a_running_search_stop_nothing(tmp_path: Path) -> None:
     assert "does not take" not in said
     assert "locked" not in said
     check_complete(project, trials=TRIALS)
+
+
+@NEEDS
+def test_kedro_viz_tells_the_story_of_the_data_with_pictures(tmp_path: Path) -> None:
+    """In a real browser: nodes by name and by tag, and a picture of history, scores and bytes when asked."""
+    project, port = copy_project(tmp_path), free_port()
+    with process(project, "run", "kedro", "run", "--pipeline", "hpo", "--params", SMALL) as run:
+        assert run.wait(timeout=600) == 0
+    words = ("kedro", "viz", "run", "--no-browser", "--port", str(port), "--params", SMALL)
+    with process(project, "viz", *words), browser(1500) as driver:
+        wait_for(f"http://127.0.0.1:{port}/api/main")
+        driver.get(f"http://127.0.0.1:{port}")
+        wait = WebDriverWait(driver, 120)
+        for name in ("study", "evaluation", "checkpoints"):
+            named = f"//*[contains(@class,'pipeline-nodelist')]//*[normalize-space(text())='{name}']"
+            wait.until(presence_of_element_located((By.XPATH, named))).click()
+            wait.until(presence_of_element_located((By.CSS_SELECTOR, ".pipeline-metadata .main-svg")))
+            wait.until(text_to_be_present_in_element((By.CSS_SELECTOR, ".pipeline-metadata__title"), name))
+        page = driver.find_element(By.TAG_NAME, "body").text
+        assert {"ingest", "search", "evaluate_on_test"} <= set(page.split())
+        assert all(f"\n{tag}\n" in page for tag in ("Data", "Evaluation", "Training"))

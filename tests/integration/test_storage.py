@@ -21,7 +21,9 @@ from tests.integration.conftest import copy_project, python, thriftune
 from thriftune import files
 from thriftune.checkpoints.manifest import MODEL
 from thriftune.corpus.store import CorpusStore
-from thriftune.datasets.checkpoint_dataset import CheckpointDataset
+from thriftune.datasets.checkpoint_dataset import CheckpointDataset, SavedCheckpointsDataset
+from thriftune.datasets.report_dataset import EvaluationDataset
+from thriftune.datasets.study_dataset import StudyDataset
 from thriftune.tracking.journal import read_rows
 
 pytestmark = pytest.mark.integration
@@ -329,3 +331,16 @@ def test_the_dataset_behaves_in_a_plain_catalog(finished: Path) -> None:
     assert table["columns"] == ["trial", "epoch", "value", "holds", "bytes", "why"]
     assert "the study's best" in table["data"][0][-1]
     assert files.directory_bytes(store.folder) > table["data"][0][4]
+
+
+def test_kedro_viz_previews_history_scores_and_bytes(finished: Path) -> None:
+    """As its records have them; of a study that is not there, nothing."""
+    models, tracking = str(finished / "data/06_models"), str(finished / "data/tracking")
+    history = StudyDataset(filepath=tracking, models=models, study="sample").preview()
+    held = SavedCheckpointsDataset(filepath=models, study="sample").preview()
+    scores = EvaluationDataset(filepath=str(finished / "data/08_reporting/evaluation.json")).preview()
+    rows = json.loads(next(finished.glob("data/06_models/study_sample-*/overhead.json")).read_text("utf-8"))
+    assert list(history["data"][0]["x"]) == rows["trials"]
+    assert list(held["data"][0]["y"]) == rows["held_bytes"]
+    assert len(scores["data"][0]["x"]) == 9
+    assert StudyDataset(filepath=tracking, models=models, study="none").preview() == {}

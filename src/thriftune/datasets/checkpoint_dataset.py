@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro.io import AbstractDataset
-from kedro_datasets._typing import TablePreview
+from kedro_datasets._typing import PlotlyPreview, TablePreview
 
 from thriftune.errors import ConfigError
 
@@ -86,3 +86,27 @@ class CheckpointDataset(AbstractDataset[Any, Any]):
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath), "study": self._study, "policy": self._policy}
+
+
+class SavedCheckpointsDataset(CheckpointDataset):
+    """The same store, as what a run leaves; Kedro-Viz shows its bytes over time.
+
+    checkpoints:
+      type: thriftune.datasets.checkpoint_dataset.SavedCheckpointsDataset
+      filepath: data/06_models
+      study: my-study
+      policy: {max_total_size: 10GB}
+    """
+
+    def preview(self) -> PlotlyPreview:  # type: ignore[override]
+        """Bytes held at the end of each trial, and the budget."""
+        from thriftune.checkpoints.folders import trial_number
+        from thriftune.datasets.figures import bytes_over_time
+        from thriftune.search.overhead import read_summary
+
+        store = self.load()
+        journals = {
+            trial_number(path.parent.name): path
+            for path in sorted(store.folder.glob("trials/*/metrics.jsonl"))
+        }
+        return PlotlyPreview(bytes_over_time(read_summary(journals, store.policy.max_total_size)))

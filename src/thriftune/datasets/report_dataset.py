@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kedro.io import AbstractDataset
-from kedro_datasets._typing import JSONPreview
+from kedro_datasets._typing import JSONPreview, PlotlyPreview
 
 
 class JSONReportDataset(AbstractDataset[Any, Any]):
@@ -44,3 +44,18 @@ class JSONReportDataset(AbstractDataset[Any, Any]):
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath)}
+
+
+class EvaluationDataset(JSONReportDataset):
+    """The test evaluation; Kedro-Viz shows the scores of the criteria.
+
+    evaluation:
+      type: thriftune.datasets.report_dataset.EvaluationDataset
+      filepath: data/08_reporting/evaluation.json
+    """
+
+    def preview(self) -> PlotlyPreview:
+        """F1 of each criterion with its interval."""
+        from thriftune.datasets.figures import scores
+
+        return PlotlyPreview(scores(self.load()))

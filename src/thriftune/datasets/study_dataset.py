@@ -1,11 +1,10 @@
 """The Optuna study as a catalog entry: what `hpo`, the commands and the notebook use."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro.io import AbstractDataset
+from kedro_datasets._typing import PlotlyPreview
 
 if TYPE_CHECKING:
     from thriftune.search.study import StudyHandle
@@ -37,7 +36,7 @@ class StudyDataset(AbstractDataset[None, Any]):
         self._parallel, self._url = parallel, (credentials or {}).get("url")
         self.metadata = metadata
 
-    def load(self) -> StudyHandle:
+    def load(self) -> "StudyHandle":
         """The handle; nothing is created before the search starts."""
         from thriftune.search.study import StudyHandle
 
@@ -46,6 +45,17 @@ class StudyDataset(AbstractDataset[None, Any]):
     def save(self, data: None) -> None:
         """A study is written by the search through the handle."""
         raise NotImplementedError("a study is written through the loaded handle")
+
+    def preview(self) -> PlotlyPreview:
+        """The search's history, for Kedro-Viz."""
+        from thriftune.datasets.figures import history
+        from thriftune.search.summary import summarise
+
+        handle = self.load()
+        if handle.record() is None:
+            return PlotlyPreview({})
+        found = summarise(handle, weighing=False)
+        return PlotlyPreview(history(found["trials"], found["metric"]))
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._tracking), "study": self._study}

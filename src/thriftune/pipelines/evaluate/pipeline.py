@@ -14,6 +14,7 @@ def create_pipeline() -> Pipeline:
                 ["checkpoints", "corpora", "study", "settings"],
                 "evaluation",
                 name="evaluate_on_test",
+                tags="evaluation",
             )
         ]
     )

@@ -15,12 +15,14 @@ def create_pipeline() -> Pipeline:
                 ["corpus", "settings", "study", "checkpoint_store"],
                 "checkpoints",
                 name="search",
+                tags="training",
             ),
             node(
                 evaluate_finished,
                 ["checkpoints", "corpora", "study", "settings"],
                 "evaluation",
                 name="evaluate_on_test",
+                tags="evaluation",
             ),
         ]
     )

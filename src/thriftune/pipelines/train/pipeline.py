@@ -14,6 +14,7 @@ def create_pipeline() -> Pipeline:
                 ["corpus", "settings", "train_study", "train_checkpoint_store"],
                 "train_checkpoints",
                 name="train",
+                tags="training",
             )
         ]
     )
