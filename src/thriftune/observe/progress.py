@@ -11,6 +11,8 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from thriftune.observe.logs import log_place
+
 log = logging.getLogger(__name__)
 Item = TypeVar("Item")
 
@@ -120,7 +122,8 @@ class StudyProgress:
         log.info("%s: %s", self._name, start)
 
     def step(self, step: int, steps: int) -> None:
-        """An optimizer step was taken."""
+        """An optimizer step was taken: so many of all of the trial's."""
+        log_place(epoch=-(-step * self._epochs // steps), step=step)
         if self._live is not None:
             bytes_held = f"{self._held_bytes / 1e6:.0f}/{self.budget_bytes / 1e6:.0f} MB"
             state = f"best {_shown(self.best)}; {bytes_held}{self._left.replace('about ', '')}"
