@@ -10,7 +10,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export KEDRO_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev hpo train evaluate ingest encoder fetch sample viz mlflow dashboard docs lint format test test-unit test-all torture lock lock-check bench bench-memory quality clean
+.PHONY: help setup dev hpo train evaluate ingest encoder fetch sample viz mlflow dashboard notebook docs lint format test test-unit test-all torture lock lock-check bench bench-memory quality clean
 
 help:  ## list every target
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -72,6 +72,9 @@ docs: setup  ## build the documentation into build/site; a broken link fails
 mlflow: setup  ## open MLflow's UI on the local store
 	@echo "http://127.0.0.1:5000, after some seconds; Ctrl-C stops it"
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///data/tracking/mlflow.db
+
+notebook: setup  ## open the notebook that opens a study, in Jupyter
+	$(BIN)/kedro jupyter notebook $(CURDIR)/notebooks/open_a_study.ipynb
 
 lint: setup  ## ruff, mypy --strict, the rules of who may import whom, the links of the docs
 	$(BIN)/ruff check .

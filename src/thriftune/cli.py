@@ -38,10 +38,11 @@ def exit_code(error: BaseException) -> tuple[int, str]:
 
 
 def fail(error: BaseException, run: tuple[Path, Parameters] | None = None) -> None:
-    """Print what happened, without a traceback for a user's mistake, and exit.
+    """Print and log what happened, without a traceback for a user's mistake, and exit.
 
-    run: the project's folder and parameters, for the report of a full disk.
+    run: the project's folder and parameters, for the report of a full disk and the user's own patterns.
     """
+    from thriftune.observe.logs import log_end
     from thriftune.observe.sanitiser import Sanitiser
 
     code, message = exit_code(error)
@@ -49,7 +50,8 @@ def fail(error: BaseException, run: tuple[Path, Parameters] | None = None) -> No
         from thriftune.search.upkeep import no_room
 
         message = str(no_room(*run))
-    clean = Sanitiser(()).clean
+    clean = Sanitiser(() if run is None else run[1].observe.redact).clean
+    log_end(message or "a fault of ours", None if message else error)
     if message:
         click.secho(f"error: {clean(message)}", err=True, fg="red")
     else:

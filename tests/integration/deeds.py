@@ -25,6 +25,8 @@ def observe(event):
         if counts[moment] == at and moment in (event.operation, event.operation + " " + event.path.name):
             if deed == "kill":
                 os.kill(first or os.getpid(), second)
+            elif deed == "raise":
+                raise RuntimeError(first)
             elif deed == "write":
                 Path(first).write_text(second)
             else:
@@ -36,7 +38,8 @@ from kedro.framework.cli import main
 main()
 """
 Deed = tuple[str, int, str, Any, Any]
-"""(operation, or that and a file name; its n-th; kill, write or unlink; pid and signal, or file and text)."""
+"""(operation, or that and a file name; its n-th; kill, raise, write or unlink; pid and signal, words, or file
+and text)."""
 
 
 def run(project: Path, extra: str = "", *deeds: Deed) -> subprocess.CompletedProcess[str]:

@@ -3,17 +3,49 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sqlite3
+import subprocess
+import time
+import urllib.request
 from pathlib import Path
+from typing import Any
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
 from tests.integration.conftest import ROOT, SMALL, Run, python
+from tests.integration.servers import BIN, free_port, process
 
 pytestmark = pytest.mark.integration
+KERNEL = "kedro_thriftune"
 
 
+@pytest.fixture
+def jupyter(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jupyter with folders of its own, in an activated environment with the project's code."""
+    for name in ("JUPYTER_DATA_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
+        monkeypatch.setenv(name, str(project / ".jupyter" / name))
+    monkeypatch.setenv("PATH", f"{BIN}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(project / "src"))
+
+
+def outputs_of(notebook: Path) -> dict[str, list[dict[str, Any]]]:
+    """What each cell showed, by its id, when all were run in the kernel of `kedro jupyter`, in the notebook's
+    own folder as Jupyter does."""
+    book = nbformat.read(notebook, as_version=4)
+    NotebookClient(book, kernel_name=KERNEL, resources={"metadata": {"path": str(notebook.parent)}}).execute()
+    return {
+        cell.id: [output.get("data", {"text/plain": output.get("text")}) for output in cell.outputs]
+        for cell in book.cells
+        if cell.cell_type == "code"
+    }
+
+
+@pytest.mark.usefixtures("jupyter")
 def test_the_main_job_and_the_commands_after_it(project: Path, run: Run) -> None:
-    """`kedro run` to its report, then every command on what it left."""
+    """`kedro run` to its report, then every command on what it left, and the notebook."""
     done = run("kedro", "run", "--params", SMALL)
     assert done.returncode == 0, done.stderr
     assert not (project / "mlruns").exists()
@@ -47,13 +79,15 @@ def test_the_main_job_and_the_commands_after_it(project: Path, run: Run) -> None
     second = run("kedro", "run", "--pipeline", "evaluate", "--params", "study.name=small")
     assert second.returncode == 2
     assert "evaluation.force=true" in second.stderr
-    notebook = json.loads((ROOT / "notebooks/open_a_study.ipynb").read_text(encoding="utf-8"))
-    cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
-    local = project / "conf/local/parameters.yml"
-    local.write_text("study: {name: small}\n", encoding="utf-8")
-    opened = run("python", "-c", "\n".join(cells))
-    assert opened.returncode == 0, opened.stderr
-    assert "best:" in opened.stdout
+    (project / "conf/local/parameters.yml").write_text("study: {name: small}\n", encoding="utf-8")
+    shutil.copytree(ROOT / "notebooks", project / "notebooks")
+    assert run("kedro", "jupyter", "setup").returncode == 0
+    shown_by = outputs_of(project / "notebooks/open_a_study.ipynb")
+    tables = {cell for cell, outputs in shown_by.items() if "<table" in str(outputs)}
+    pictures = {cell for cell, outputs in shown_by.items() if any("image/png" in each for each in outputs)}
+    assert (tables, pictures) == ({"trials", "kept"}, {"curves", "bytes", "test"})
+    assert f"2 of 2 trials are over; {project}/data/06_models/study_small-" in str(shown_by["trials"])
+    assert "the study's best" in str(shown_by["kept"])
     with sqlite3.connect(project / "data/tracking/mlflow.db") as database:
         sent = database.execute("select count(*) from metrics").fetchone()[0]
         database.execute("delete from metrics")
@@ -84,8 +118,10 @@ def test_each_pipeline_works_alone(project: Path, run: Run) -> None:
     assert not list(project.glob("data/05_model_input/tokens_test_*"))
 
 
+@pytest.mark.usefixtures("jupyter")
 def test_kedro_s_own_tools_load_the_project(project: Path, run: Run) -> None:
-    """Kedro-Viz builds its pages (it runs no hooks), and the catalog is listed."""
+    """Kedro-Viz builds its pages (it runs no hooks), the catalog is listed; IPython has catalog and session,
+    and Jupyter's server answers with the project's kernel as its own."""
     built = run("kedro", "viz", "build")
     assert built.returncode == 0, built.stderr
     assert (project / "build" / "index.html").exists()
@@ -93,6 +129,36 @@ def test_kedro_s_own_tools_load_the_project(project: Path, run: Run) -> None:
     assert "checkpoint_store" in nodes
     listed = run("kedro", "catalog", "describe-datasets")
     assert "CheckpointDataset" in listed.stdout, listed.stderr
+    port = free_port()
+    words = (
+        "jupyter",
+        "notebook",
+        "--no-browser",
+        "--allow-root",
+        "--IdentityProvider.token=",
+        f"--port={port}",
+    )
+    with process(project, "jupyter", "kedro", *words) as server:
+        spoken = subprocess.run(
+            [str(BIN / "kedro"), "ipython", "--simple-prompt"],
+            cwd=project,
+            input="print(type(session).__name__, 'checkpoint_store' in catalog.keys())\n",
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert "KedroSession True" in spoken.stdout, spoken.stdout + spoken.stderr
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/kernelspecs") as answer:
+                    assert json.load(answer)["default"] == KERNEL
+                    break
+            except OSError:
+                assert server.poll() is None, (project / "jupyter.log").read_text(encoding="utf-8")
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
 
 
 FIRST_NODE = """

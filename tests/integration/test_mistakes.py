@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -115,6 +116,7 @@ OTHER_CODES: dict[str, tuple[str, str, str, int]] = {
     ),
 }
 
+SAID = "I have not slept since spring."
 DATA: dict[str, tuple[str, Callable[[Path], None], str, int]] = {
     "missing file": ("corpus.files.posts=none.csv", lambda project: None, "no such file", 2),
     "other format": ("corpus.files.posts=pyproject.toml", lambda project: None, ".csv", 2),
@@ -128,7 +130,8 @@ DATA: dict[str, tuple[str, Callable[[Path], None], str, int]] = {
     "nothing positive": ("", _rows(_all_negative), "nothing to learn", 2),
     "empty text": ("", _posts(_set("text", " ")), "has no text", 2),
     "orphan": ("", _rows(_set("post_id", "nobody")), "'nobody'", 2),
-    "bad status": ("", _rows(_set("status", "2")), "not 0 or 1", 2),
+    "bad status": ("", _rows(_set("status", "2")), "row 2: '2'", 2),
+    "text for a status": ("", _rows(_set("status", SAID)), f"row 2: a text of {len(SAID)} characters", 2),
     "unknown label": ("corpus.criteria=FATIGUE;ANHEDONIA", lambda project: None, "label is unknown", 2),
     "not UTF-8": ("", _latin1, "expected UTF-8", 2),
     "folder in the way": ("", _block("06_models"), "storage.root", 2),
@@ -163,11 +166,15 @@ def test_what_cannot_be_had_is_said_before_anything_is_made(case: str, project: 
 
 @pytest.mark.parametrize("case", DATA)
 def test_a_mistake_in_the_data_leaves_no_study(case: str, project: Path, run: Run) -> None:
-    """One clear message that names file and row; no study, and no ingest output for bad tables."""
+    """One clear message that names file and row, in the log too; no study, and no corpus of bad tables."""
     params, change, text, code = DATA[case]
     change(project)
     joined = f"{SMALL},{params}" if params else SMALL
-    _check(run("kedro", "run", "--params", joined), code, text, project)
+    done = run("kedro", "run", "--params", joined)
+    _check(done, code, text, project)
+    assert SAID not in done.stderr
+    logs = [path.read_text(encoding="utf-8").splitlines() for path in project.glob("logs/*.jsonl")]
+    assert all(text in json.loads(lines[-1])["message"] for lines in logs)
     assert not list((project / "data").glob("03_primary/corpus_*"))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thriftune.config import CorpusConfig, suggest
-from thriftune.corpus.problems import Problems
+from thriftune.corpus.problems import Problems, quoted
 from thriftune.corpus.sources import Tables, listed
 from thriftune.corpus.splits import check_splits, cut_from, group_duplicates, normalised, stratified_split
 from thriftune.corpus.spool import Spool
@@ -98,7 +98,7 @@ class Reading:
             if not post_id:
                 problems.add("a post has an empty id", table.place(row))
             if not text.strip():
-                problems.add("a post has no text", f"{table.place(row)}: {post_id!r}")
+                problems.add("a post has no text", f"{table.place(row)}: {quoted(post_id)}")
             try:
                 key = text_key(text)
                 post_id.encode("utf-8")
@@ -111,7 +111,7 @@ class Reading:
                 earlier = f"row {self._rows[number]}" + ("" if first is table else f" of {first.source}")
                 problems.add(
                     "a post id stands twice; expected unique ids",
-                    f"{table.place(row)}: {post_id!r}, as {earlier}",
+                    f"{table.place(row)}: {quoted(post_id)}, as {earlier}",
                 )
             else:
                 self._rows.append(row)
@@ -125,7 +125,7 @@ class Reading:
                 problems.add("a post lists a label that is no text", f"{table.place(row)}: {error}")
             for label in labels:
                 if not label.strip():
-                    problems.add("a post lists an empty label", f"{table.place(row)}: {post_id!r}")
+                    problems.add("a post lists an empty label", f"{table.place(row)}: {quoted(post_id)}")
                 self._keep(number, label.strip(), "", "1", table, row)
 
     def _annotations(self, table: Table) -> None:
@@ -136,10 +136,10 @@ class Reading:
             status, sentence = cells[names.status], cells[names.sentence]
             if post_id not in self._ids:
                 problems.add(
-                    "an annotation is for a post that is not there", f"{table.place(row)}: {post_id!r}"
+                    "an annotation is for a post that is not there", f"{table.place(row)}: {quoted(post_id)}"
                 )
             if status not in ("0", "1"):
-                problems.add("a status is not 0 or 1", f"{table.place(row)}: {status!r}")
+                problems.add("a status is not 0 or 1", f"{table.place(row)}: {quoted(status)}")
             if not criterion:
                 problems.add("an annotation has no label", table.place(row))
             if not sentence.strip():
@@ -154,7 +154,7 @@ class Reading:
         if known is not None and criterion and criterion not in known:
             self._problems.add(
                 "a label is unknown; add it to corpus.criteria or corpus.set_aside",
-                f"{table.place(row)}: {criterion!r}{suggest(criterion, known)}",
+                f"{table.place(row)}: {quoted(criterion)}{suggest(criterion, known)}",
             )
         try:
             if status in ("0", "1"):
@@ -187,15 +187,17 @@ class Reading:
             if name not in SPLITS:
                 self._problems.add(
                     "a split is not train, validation or test",
-                    f"{table.place(row)}: {name!r}{suggest(name, SPLITS)}",
+                    f"{table.place(row)}: {quoted(name)}{suggest(name, SPLITS)}",
                 )
             if post is None:
                 self._problems.add(
-                    "a split is for a post that is not there", f"{table.place(row)}: {post_id!r}"
+                    "a split is for a post that is not there", f"{table.place(row)}: {quoted(post_id)}"
                 )
             elif name in SPLITS:
                 if splits[post] not in (NO_SPLIT, SPLITS.index(name)):
-                    self._problems.add("a post stands in two splits", f"{table.place(row)}: {post_id!r}")
+                    self._problems.add(
+                        "a post stands in two splits", f"{table.place(row)}: {quoted(post_id)}"
+                    )
                 splits[post] = SPLITS.index(name)
 
     def _criteria(self) -> tuple[str, ...]:
@@ -210,7 +212,7 @@ class Reading:
             if criterion not in positive:
                 self._problems.add(
                     "a label of corpus.criteria has no row with status 1",
-                    f"{criterion!r}{suggest(criterion, positive)}",
+                    f"{quoted(criterion)}{suggest(criterion, positive)}",
                 )
         return self._config.criteria
 

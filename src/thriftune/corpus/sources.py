@@ -11,6 +11,7 @@ from typing import Any
 
 from thriftune import files
 from thriftune.config import CorpusConfig, suggest
+from thriftune.corpus.problems import quoted
 from thriftune.corpus.tables import Row, Table, cell, no_such_file, read_table
 from thriftune.corpus.types import SPLITS, SplitName
 from thriftune.errors import DataError
@@ -132,11 +133,17 @@ def _ready_rows(config: CorpusConfig, folder: Path | None, split: SplitName, nam
     """The posts of one of them. DataError where it cannot be read."""
     import datasets
 
+    behind = None
     try:
         dataset = datasets.load_dataset(str(folder), config.hub.config, split=name, streaming=True)
-        yield from _rows(dataset, config, f"{config.hub.id}, split {name}", split)
+        behind = 0
+        for behind, cells in _rows(dataset, config, f"{config.hub.id}, split {name}", split):
+            yield behind, cells
     except (ValueError, TypeError, OSError, datasets.exceptions.DatasetsError) as error:
-        reason = " ".join(str(error).splitlines()[:2])  # the second one names what there is
+        if behind is None:
+            reason = " ".join(str(error).splitlines()[:2])  # the second one names what there is
+        else:
+            reason = f"{type(error).__name__} behind row {behind}"  # what it says may quote a post
         raise DataError(
             f"the split {name!r} of {config.hub.id} cannot be read: {reason}",
             where=f"corpus.hub.splits.{split}",
@@ -154,7 +161,8 @@ def _rows(dataset: Any, config: CorpusConfig, source: str, split: str) -> Iterat
         missing = [name for name in (names.text, names.labels) if name not in row]
         if missing:
             raise DataError(
-                f"there is no column {missing[0]!r}{suggest(missing[0], row)}; it has {', '.join(row)}",
+                f"there is no column {missing[0]!r}{suggest(missing[0], row)}; "
+                f"it has {', '.join(map(quoted, row))}",
                 where=source,
                 remedy="name the columns of the data set by corpus.columns.*.",
             )

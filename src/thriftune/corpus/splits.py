@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thriftune.config import SplitConfig
-from thriftune.corpus.problems import Problems
+from thriftune.corpus.problems import Problems, quoted
 from thriftune.corpus.types import SPLITS, SplitName
 from thriftune.errors import DataError
 
@@ -109,14 +109,14 @@ def check_splits(
     text in two splits."""
     for post in np.flatnonzero(splits < 0).tolist():
         problems.add(
-            "a post has no split; expected train, validation or test", f"{source}: {post_ids[post]!r}"
+            "a post has no split; expected train, validation or test", f"{source}: {quoted(post_ids[post])}"
         )
     for number, name in enumerate(SPLITS):
         if name not in lacking and not (splits == number).any():
             problems.add("a split is missing; expected at least one post in each", f"{source}: {name}")
     first = np.unique(groups, return_index=True)[1][groups]
     for post in np.flatnonzero(splits != splits[first]).tolist():
-        one, other = (f"{post_ids[at]!r} ({_name(splits[at])})" for at in (int(first[post]), post))
+        one, other = (f"{quoted(post_ids[at])} ({_name(splits[at])})" for at in (int(first[post]), post))
         problems.add("the same text stands in two splits (leakage)", f"{source}: {one} and {other}")
 
 

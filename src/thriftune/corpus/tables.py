@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from thriftune.config import suggest
-from thriftune.corpus.problems import Problems
+from thriftune.corpus.problems import Problems, quoted
 from thriftune.corpus.types import SplitName
 from thriftune.errors import DataError
 
@@ -81,7 +81,7 @@ def _require(columns: Sequence[str], header: Sequence[str], path: Path) -> None:
     if missing:
         raise DataError(
             "\n".join(f"there is no column {name!r}{suggest(name, header)}" for name in missing)
-            + f"\nfound the columns {', '.join(header) or 'none'}",
+            + f"\nfound the columns {', '.join(map(quoted, header)) or 'none'}",
             where=str(path),
             remedy="name the columns of your table by corpus.columns.*.",
         )

@@ -11,6 +11,8 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from thriftune.observe.logs import log_place
+
 log = logging.getLogger(__name__)
 Item = TypeVar("Item")
 
@@ -94,7 +96,7 @@ class StudyProgress:
     best: float | None = None
     over_elsewhere: int = 0
     running_elsewhere: int = 0
-    _held_bytes: int = 0
+    held_bytes: int = 0
     _live: Progress | None = None
 
     def __post_init__(self) -> None:
@@ -120,15 +122,16 @@ class StudyProgress:
         log.info("%s: %s", self._name, start)
 
     def step(self, step: int, steps: int) -> None:
-        """An optimizer step was taken."""
+        """An optimizer step was taken: so many of all of the trial's."""
+        log_place(epoch=-(-step * self._epochs // steps), step=step)
         if self._live is not None:
-            bytes_held = f"{self._held_bytes / 1e6:.0f}/{self.budget_bytes / 1e6:.0f} MB"
+            bytes_held = f"{self.held_bytes / 1e6:.0f}/{self.budget_bytes / 1e6:.0f} MB"
             state = f"best {_shown(self.best)}; {bytes_held}{self._left.replace('about ', '')}"
             self._live.update(self._task, description=self._name, completed=step, total=steps, state=state)
 
     def epoch(self, epoch: int, metric: str, value: float | None, held_bytes: int) -> None:
         """An epoch was validated and saved."""
-        self._held_bytes = held_bytes
+        self.held_bytes = held_bytes
         log.info(
             "%s, epoch %d of %d: %s %s; %s",
             self._name,
@@ -167,11 +170,12 @@ class StudyProgress:
         if not self.taken:
             return ""
         over = len(self.taken) + self.over_elsewhere
-        left = eta_seconds(self.taken, self.trials - over) / (1 + self.running_elsewhere)
+        # One that a kill kept from being told counts twice: as on record, and as it ends here.
+        left = eta_seconds(self.taken, max(0, self.trials - over)) / (1 + self.running_elsewhere)
         return f"; about {human_seconds(left)} left"
 
     def _held(self) -> str:
-        return f"{self._held_bytes / 1e6:.1f} of {self.budget_bytes / 1e6:.1f} MB held"
+        return f"{self.held_bytes / 1e6:.1f} of {self.budget_bytes / 1e6:.1f} MB held"
 
     def _name_of(self, number: int) -> str:
         return f"trial {number} ({number + 1} of {self.trials})"

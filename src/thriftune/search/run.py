@@ -178,6 +178,7 @@ class _Run:
             self.parameters.storage.max_total_size,
             [seconds for seconds in taken if seconds is not None],
             None if best is None else best.value,
+            held_bytes=self.store.held_bytes(),
         )
         self._prepared, self._meter = Prepared(self.corpus), Meter(self.store, self.flag.clock)
         stack.callback(self._progress.close)

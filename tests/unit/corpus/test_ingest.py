@@ -83,6 +83,32 @@ def test_every_problem_of_a_table_is_told_at_once(folder: Path) -> None:
         assert text in message
 
 
+SAID = "I have not slept since spring."
+
+
+@pytest.mark.parametrize(
+    ("posts", "annotations", "more", "said"),
+    [
+        ([["post_id", "text"], [SAID, " "]], [], {}, "has no text"),
+        ([["post_id", "text"], [SAID, "a"], [SAID, "b"]], [], {}, "stands twice"),
+        ([[SAID, "a"]], [], {}, "there is no column 'post_id'"),
+        (POSTS, [[SAID, "x", "MOOD", "1"]], {}, "not there"),
+        (POSTS, [["p0", "x", "MOOD", SAID]], {}, "not 0 or 1"),
+        (POSTS, [["p0", "x", SAID, "1"]], {"criteria": ["MOOD"]}, "label is unknown"),
+    ],
+)
+def test_a_post_s_text_in_another_column_is_not_quoted(
+    folder: Path, posts: list[list[str]], annotations: list[list[str]], more: dict[str, object], said: str
+) -> None:
+    """A row cut wrong, a column taken for another, a table without a header: row and length are told."""
+    write(folder / "posts.csv", posts)
+    write(folder / "annotations.csv", [*ROWS, *annotations])
+    message = refused(folder, **more)
+    assert said in message
+    assert f"a text of {len(SAID)} characters" in message
+    assert SAID not in message
+
+
 def test_no_more_than_twenty_of_a_kind_are_shown(folder: Path) -> None:
     """The rest is counted."""
     write(folder / "annotations.csv", [*ROWS, *[["p0", "x", "MOOD", "9"] for _ in range(30)]])

@@ -155,6 +155,26 @@ def test_a_split_or_a_column_that_is_not_there_is_said(
         corpus_of(tmp_path, server, content, **hub)
 
 
+def test_a_row_that_cannot_be_read_is_not_quoted(tmp_path: Path, server: HubServer) -> None:
+    """A post where the schema has the name of a label: its number is told, what it says is not."""
+    secret = "I have not slept since spring."
+    rows = [{"text": f"Post {number}.", "labels": "calm"} for number in range(20)]
+    rows[7]["labels"] = secret
+    schema = """---
+dataset_info:
+  features:
+  - {name: text, dtype: string}
+  - {name: labels, dtype: {class_label: {names: {'0': calm, '1': tired}}}}
+---
+"""
+    content = {"README.md": schema.encode(), "train.jsonl": lines(rows)}
+    with pytest.raises(DataError) as caught:
+        corpus_of(tmp_path, server, content, splits=TRAIN_ALONE)
+    assert "ValueError behind row " in str(caught.value)
+    assert secret in str(caught.value.__cause__)
+    assert secret not in str(caught.value)
+
+
 def test_a_column_of_criteria_takes_the_place_of_annotations(tmp_path: Path) -> None:
     """In a CSV table of the user's own, split at `;`."""
     rows = [

@@ -41,6 +41,16 @@ def test_a_process_that_goes_on_knows_what_the_others_took(caplog: pytest.LogCap
     )
 
 
+def test_a_trial_on_record_that_ends_here_counts_no_trial_too_many(caplog: pytest.LogCaptureFixture) -> None:
+    """Only a kill kept the last one from being told: no time is left, and what is held is known."""
+    progress = StudyProgress(2, 10**7, [60.0, 60.0], best=0.25, held_bytes=1_500_000)
+    with caplog.at_level(logging.INFO):
+        progress.trial_done(1, "complete", 0.5, 0.5, 60.0)
+    assert caplog.messages == [
+        "trial 1 (2 of 2): complete with 0.5000; best so far 0.5000; 1.5 of 10.0 MB held; about 0 s left"
+    ]
+
+
 def test_a_stopwatch_runs_while_an_item_is_made() -> None:
     """Not while it is used; the items come through, and the watch stands still after the last."""
     watch = Stopwatch()
