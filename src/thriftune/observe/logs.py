@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TextIO
 
 from thriftune.observe.sanitiser import Sanitiser
 
@@ -89,6 +89,18 @@ class HumanLines(_Lines):
         return self._sanitiser.clean(f"{moment} {mark}{self._said(record)}")
 
 
+class Terminal(logging.StreamHandler[TextIO]):
+    """Writes to what sys.stderr is at that moment: under a live line, to what prints above it."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]
+        """Looked up for every record."""
+        return sys.stderr
+
+
 class LineFile(logging.Handler):
     """Appends each record as one line by one write, so that lines of threads and of forked processes never
     mix; the first record makes the file.
@@ -149,7 +161,7 @@ def setup(log_root: Path, sanitiser: Sanitiser) -> Path:
     for handler in list(root.handlers):
         root.removeHandler(handler)
     for handler, formatter in (
-        (logging.StreamHandler(sys.stderr), HumanLines(sanitiser)),
+        (Terminal(), HumanLines(sanitiser)),
         (LineFile(path), JsonLines(sanitiser)),
     ):
         handler.setFormatter(formatter)

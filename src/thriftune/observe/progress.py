@@ -126,7 +126,7 @@ class StudyProgress:
         log_place(epoch=-(-step * self._epochs // steps), step=step)
         if self._live is not None:
             bytes_held = f"{self.held_bytes / 1e6:.0f}/{self.budget_bytes / 1e6:.0f} MB"
-            state = f"best {_shown(self.best)}; {bytes_held}{self._left.replace('about ', '')}"
+            state = f"{_best(self.best)}; {bytes_held}{self._left.replace('about ', '')}"
             self._live.update(self._task, description=self._name, completed=step, total=steps, state=state)
 
     def epoch(self, epoch: int, metric: str, value: float | None, held_bytes: int) -> None:
@@ -163,7 +163,7 @@ class StudyProgress:
 
     def _state(self) -> str:
         """The study as a whole: best so far, bytes, time left."""
-        return f"best so far {_shown(self.best)}; {self._held()}{self._left}"
+        return f"{_best(self.best)}; {self._held()}{self._left}"
 
     def _estimate(self) -> str:
         """The time left in words, once a trial: it goes through all that are over."""
@@ -185,6 +185,10 @@ class StudyProgress:
         if self._live is not None:
             self._live.stop()
             self._live = None
+
+
+def _best(value: float | None) -> str:
+    return "no best yet" if value is None else f"best so far {value:.4f}"
 
 
 def _shown(value: float | None) -> str:

@@ -18,6 +18,7 @@ from thriftune.corpus.store import Corpus, CorpusStore
 from thriftune.errors import DamageError, RefusedError, StudyError
 from thriftune.evaluation.bootstrap import intervals
 from thriftune.evaluation.metrics import baselines, compute, warnings
+from thriftune.evaluation.page import headline
 from thriftune.evaluation.predict import predict
 from thriftune.evaluation.predictions import Decisions, Predictions, decide
 from thriftune.evaluation.report import (
@@ -116,8 +117,20 @@ def evaluate_study(
         evaluation = _evaluate(parameters, study, optuna_study, store, corpus, record, before, flag)
         write_page(study, store, optuna_study, corpora, evaluation, settings.evaluation.examples)
         _deliver(settings, study)
-    log.info("evaluation: %s", study.folder / PAGE)
+    _say_answer(study, evaluation)
     return evaluation
+
+
+def _say_answer(study: StudyHandle, evaluation: Mapping[str, Any]) -> None:
+    """The run's last lines: the figures, and what to open."""
+    figures = []
+    for item in headline(evaluation):
+        ends = item["interval"]
+        told = "" if ends is None else f" ({ends[0]:.3f} to {ends[1]:.3f})"
+        figures.append(f"{item['name']} {item['value']:.3f}{told}")
+    log.info("test, %d posts: %s", evaluation["data"]["counts"]["test"], "; ".join(figures))
+    log.info("evaluation: %s", study.folder / PAGE)
+    log.info("every run with its curves: make mlflow; every trial: thriftune study show %s", study.name)
 
 
 def _deliver(settings: Parameters, study: StudyHandle) -> None:
