@@ -137,6 +137,7 @@ def _set_up_log(root: Path, parameters: Parameters) -> None:
 def check_run(options: Mapping[str, Any]) -> tuple[Path, Parameters]:
     """The project's folder and its parameters; refuses what cannot work before Kedro or MLflow is
     touched (ConfigError)."""
+    from thriftune.container import require_mounts
     from thriftune.project import leaf_keys, load_parameters, project_root
     from thriftune.search.space import check_space
 
@@ -162,6 +163,7 @@ def check_run(options: Mapping[str, Any]) -> tuple[Path, Parameters]:
         from thriftune.search.check import check_configuration
 
         check_configuration(parameters, root)
+    require_mounts(root, parameters.roots().values())
     _check_writable(root, parameters)
     return root, parameters
 
@@ -208,15 +210,12 @@ def _check_nodes(options: Mapping[str, Any]) -> None:
 
 
 def _check_writable(root: Path, parameters: Parameters) -> None:
-    for key, folder in (
-        ("corpus.root", parameters.corpus.root),
-        ("corpus.cache", parameters.corpus.cache),
-        ("storage.root", parameters.storage.root),
-        ("tracking.root", parameters.tracking.root),
-        ("observe.log_root", parameters.observe.log_root),
-    ):
+    from thriftune.container import owner_advice
+
+    for key, folder in parameters.roots().items():
         place = root / folder
-        existing = next(path for path in (place, *place.parents) if path.exists())
+        # Path.exists raises where a folder above may not be entered.
+        existing = next(path for path in (place, *place.parents) if os.path.exists(path))  # noqa: PTH110
         try:
             # Tried, not asked for: root may write anywhere, but for where nobody can.
             tempfile.TemporaryFile(dir=existing).close()
@@ -227,7 +226,7 @@ def _check_writable(root: Path, parameters: Parameters) -> None:
                 f"the folder {place} cannot be written: {existing} is "
                 + (f"not writable ({error.strerror})" if existing.is_dir() else "not a folder"),
                 where=key,
-                remedy=f"make it writable, or set {key} to another folder.",
+                remedy=f"make it writable, or set {key} to another folder.{owner_advice(existing)}",
             ) from error
 
 

@@ -126,6 +126,16 @@ class Parameters(Section):
     tracking: TrackingConfig = TrackingConfig()
     observe: ObserveConfig = ObserveConfig()
 
+    def roots(self) -> dict[str, str]:
+        """The folders that a run writes to, by the key that sets them."""
+        return {
+            "corpus.root": self.corpus.root,
+            "corpus.cache": self.corpus.cache,
+            "storage.root": self.storage.root,
+            "tracking.root": self.tracking.root,
+            "observe.log_root": self.observe.log_root,
+        }
+
 
 def parse_parameters(raw: Mapping[str, Any], *, where: Mapping[str, str] | None = None) -> Parameters:
     """Parse the whole mapping; raises one ConfigError that lists every mistake.

@@ -192,8 +192,8 @@ def tokenise(
 ) -> Iterator[dict[str, Any]]:
     """One row (see FEATURES) a post.
 
-    input_ids, owned and sentence are [windows][tokens]; sentence is the index of the candidate
-    sentence or -1; sentence_targets is [sentences][criteria]; evidence_known is 0 for a criterion
+    input_ids, owned and sentence are `[windows][tokens]`; sentence is the index of the candidate
+    sentence or -1; sentence_targets is `[sentences][criteria]`; evidence_known is 0 for a criterion
     whose evidence could not be aligned; evidence is [[criterion, start, end], ...], words the character
     ranges of runs of word characters. Where the layout asks for them, tokens are the character ranges of the
     post's tokens and evidence_tokens is [[criterion, first token, last token], ...], else both are empty.

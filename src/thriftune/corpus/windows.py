@@ -60,8 +60,9 @@ def window_cutter(
     tokenizer: Any, layout: Layout
 ) -> Callable[[str, Sequence[tuple[int, int]]], dict[str, Any]]:
     """A function of (text, its candidate sentences) that gives input_ids, owned and sentence, each
-    [windows][tokens], and tokens: the (start, end) characters of each token of the text, [] where the layout
-    asks for none. sentence is the index of the candidate or -1. tokenizer: a fast one of transformers."""
+    `[windows][tokens]`, and tokens: the (start, end) characters of each token of the text, [] where the
+    layout asks for none. sentence is the index of the candidate or -1. tokenizer: a fast one of
+    transformers."""
     before, after = _specials(tokenizer)
     if layout.descriptions:
         after = []  # each window gets a tail a criterion

@@ -14,7 +14,8 @@ from thriftune.tracking.footprint import EMPTY_MLFLOW_BYTES, EMPTY_OPTUNA_BYTES
 
 
 def check_configuration(parameters: Parameters, root: Path) -> None:
-    """The metric's name, the encoder and its window, the save interval, a budget that holds no study at all.
+    """The metric's name, the encoder and its window, the device, the save interval, a budget that holds no
+    study at all.
 
     Raises ConfigError, UnavailableError (an encoder's package) or OutOfStorageError. What depends on the
     corpus or the model's weights is checked when those are there.
@@ -26,6 +27,10 @@ def check_configuration(parameters: Parameters, root: Path) -> None:
         resolve_encoder(name, parameters.encoders, root)
     source = resolve_encoder(parameters.encoder, parameters.encoders, root)
     check_source(source, parameters.training.max_length, hub_of(parameters, root))
+    if parameters.training.device == "cuda":
+        from thriftune.training.seeding import resolve_device  # torch takes its time: only where it is asked
+
+        resolve_device("cuda")
     epochs, interval = parameters.training.epochs, parameters.storage.min_interval_epochs
     if interval > epochs:
         raise ConfigError(

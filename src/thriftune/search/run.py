@@ -63,7 +63,7 @@ from thriftune.tracking.location import mlflow_uri
 from thriftune.tracking.parent import connect
 from thriftune.tracking.sender import Sender
 from thriftune.training.interrupt import StopFlag, stop_on_signal
-from thriftune.training.seeding import configure_determinism, resolve_device
+from thriftune.training.seeding import configure_determinism, resolve_device, warn_of_cpu
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +81,7 @@ def run_search(
     check_metric(parameters.study.metric, produced_metrics(parameters.model, corpus.criteria))
     require_mounted(study)
     device = resolve_device(parameters.training.device)
+    warn_of_cpu(parameters.training.device)
     threads = recorded_threads(study.folder, parameters.training.threads)
     configure_determinism(threads, device)
     encoder = encoder_for(parameters, corpus)

@@ -7,6 +7,7 @@ restore is an error, never a silent loss of exactness.
 from __future__ import annotations
 
 import base64
+import logging
 import os
 import random
 from collections.abc import Mapping
@@ -15,7 +16,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from thriftune.container import GPU_FLAG, in_image
 from thriftune.errors import ConfigError, DamageError
+
+log = logging.getLogger(__name__)
 
 GENERATORS = ("python", "numpy", "torch", "cuda")
 
@@ -35,15 +39,34 @@ def configure_determinism(threads: int, device: torch.device) -> None:
 def resolve_device(name: str) -> torch.device:
     """The torch device of `training.device`; auto takes CUDA where there is one. ConfigError where cuda is
     asked for and there is none."""
-    if name == "cuda" and not torch.cuda.is_available():
+    if name == "cuda" and (missing := no_gpu()):
         raise ConfigError(
-            "torch finds no CUDA device here" if torch.version.cuda else "this torch is a CPU build",
+            missing,
             where="training.device",
             remedy="set training.device=auto or cpu; `thriftune doctor` says what torch finds.",
         )
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
+
+
+def no_gpu() -> str:
+    """Why torch has no CUDA device here, and in a container how it gets one; empty where it has one."""
+    if torch.cuda.is_available():
+        return ""
+    if torch.version.cuda is None:
+        return "this torch is a CPU build" + (
+            "; docs/container.md says how to build the image with CUDA" if in_image() else ""
+        )
+    return "torch finds no CUDA device here" + (
+        f"; {GPU_FLAG} shows the host's to the container" if in_image() else ""
+    )
+
+
+def warn_of_cpu(name: str) -> None:
+    """Where an image with CUDA was started without a GPU, `auto` would train for days and say nothing."""
+    if name == "auto" and in_image() and torch.version.cuda and (missing := no_gpu()):
+        log.warning("%s; training is on the CPU", missing)
 
 
 def seed_everything(seed: int) -> None:

@@ -66,12 +66,23 @@ def _fits(needed: int) -> bool:
     return False
 
 
+CONTROL_GROUPS = {
+    ".": ("memory.max", "memory.current", "inactive_file"),
+    "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+}
+"""Of Linux's control groups, version 2 and 1: folder, limit, use, and what of that can be taken back."""
+
+
 def available_memory(control_group: Path = Path("/sys/fs/cgroup")) -> int:
     """Bytes that can be allocated: the machine's, or what a container's limit leaves."""
     machine = psutil.virtual_memory().available
-    try:
-        limit = (control_group / "memory.max").read_text(encoding="ascii").strip()
-        used = int((control_group / "memory.current").read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return machine
-    return machine if limit == "max" else max(0, min(machine, int(limit) - used))
+    for folder, (limit, used, cached) in CONTROL_GROUPS.items():
+        try:
+            files = (control_group / folder / name for name in (limit, used, "memory.stat"))
+            most, now, statistics = (file.read_text(encoding="ascii") for file in files)
+            counts = dict(line.split() for line in statistics.splitlines())
+            left = int(most) - int(now) + int(counts[cached])
+        except (OSError, ValueError, KeyError):  # another version, or "max": no limit
+            continue
+        return max(0, min(machine, left))
+    return machine

@@ -21,7 +21,7 @@ from thriftune.checkpoints.retention import Plan
 from thriftune.checkpoints.store import CheckpointStore
 from thriftune.errors import OutOfStorageError, StudyError
 from thriftune.training import snapshot
-from thriftune.training.snapshot import Snapshots, available_memory
+from thriftune.training.snapshot import CONTROL_GROUPS, Snapshots, available_memory
 
 pytestmark = pytest.mark.unit
 
@@ -115,12 +115,17 @@ def test_overlap_turns_itself_off_where_the_copy_does_not_fit(
     assert caplog.text.count("saving does not overlap training") == 1
 
 
-def test_memory_is_what_the_container_leaves(tmp_path: Path) -> None:
-    """A control group's limit less what it uses; without one, the machine's."""
-    (tmp_path / "memory.max").write_text("1000\n", encoding="ascii")
-    (tmp_path / "memory.current").write_text("400\n", encoding="ascii")
-    assert available_memory(tmp_path) == 600
-    (tmp_path / "memory.max").write_text("max\n", encoding="ascii")
+@pytest.mark.parametrize("version", list(CONTROL_GROUPS))
+def test_memory_is_what_the_container_leaves(tmp_path: Path, version: str) -> None:
+    """A control group's limit less what it uses, read files left out; without one, the machine's."""
+    limit, used, cached = CONTROL_GROUPS[version]
+    folder = tmp_path / version
+    folder.mkdir(exist_ok=True)
+    (folder / limit).write_text("1000\n", encoding="ascii")
+    (folder / used).write_text("400\n", encoding="ascii")
+    (folder / "memory.stat").write_text(f"cache 90\n{cached} 50\n", encoding="ascii")
+    assert available_memory(tmp_path) == 650
+    (folder / limit).write_text("max\n", encoding="ascii")
     assert available_memory(tmp_path) > 1000
     assert available_memory(tmp_path / "none") > 1000
 

@@ -1,0 +1,63 @@
+"""What a run in the project's own image (Dockerfile) needs of the `docker run` that started it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+from thriftune.errors import ConfigError
+
+GPU_FLAG = '`docker run --gpus all`, or `kedro docker run --docker-args="--gpus all"`'
+
+
+def in_image() -> bool:
+    """Whether this is a container of the project's image."""
+    return "THRIFTUNE_IMAGE" in os.environ
+
+
+def require_mounts(root: Path, folders: Iterable[str]) -> None:
+    """ConfigError where what a run leaves in the folders would go with the container.
+
+    Elsewhere than in the image, where a container may be the user's whole machine, nothing is asked.
+    """
+    missing = unmounted(root, folders, mount_points()) if in_image() else ()
+    if not missing:
+        return
+    here = root.absolute()
+    own = [path.relative_to(here) for path in missing if path.is_relative_to(here)]
+    flags = [f'-v "$PWD/{path}:{here / path}"' for path in own]
+    flags += [f"-v FOLDER:{path}" for path in missing if not path.is_relative_to(here)]
+    raise ConfigError(
+        f"not mounted: {', '.join(map(str, missing))}; what a run leaves there is lost with the container",
+        where="docker run",
+        remedy=f"in the project's folder, add to `docker run`: {' '.join(flags)}; `kedro docker run` mounts "
+        f"data and logs by itself. To lose it on purpose: {' '.join(f'-v {path}' for path in missing)}.",
+    )
+
+
+def unmounted(root: Path, folders: Iterable[str], mounts: Collection[Path]) -> tuple[Path, ...]:
+    """The folders on the container's own layer; below the root, by the first part of their path (data)."""
+    here = root.absolute()
+    found = dict.fromkeys(here / folder for folder in folders)
+    lost = [path for path in found if not any(place in mounts for place in (path, *path.parents))]
+    tops = (here / path.relative_to(here).parts[0] if path.is_relative_to(here) else path for path in lost)
+    return tuple(dict.fromkeys(tops))
+
+
+def mount_points() -> frozenset[Path]:
+    """Where something is mounted, the root of all excepted."""
+    import psutil
+
+    return frozenset(Path(part.mountpoint) for part in psutil.disk_partitions(all=True)) - {Path("/")}
+
+
+def owner_advice(folder: Path) -> str:
+    """How a container gets to write a folder of somebody else; empty outside the image."""
+    if not in_image():
+        return ""
+    owner = folder.stat()
+    return (
+        f" The container runs as user {os.getuid()}, the folder is user {owner.st_uid}'s: build the image as "
+        f"that user (`kedro docker build`), or add `--user {owner.st_uid}:{owner.st_gid}` to `docker run`."
+    )
