@@ -58,6 +58,11 @@ def check_refusals(team: Team, server: Postgres) -> None:
     refused = run_kedro(outsider, "run", "--pipeline", "hpo")
     assert refused.returncode == 2, refused.stderr
     assert "is kept by the PostgreSQL" in refused.stderr
+    client = MlflowClient(tracking_uri=server.url("mlflow").replace("postgresql://", "postgresql+psycopg://"))
+    (experiment,) = client.search_experiments(filter_string="name = 'thriftune'")
+    query = "tags.`thriftune.trial` = 'parent'"
+    (run,) = client.search_runs([experiment.experiment_id], query)
+    assert run.info.status == "RUNNING"
     for words, code in (
         (("study", "delete", NAME, "--yes"), 2),
         (("tracking", "flush"), 2),
@@ -67,11 +72,6 @@ def check_refusals(team: Team, server: Postgres) -> None:
         done = thriftune(outsider, *words)
         assert (done.returncode, words) == (code, words), done.stderr
         assert "is kept by the PostgreSQL" in done.stderr
-    client = MlflowClient(tracking_uri=server.url("mlflow").replace("postgresql://", "postgresql+psycopg://"))
-    (experiment,) = client.search_experiments(filter_string="name = 'thriftune'")
-    query = "tags.`thriftune.trial` = 'parent'"
-    (run,) = client.search_runs([experiment.experiment_id], query)
-    assert run.info.status == "RUNNING"
 
 
 @pytest.mark.postgres
@@ -80,11 +80,11 @@ def check_refusals(team: Team, server: Postgres) -> None:
 def test_workers_share_a_study_on_postgres(tmp_path: Path) -> None:
     """Two working copies on one server: trials are shared out, one worker dies in the middle of an epoch and
     the other goes on from its checkpoint; the server is started again on the way."""
-    settings = {"study": {"trials": 3}, "training": {"epochs": 40}}
+    settings = {"study": {"trials": 3}, "training": {"epochs": 60}}
     with postgres() as server, Team(tmp_path, 3, server, settings) as team:
         first, second = Worker(team.copies[0], 0), Worker(team.copies[1], 1)
         for worker in (first, second):
-            worker.until(r"trial \d .*, epoch 2 of 40")
+            worker.until(r"trial \d .*, epoch 2 of 60")
         server.stop()
         server.start()
         for worker in (first, second):
