@@ -91,7 +91,7 @@ test: lint  ## lint, unit and integration tests, coverage floor
 	rm -f .coverage .coverage.*
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow and not docker" -q -n $(JOBS) --dist worksteal --durations=20 \
 	  --hypothesis-profile=gate --cov --cov-report=
-	$(BIN)/coverage report --fail-under=95
+	$(BIN)/coverage report --include='src/*' --fail-under=95
 
 test-all: lint  ## everything, slow tests included
 	$(BIN)/pytest -n $(JOBS) --dist worksteal

@@ -47,5 +47,7 @@ def run(command: str, project: Path) -> int:
     """The exit code of a command of a page."""
     words = command.split()
     program = sys.executable if words[0] == "python" else str(Path(sys.executable).with_name(words[0]))
-    environment = {**os.environ, "PYTHONPATH": f"{project / 'src'}:{project}"}
+    # The copy's code is not ours: no coverage is measured of it.
+    plain = {key: value for key, value in os.environ.items() if not key.startswith("COV")}
+    environment = {**plain, "PYTHONPATH": f"{project / 'src'}:{project}"}
     return subprocess.run([program, *words[1:]], cwd=project, env=environment, timeout=250).returncode
