@@ -50,7 +50,7 @@ def test_the_time_left_is_right_from_a_tenth_on(small: Path, caplog: pytest.LogC
         first.close()  # type: ignore[attr-defined]
         for checkpoint in run_search(parameters, corpus, study, store):
             store.submit(checkpoint)
-    journals = journals_of(study)
+    journals = journals_of(study.folder)
     epochs = [float(max(r.step for r in read_rows(p) if r.key == EPOCH_SECONDS)) for p in journals.values()]
     assert len(epochs) == TRIALS
     assert len(set(epochs)) > 3, "neither the pruner nor early stopping shortened a trial"

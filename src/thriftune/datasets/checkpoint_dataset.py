@@ -100,13 +100,10 @@ class SavedCheckpointsDataset(CheckpointDataset):
 
     def preview(self) -> PlotlyPreview:  # type: ignore[override]
         """Bytes held at the end of each trial, and the budget."""
-        from thriftune.checkpoints.folders import trial_number
         from thriftune.datasets.figures import bytes_over_time
+        from thriftune.search.delivery import journals_of
         from thriftune.search.overhead import read_summary
 
         store = self.load()
-        journals = {
-            trial_number(path.parent.name): path
-            for path in sorted(store.folder.glob("trials/*/metrics.jsonl"))
-        }
-        return PlotlyPreview(bytes_over_time(read_summary(journals, store.policy.max_total_size)))
+        found = read_summary(journals_of(store.folder), store.policy.max_total_size)
+        return PlotlyPreview(bytes_over_time(found))

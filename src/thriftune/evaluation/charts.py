@@ -33,7 +33,7 @@ class Scale:
     def around(cls, values: Iterable[float], logarithmic: bool = False) -> Scale:
         """From and to a round number (of a logarithmic one: a power of ten) on both sides of all values."""
         known = [value for value in values if not logarithmic or value > 0]
-        low, high = min(known, default=0.0), max(known, default=1.0)
+        low, high = min(known, default=float(logarithmic)), max(known, default=1.0)
         if logarithmic:
             return cls(10.0 ** math.floor(math.log10(low)), 10.0 ** math.ceil(math.log10(high) + 1e-9), True)
         step = _step(high - low)
@@ -70,19 +70,7 @@ class Axis:
 
 def line_chart(series: Mapping[str, Sequence[Point]], x_label: str, label: str) -> str:
     """Lines over a shared x axis, named at their ends."""
-    points = [point for line in series.values() for point in line]
-    if not points:
-        return ""
-    xs, ys = Scale(min(x for x, _ in points), max(x for x, _ in points)), Scale.around(y for _, y in points)
-    body = [_frame(xs, ys, x_label)]
-    ends = []
-    for number, (name, line) in enumerate(series.items()):
-        colour = f"c{number % COLOURS}"
-        body.append(f'<polyline class="{colour}" points="{_path(line, xs, ys)}"/>')
-        if len(line) == 1:
-            body.append(_dot(line[0], xs, ys, colour))
-        ends.append((_y(ys.share(line[-1][1])), name, colour))
-    return _svg([*body, *_names(ends)], label)
+    return _lines(series, Scale.around(y for line in series.values() for _, y in line), x_label, label)
 
 
 def history(points: Sequence[tuple[int, float, State]], x_label: str, label: str) -> str:
@@ -121,16 +109,8 @@ def curve(points: Sequence[Point], x_label: str, label: str, limit: float | None
 
 def byte_lines(series: Mapping[str, Sequence[Point]], x_label: str, label: str) -> str:
     """Lines of bytes on a logarithmic axis: what is held beside what would be, a hundred times as much."""
-    points = [point for line in series.values() for point in line]
-    if not any(y > 0 for _, y in points):
-        return ""
-    xs = Scale(min(x for x, _ in points), max(x for x, _ in points))
-    ys = Scale.around((y for _, y in points), logarithmic=True)
-    body, ends = [_frame(xs, ys, x_label, lambda size: human_bytes(round(size)))], []
-    for number, (name, line) in enumerate(series.items()):
-        body.append(f'<polyline class="c{number % COLOURS}" points="{_path(line, xs, ys)}"/>')
-        ends.append((_y(ys.share(line[-1][1])), name, f"c{number % COLOURS}"))
-    return _svg([*body, *_names(ends)], label)
+    ys = Scale.around((y for line in series.values() for _, y in line), logarithmic=True)
+    return _lines(series, ys, x_label, label, lambda size: human_bytes(round(size)))
 
 
 def bars(values: Mapping[str, float], labels: Mapping[str, str], label: str) -> str:
@@ -231,6 +211,29 @@ def _short(name: str) -> str:
     """What tells a parameter from its siblings."""
     tail = ".".join(name.split(".")[-2:])
     return tail if len(tail) <= 26 else f"…{tail[-25:]}"
+
+
+def _lines(
+    series: Mapping[str, Sequence[Point]],
+    ys: Scale,
+    x_label: str,
+    label: str,
+    told: Callable[[float], str] | None = None,
+) -> str:
+    """Nothing where no line has a point; a line of one point is a dot."""
+    drawn = {name: line for name, line in series.items() if line}
+    if not drawn:
+        return ""
+    places = [x for line in drawn.values() for x, _ in line]
+    xs, ends = Scale(min(places), max(places)), []
+    body = [_frame(xs, ys, x_label, told)]
+    for number, (name, line) in enumerate(drawn.items()):
+        colour = f"c{number % COLOURS}"
+        body.append(f'<polyline class="{colour}" points="{_path(line, xs, ys)}"/>')
+        if len(line) == 1:
+            body.append(_dot(line[0], xs, ys, colour))
+        ends.append((_y(ys.share(line[-1][1])), name, colour))
+    return _svg([*body, *_names(ends)], label)
 
 
 def _frame(xs: Scale, ys: Scale, x_label: str, told: Callable[[float], str] | None = None) -> str:

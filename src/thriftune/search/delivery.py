@@ -35,7 +35,7 @@ def undelivered(
     running: also of those that are not over."""
     parent = sink.parent_run(study.id, study.name)
     milestones = Milestones()
-    for number, journal in journals_of(study).items():
+    for number, journal in journals_of(study.folder).items():
         cursor = read_cursor(journal, uri)
         if cursor.closed and cursor.parent == parent:
             continue
@@ -65,9 +65,9 @@ def _config_shown(record: dict[str, Any], journal: Path) -> dict[str, Any] | Non
     return None
 
 
-def journals_of(study: StudyHandle) -> dict[int, Path]:
-    """Every trial's journal by the trial's number, in order."""
-    found = sorted(study.folder.glob(f"trials/*/{JOURNAL}"))
+def journals_of(folder: Path) -> dict[int, Path]:
+    """Every journal of a study's folder by its trial's number, in order."""
+    found = sorted(folder.glob(f"trials/*/{JOURNAL}"))
     return {trial_number(path.parent.name): path for path in found}
 
 
@@ -107,7 +107,7 @@ def study_delivery(
         _, end = first_and_end(journal)
         if end is not None:
             sink.set_tags(run, {STATE_TAG: end["state"], REASON_TAG: end["reason"] or "none"})
-        journals = journals_of(study)
+        journals = journals_of(study.folder)
         reached = milestones.at(journals, number, record["trials"])
         if reached is not None:
             parent = sink.parent_run(study.id, study.name)

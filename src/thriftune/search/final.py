@@ -102,7 +102,7 @@ def evaluate_study(
                 raise _refusal(study, before, optuna_study)
             _say_evaluated(study, record, before, optuna_study)
             if not (study.folder / PAGE).exists():
-                write_page(study, store, optuna_study, corpora, before, settings.evaluation.examples)
+                write_page(study, store, optuna_study, record, corpora, before, settings.evaluation.examples)
             _deliver(settings, study)
             return before
         if not is_over(record, optuna_study):
@@ -115,7 +115,7 @@ def evaluate_study(
         corpus.check("test", "validation")
         store.require_room(evaluation_bytes(corpus, parameters))
         evaluation = _evaluate(parameters, study, optuna_study, store, corpus, record, before, flag)
-        write_page(study, store, optuna_study, corpora, evaluation, settings.evaluation.examples)
+        write_page(study, store, optuna_study, record, corpora, evaluation, settings.evaluation.examples)
         _deliver(settings, study)
     _say_answer(study, evaluation)
     return evaluation

@@ -33,13 +33,12 @@ def write_page(
     study: StudyHandle,
     store: CheckpointStore,
     optuna_study: OptunaStudy,
+    record: Mapping[str, Any],
     corpora: CorpusStore,
     evaluation: Mapping[str, Any],
     examples: int,
 ) -> None:
     """Write the page of an evaluated study; `examples` posts are quoted of each criterion and kind."""
-    record = study.record()
-    assert record is not None
     trials = optuna_study.trials()
     found = summarise(study, trials=trials)
     rows = found["trials"]
@@ -71,7 +70,7 @@ def write_page(
 
 def _curves(study: StudyHandle, rows: Sequence[Mapping[str, Any]], key: str) -> dict[int, list[Point]]:
     best = sorted((row for row in rows if row["value"] is not None), key=lambda row: -row["value"])
-    journals = journals_of(study)
+    journals = journals_of(study.folder)
     return {
         row["trial"]: [
             (r.step, r.value)

@@ -111,7 +111,7 @@ def _facts(handle: StudyHandle, first: int, parameters: Parameters | None = None
         assert record is not None
         parameters = parse_parameters(record["config"])
     found: list[TrialFacts] = []
-    for number, journal in journals_of(handle).items():
+    for number, journal in journals_of(handle.folder).items():
         facts = read_facts(journal, parameters) if number >= first else None
         if facts is None:
             continue

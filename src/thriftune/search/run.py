@@ -172,7 +172,7 @@ class _Run:
 
     def trials(self, stack: ExitStack) -> Iterator[Checkpoint]:
         """Every trial that is left."""
-        taken = [trial_seconds(path) for path in journals_of(self.study).values()]
+        taken = [trial_seconds(path) for path in journals_of(self.study.folder).values()]
         best = self.optuna.best()
         self._progress = StudyProgress(
             self.record["trials"],
@@ -183,7 +183,7 @@ class _Run:
         )
         self._prepared, self._meter = Prepared(self.corpus), Meter(self.store, self.flag.clock)
         stack.callback(self._progress.close)
-        self._time = TrainingTime(lambda: journals_of(self.study))
+        self._time = TrainingTime(lambda: journals_of(self.study.folder))
         while True:
             handle = self._next()
             if handle is None:
@@ -204,7 +204,7 @@ class _Run:
 
     def report(self) -> None:
         """What the trials have cost, when all are over."""
-        found = read_summary(journals_of(self.study), self.parameters.storage.max_total_size)
+        found = read_summary(journals_of(self.study.folder), self.parameters.storage.max_total_size)
         write_overhead(self.study.folder, self.study.name, found, self.store)
 
     def _next(self) -> TrialHandle | None:

@@ -38,7 +38,7 @@ def summarise(
     assert record is not None
     parameters = parse_parameters(record["config"])
     trials = handle.optuna(parameters).trials() if trials is None else trials
-    journals = journals_of(handle)
+    journals = journals_of(handle.folder)
     rows = []
     for trial in trials:
         journal, row = journals.get(trial.number), dict(trial_row(trial))

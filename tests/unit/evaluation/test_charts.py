@@ -115,6 +115,13 @@ def test_parallel_coordinates_draw_the_best_last_and_leave_out_what_a_trial_has_
     ] * 4
 
 
+def test_a_line_without_a_point_is_left_out() -> None:
+    """A study whose trials left no figures of their bytes, a trial without a curve; one point is a dot."""
+    held = byte_lines({"held": [], "keep-all": [(0, 1e7)]}, "trial", "l")
+    assert [">held<" in held, ">keep-all<" in held, held.count("<circle")] == [False, True, 1]
+    assert line_chart({"a": [], "b": [(1, 0.5)]}, "epoch", "l").count("<polyline") == 1
+
+
 def test_nothing_to_show_is_nothing() -> None:
     """No empty frame."""
     assert line_chart({}, "x", "l") + history([], "x", "l") + curve([], "x", "l") == ""
