@@ -78,16 +78,22 @@ def settings_of(hidden: int, layers: int, precision: str = "float32") -> Paramet
     return parse_parameters({"encoder": "e", "encoders": {"e": encoder}, "training": training})
 
 
-def ours(settings: Parameters, encoder: Encoder, rows: list[dict[str, Any]]) -> tuple[float, float]:
-    """Seconds of (an epoch of training, a pass of evaluation)."""
+def built(made: Sequence[Post], settings: Parameters, folder: Path) -> tuple[Encoder, list[dict[str, Any]]]:
+    """The encoder, and the posts as rows of tokens."""
+    encoder = build_encoder(settings.encoders["e"], lambda: [post.text for post in made], folder)
+    rows = list(tokenise(made, encoder.tokenizer, CRITERIA, Layout(WINDOW, 32)))
+    assert all(len(row["input_ids"]) == 1 for row in rows)
+    return encoder, rows
+
+
+def trainer_of(settings: Parameters, encoder: Encoder, rows: list[dict[str, Any]]) -> Ours:
+    """Ours, about to train, with what a study asks of torch."""
     device = resolve_device(settings.training.device)
-    configure_determinism(torch.get_num_threads(), device)  # as a study does
-    agent = build_agent(settings, encoder, CRITERIA).to(device)
-    collator = Collator(len(CRITERIA), encoder.pad_token_id)
-    trainer = Ours(
-        agent=agent,
+    configure_determinism(torch.get_num_threads(), device)
+    return Ours(
+        agent=build_agent(settings, encoder, CRITERIA).to(device),
         rows=rows,
-        collator=collator,
+        collator=Collator(len(CRITERIA), encoder.pad_token_id),
         positive_weights=(None, None),
         training=settings.training,
         metric="m",
@@ -98,8 +104,19 @@ def ours(settings: Parameters, encoder: Encoder, rows: list[dict[str, Any]]) -> 
         log=NoLog(),
         overlap=False,
     )
-    training = seconds(lambda: [checkpoint.receipt.commit() for checkpoint in train(trainer)])
-    return training, seconds(lambda: predict(agent, rows, collator, BATCH))
+
+
+def trained(trainer: Ours) -> None:
+    """One epoch, nothing of it stored."""
+    for checkpoint in train(trainer):
+        checkpoint.receipt.commit()
+
+
+def ours(settings: Parameters, encoder: Encoder, rows: list[dict[str, Any]]) -> tuple[float, float]:
+    """Seconds of (an epoch of training, a pass of evaluation)."""
+    trainer = trainer_of(settings, encoder, rows)
+    training = seconds(lambda: trained(trainer))
+    return training, seconds(lambda: predict(trainer.agent, rows, trainer.collator, BATCH))
 
 
 def theirs(
@@ -143,15 +160,15 @@ def measure(name: str, made: Sequence[Post], settings: Parameters, target: float
     """Both sides in turn, the median of each."""
     took: dict[str, list[tuple[float, float]]] = {"theirs": [], "ours": []}
     with tempfile.TemporaryDirectory() as folder:
-        source = settings.encoders["e"]
-        encoder = build_encoder(source, lambda: [post.text for post in made], Path(folder))
-        rows = list(tokenise(made, encoder.tokenizer, CRITERIA, Layout(WINDOW, 32)))
-        assert all(len(row["input_ids"]) == 1 for row in rows)
+        encoder, rows = built(made, settings, Path(folder))
         lengths = sorted(len(row["input_ids"][0]) for row in rows)
         half, most = lengths[len(lengths) // 2], lengths[len(lengths) * 95 // 100]
         click.echo(f"{name}: median {half} tokens, 95th percentile {most}")
+        sides = {"theirs": partial(theirs, folder=Path(folder)), "ours": ours}
+        for run in sides.values():
+            run(settings, encoder, rows[: 4 * BATCH])  # what is made once a process is made now
         for _ in range(repeats):
-            for side, run in (("theirs", partial(theirs, folder=Path(folder))), ("ours", ours)):
+            for side, run in sides.items():
                 took[side].append(run(settings, encoder, rows))
     found = []
     for at, what in enumerate(("training", "evaluation")):

@@ -58,8 +58,10 @@ class Batch:
         """The same batch on another device."""
         if device == self.input_ids.device:
             return self
-        moved = {item.name: getattr(self, item.name).to(device) for item in fields(self)}
-        return replace(self, **moved)
+        tensors = {item.name: getattr(self, item.name) for item in fields(self)}
+        if device.type == "cuda":  # pinned, so that the copy waits for nothing that the device has to do yet
+            tensors = {name: tensor.pin_memory() for name, tensor in tensors.items()}
+        return replace(self, **{name: each.to(device, non_blocking=True) for name, each in tensors.items()})
 
 
 @dataclass(frozen=True)

@@ -166,13 +166,14 @@ def _train_epoch(
     agent.train()
     lengths = [sum(len(window) for window in row["input_ids"]) for row in trainer.rows]
     batches = epoch_batches(lengths, config.batch_size, trainer.seed, progress.epoch)
+    ahead = Ahead(trainer, batches)
     window: list[tuple[float, float]] = []
     window_started_at = trainer.clock()
     for start in range(0, len(batches), config.accumulation):
-        micro_batches = batches[start : start + config.accumulation]
-        loss = _accumulate(trainer, micro_batches, scaler)
+        sizes = [len(indices) for indices in batches[start : start + config.accumulation]]
+        parts = _accumulate(trainer, ahead, sizes, scaler)
         scaler.unscale_(optimizer)
-        norm = _gradient_norm(agent, config.clip_norm)
+        loss, norm = _read(parts, _gradient_norm(agent, config.clip_norm), sizes)
         # Under a scaler a gradient that is not finite skips the step and lowers the scale.
         if not math.isfinite(loss) or not (math.isfinite(norm) or scaler.is_enabled()):
             raise DivergedError(
@@ -200,24 +201,47 @@ def _train_epoch(
             saving.check()
 
 
-def _accumulate(trainer: Trainer, micro_batches: list[list[int]], scaler: torch.amp.GradScaler) -> float:
-    """Gradients of the mean loss over the posts of all micro-batches; returns that mean."""
-    posts = sum(len(indices) for indices in micro_batches)
-    total = 0.0
-    for indices in micro_batches:
-        batch = _batch(trainer, indices)
+class Ahead:
+    """The batches of an epoch in order, each made while the device is still at work on the one before."""
+
+    def __init__(self, trainer: Trainer, batches: Sequence[Sequence[int]]) -> None:
+        self._made = (self._make(trainer, indices) for indices in batches)
+        self._next = next(self._made, None)
+        self._device = next(trainer.agent.parameters()).device
+
+    @staticmethod
+    def _make(trainer: Trainer, indices: Sequence[int]) -> Batch:
+        return trainer.collator([trainer.rows[index] for index in indices], trainer.training.max_windows)
+
+    def take(self) -> Batch:
+        """The next one, on the agent's device."""
+        assert self._next is not None, "no batch is left"
+        return self._next.to(self._device)
+
+    def prepare(self) -> None:
+        """Make the one after it; best when all work for this one was asked for and none was waited for."""
+        self._next = next(self._made, None)
+
+
+def _accumulate(
+    trainer: Trainer, ahead: Ahead, sizes: Sequence[int], scaler: torch.amp.GradScaler
+) -> list[torch.Tensor]:
+    """Gradients of the mean loss over the posts of all micro-batches; returns the loss of each."""
+    losses = []
+    for size in sizes:
+        batch = ahead.take()
         outputs = trainer.agent(batch)
         loss = joint_loss(trainer.agent, outputs, batch, *trainer.positive_weights)
-        share = len(indices) / posts
-        torch.autograd.backward(scaler.scale(loss * share))
-        total += float(loss.detach()) * share
-    return total
+        torch.autograd.backward(scaler.scale(loss * (size / sum(sizes))))
+        losses.append(loss.detach())
+        ahead.prepare()
+    return losses
 
 
-def _batch(trainer: Trainer, indices: list[int]) -> Batch:
-    device = next(trainer.agent.parameters()).device
-    rows = [trainer.rows[index] for index in indices]
-    return trainer.collator(rows, trainer.training.max_windows).to(device)
+def _read(losses: Sequence[torch.Tensor], norm: torch.Tensor, sizes: Sequence[int]) -> tuple[float, float]:
+    """The mean loss and the gradient norm, for which the device is waited for once."""
+    *read, length = torch.stack([*losses, norm]).tolist()
+    return sum(loss * (size / sum(sizes)) for loss, size in zip(read, sizes, strict=True)), length
 
 
 def _device_memory(agent: DualAgent) -> dict[str, float]:
@@ -235,10 +259,10 @@ def _learning_rate(schedule: torch.optim.lr_scheduler.LambdaLR) -> float:
     return float(schedule.get_last_lr()[-1])
 
 
-def _gradient_norm(agent: nn.Module, clip_norm: float | None) -> float:
+def _gradient_norm(agent: nn.Module, clip_norm: float | None) -> torch.Tensor:
     trained = [parameter for parameter in agent.parameters() if parameter.grad is not None]
     limit = math.inf if clip_norm is None else clip_norm
-    return float(nn.utils.clip_grad_norm_(trained, limit))
+    return nn.utils.clip_grad_norm_(trained, limit)
 
 
 def _stopped_early(progress: Progress, config: TrainingConfig) -> bool:

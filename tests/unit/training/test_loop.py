@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from tests.unit.model.test_dual_agent import SOURCE, WORDS, agent, collator, post, rows
 
 from thriftune.config import TrainingConfig
 from thriftune.errors import OutOfStorageError, ThriftuneError
+from thriftune.model.batch import Batch, Collator
 from thriftune.model.encoder import Encoder, build_encoder
+from thriftune.training.batching import epoch_batches
 from thriftune.training.loop import Identity, Trainer, train
 from thriftune.training.seeding import seed_everything
 
@@ -70,6 +73,27 @@ def test_rows_are_means_and_an_epochs_end_closes_one(encoder: Encoder) -> None:
         assert grouped.rows[key, 7] == fmean(first)
         assert grouped.rows[key, 8] == single.rows[key, 8]
     assert grouped.rows["train/learning_rate", 7] == single.rows["train/learning_rate", 7]
+
+
+def test_a_batch_is_made_while_the_device_works_on_the_one_before(encoder: Encoder) -> None:
+    """When a step has been taken the next one's first batch is there; all are in the epoch's order."""
+    plain = trainer(encoder, Log())
+    made: list[int] = []
+    seen: list[int] = []
+
+    def collated(rows: Sequence[Mapping[str, Any]], max_windows: int | None = None) -> Batch:
+        made.extend(id(row) for row in rows)
+        return plain.collator(rows, max_windows)
+
+    ahead = replace(
+        plain, collator=cast(Collator, collated), on_step=lambda step, steps: seen.append(len(made) // 2)
+    )
+    for checkpoint in train(ahead):
+        checkpoint.receipt.commit()
+    assert seen == [2, 3, 4, 4, 6, 7, 8, 8]  # of four batches an epoch: one more, until there is none
+    lengths = [sum(map(len, row["input_ids"])) for row in plain.rows]
+    order = [index for epoch in (1, 2) for batch in epoch_batches(lengths, 2, 0, epoch) for index in batch]
+    assert made == [id(plain.rows[index]) for index in order]
 
 
 def test_a_failed_save_is_raised_at_the_next_step(encoder: Encoder) -> None:
