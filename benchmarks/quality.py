@@ -192,6 +192,11 @@ def variants(settings: Parameters) -> dict[str, Parameters]:
     return {name: own for name, own in changed.items() if own != settings}
 
 
+def chosen(name: str, only: Sequence[str]) -> bool:
+    """Whether any part that was asked for is in a name; all are where none was."""
+    return not only or any(each in name for each in only)
+
+
 def main() -> None:
     """Train all, print the table; exit code 1 where the interval of a sentence figure against a baseline
     reaches 0."""
@@ -213,11 +218,9 @@ def main() -> None:
         "--kept", type=Path, help="folder of what earlier runs decided; remove it after a change of code"
     )
     parser.add_argument(
-        "--only", action="append", default=[], help="of the ablations, those that have this in their name"
+        "--only", action="append", default=[], help="of the others, those that have this in their name"
     )
     given = parser.parse_args()
-    if given.only and not given.ablations:
-        parser.error("--only is of --ablations")
     if (given.posts is None) != (given.annotations is None):
         parser.error("--posts and --annotations belong together")
     if given.seeds < 1:
@@ -254,7 +257,7 @@ def _run(given: argparse.Namespace, changes: Mapping[str, Any]) -> None:
                 half = np.full(len(corpus.criteria), DEFAULT, dtype=np.float32)
                 others.setdefault("thresholds 0.5", []).append((found, decide(found, half, half)))
                 for name, changed in variants(own).items():
-                    if not given.only or any(each in name for each in given.only):
+                    if chosen(name, given.only):
                         make = partial(dual_agent, changed, corpus, encoder, prepared)
                         others.setdefault(name, []).append(kept.get("ours", changed, make))
                 continue
@@ -263,8 +266,9 @@ def _run(given: argparse.Namespace, changes: Mapping[str, Any]) -> None:
                 "transformers Trainer": partial(fine_tuned, own, encoder, data),
             }
             for name, decide_ in baselines.items():
-                made = kept.get(name, own, partial(_with_truth, data.truths["test"], decide_))
-                others.setdefault(name, []).append(made)
+                if chosen(name, given.only):
+                    made = kept.get(name, own, partial(_with_truth, data.truths["test"], decide_))
+                    others.setdefault(name, []).append(made)
         posts = data.truths["train"].criteria_true.sum(axis=0)
     rare = [corpus.criteria[at] for at in posts.argsort(kind="stable")[:RARE]]
     above = _print(ours, others, [*AVERAGES, *(f"criteria.per_criterion.{name}.f1" for name in rare)])
