@@ -19,7 +19,7 @@ help:  ## list every target
 setup:  ## make .venv from the lock, where it is missing or stale
 	@wanted=$$(cat pyproject.toml requirements.txt | sha256sum | cut -d' ' -f1); \
 	if [ "$$(cat $(STAMP) 2>/dev/null)" != "$$wanted" ]; then \
-	  echo "setting up $(VENV) from requirements.txt ..."; \
+	  echo "setting up $(VENV): $$(grep -c == requirements.txt) packages, some minutes the first time ..."; \
 	  $(PYTHON) -m venv --clear $(VENV) && \
 	  $(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt && \
 	  $(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e . && \

@@ -12,7 +12,7 @@ from typing import Any
 from thriftune import files
 from thriftune.config import CorpusConfig, suggest
 from thriftune.corpus.problems import quoted
-from thriftune.corpus.tables import Row, Table, cell, no_such_file, read_table
+from thriftune.corpus.tables import Row, Table, cell, how_to_name, no_such_file, read_table
 from thriftune.corpus.types import SPLITS, SplitName
 from thriftune.errors import DataError
 from thriftune.hub import Hub, Repository
@@ -104,15 +104,18 @@ def read_tables(config: CorpusConfig, sources: Sources) -> Tables:
         return _ready_splits(config, sources)
     names, section = config.columns, "hub" if config.source == "hub" else "files"
 
-    def table(path: Path | None, columns: list[str], name: str) -> Table | None:
+    def columns(*fields: str) -> dict[str, str]:
+        return {getattr(names, field): f"corpus.columns.{field}" for field in fields}
+
+    def table(path: Path | None, columns: dict[str, str], name: str) -> Table | None:
         return None if path is None else read_table(path, columns, f"corpus.{section}.{name}")
 
-    of_posts = [names.post_id, names.text, *([names.labels] if names.labels else [])]
-    of_annotations = [names.post_id, names.sentence, names.criterion, names.status]
+    of_posts = columns("post_id", "text", *(["labels"] if names.labels else []))
+    of_annotations = columns("post_id", "sentence", "criterion", "status")
     return Tables(
         (read_table(sources.posts, of_posts, f"corpus.{section}.posts"),),
         table(sources.annotations, of_annotations, "annotations"),
-        table(sources.splits, [names.post_id, "split"], "splits"),
+        table(sources.splits, columns("post_id") | {"split": ""}, "splits"),
     )
 
 
@@ -158,14 +161,13 @@ def _rows(dataset: Any, config: CorpusConfig, source: str, split: str) -> Iterat
     assert names.labels is not None
     decode = _label_names(dataset.features, names.labels)
     for number, row in enumerate(dataset, start=1):
-        missing = [name for name in (names.text, names.labels) if name not in row]
-        if missing:
-            raise DataError(
-                f"there is no column {missing[0]!r}{suggest(missing[0], row)}; "
-                f"it has {', '.join(map(quoted, row))}",
-                where=source,
-                remedy="name the columns of the data set by corpus.columns.*.",
-            )
+        for field in ("text", "labels"):
+            if (name := getattr(names, field)) not in row:
+                raise DataError(
+                    f"there is no column {name!r}{suggest(name, row)}; it has {', '.join(map(quoted, row))}",
+                    where=source,
+                    remedy=how_to_name(f"corpus.columns.{field}"),
+                )
         yield (
             number,
             {

@@ -41,7 +41,11 @@ class Table:
         return f"{self.source}, row {number}"
 
 
-def read_table(path: Path, columns: Sequence[str], key: str) -> Table:
+Columns = Mapping[str, str]
+"""The columns that are read, each with the parameter that names it; "" where none does."""
+
+
+def read_table(path: Path, columns: Columns, key: str) -> Table:
     """The named columns of a CSV (UTF-8, with header), JSONL or Parquet table.
 
     Raises DataError where the file is missing, of another format, empty, or lacks a column; `key` is the
@@ -56,7 +60,7 @@ def read_table(path: Path, columns: Sequence[str], key: str) -> Table:
             where=str(path),
             remedy="convert the table, or give the file its proper suffix.",
         )
-    table = Table(str(path), partial(reader, path, tuple(columns)))
+    table = Table(str(path), partial(reader, path, columns))
     if next(table.rows, None) is None:
         raise DataError("the table has no rows", where=str(path), remedy="fill it, or name another.")
     return table
@@ -71,7 +75,7 @@ def no_such_file(path: Path, key: str) -> DataError:
     return DataError(found, where=str(path), remedy=f"set {key} to the table's path.")
 
 
-def _require(columns: Sequence[str], header: Sequence[str], path: Path) -> None:
+def _require(columns: Columns, header: Sequence[str], path: Path) -> None:
     twice = [name for name in columns if header.count(name) > 1]
     if twice:
         raise DataError(
@@ -83,8 +87,14 @@ def _require(columns: Sequence[str], header: Sequence[str], path: Path) -> None:
             "\n".join(f"there is no column {name!r}{suggest(name, header)}" for name in missing)
             + f"\nfound the columns {', '.join(map(quoted, header)) or 'none'}",
             where=str(path),
-            remedy="name the columns of your table by corpus.columns.*.",
+            remedy=how_to_name(*(columns[name] for name in missing)),
         )
+
+
+def how_to_name(*keys: str) -> str:
+    """What to do where columns are missing that these parameters name ("": one whose name is fixed)."""
+    named = ", ".join(f"{key}=..." for key in keys if key)
+    return f"name yours: {named}" if named else "rename yours."
 
 
 def _lines(path: Path, newline: str) -> Iterator[str]:
@@ -123,7 +133,7 @@ def _say_what_is_no_text(path: Path) -> NoReturn:
     raise DataError("the table changed while it was read", where=str(path), remedy="run the command again.")
 
 
-def _read_csv(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+def _read_csv(path: Path, columns: Columns) -> Iterator[Row]:
     csv.field_size_limit(2**31 - 1)
     # strict: a stray quote would otherwise swallow the rows up to the next one.
     reader = csv.DictReader(_lines(path, newline=""), restval="", strict=True)
@@ -151,7 +161,7 @@ def _read_csv(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     problems.raise_if_any()
 
 
-def _read_jsonl(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+def _read_jsonl(path: Path, columns: Columns) -> Iterator[Row]:
     header: dict[str, None] = {}
     for number, line in enumerate(_lines(path, newline="\n"), start=1):
         if not line.strip():
@@ -170,7 +180,7 @@ def _read_jsonl(path: Path, columns: Sequence[str]) -> Iterator[Row]:
         _require(columns, list(header), path)
 
 
-def _read_parquet(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+def _read_parquet(path: Path, columns: Columns) -> Iterator[Row]:
     import pyarrow.parquet as parquet
     from pyarrow import ArrowException
 
@@ -193,7 +203,7 @@ def _read_parquet(path: Path, columns: Sequence[str]) -> Iterator[Row]:
 _READERS = {".csv": _read_csv, ".jsonl": _read_jsonl, ".parquet": _read_parquet}
 
 
-def _cells(cells: Mapping[str, Any], columns: Sequence[str], place: str) -> dict[str, str]:
+def _cells(cells: Mapping[str, Any], columns: Columns, place: str) -> dict[str, str]:
     try:
         return {name: cell(cells.get(name)) for name in columns}
     except TypeError as error:

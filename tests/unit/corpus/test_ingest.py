@@ -134,12 +134,12 @@ def test_unreadable_tables(folder: Path) -> None:
     ):
         (folder / name).write_bytes(content)
         with pytest.raises(DataError, match=text):
-            read_table(folder / name, ["a"], "key")
+            read_table(folder / name, {"a": ""}, "key")
     with pytest.raises(DataError, match="no such file"):
-        read_table(folder / "none.csv", ["a"], "key")
+        read_table(folder / "none.csv", {"a": ""}, "key")
     os.mkfifo(folder / "pipe.csv")
     with pytest.raises(DataError, match="no regular file"):
-        read_table(folder / "pipe.csv", ["a"], "key")
+        read_table(folder / "pipe.csv", {"a": ""}, "key")
 
 
 def test_jsonl_and_parquet_read_like_csv(folder: Path) -> None:
@@ -151,7 +151,7 @@ def test_jsonl_and_parquet_read_like_csv(folder: Path) -> None:
     parquet.write_table(pyarrow.table({"a": [1, 2], "b": [None, "x"]}), folder / "t.parquet")
     (folder / "t.csv").write_text("a,b\n1,\n2,x\n", encoding="utf-8")
     cells = [
-        [row for _, row in read_table(folder / name, ["a", "b"], "key").rows]
+        [row for _, row in read_table(folder / name, {"a": "", "b": ""}, "key").rows]
         for name in ("t.jsonl", "t.parquet", "t.csv")
     ]
     assert cells[0] == cells[1] == cells[2]
@@ -334,7 +334,7 @@ def test_cells_that_are_no_text_are_told(folder: Path, name: str, content: bytes
     """With their row, never written as Python shows them."""
     (folder / name).write_bytes(content)
     with pytest.raises(DataError, match=said):
-        list(read_table(folder / name, ["post_id", "text"], "key").rows)
+        list(read_table(folder / name, {"post_id": "", "text": ""}, "key").rows)
 
 
 def test_a_damaged_parquet_table_is_told(folder: Path) -> None:
@@ -348,8 +348,8 @@ def test_a_damaged_parquet_table_is_told(folder: Path) -> None:
     content[60:200] = bytes(140)
     path.write_bytes(content)
     with pytest.raises(DataError, match="damaged"):
-        list(read_table(path, ["a"], "key").rows)
+        list(read_table(path, {"a": ""}, "key").rows)
     raw = pyarrow.array([b"fine", b"\xff"], pyarrow.binary())
     parquet.write_table(pyarrow.table({"a": raw.view(pyarrow.string())}), path)
     with pytest.raises(DataError, match="damaged"):
-        list(read_table(path, ["a"], "key").rows)
+        list(read_table(path, {"a": ""}, "key").rows)
