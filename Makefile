@@ -57,10 +57,11 @@ sample: setup  ## write the shipped sample corpus again, to the very same bytes
 	$(BIN)/python -m thriftune.corpus.sample
 
 viz: setup  ## show the pipelines in Kedro-Viz
-	@echo "http://127.0.0.1:4141, once it says so; Ctrl-C stops it"
+	@echo "http://127.0.0.1:4141, once it says so; Ctrl-C stops it (with a traceback of Kedro-Viz's)"
 	$(BIN)/kedro viz run
 
 dashboard: setup  ## watch the search in Optuna's dashboard
+	@test -s data/tracking/optuna.db || { echo "there is no study yet: make hpo starts one"; exit 1; }
 	@echo "http://127.0.0.1:8080; Ctrl-C stops it"
 	$(BIN)/optuna-dashboard sqlite:///data/tracking/optuna.db
 

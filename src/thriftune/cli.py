@@ -265,19 +265,32 @@ def _show(rows: list[dict[str, Any]] | dict[str, Any], as_json: bool, title: str
     if as_json:
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
         return
+    if not rows:
+        click.echo(f"{title}: none")
+        return
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=title)
-    items = [{"name": key, "value": value} for key, value in rows.items()] if isinstance(rows, dict) else rows
-    if not items:
-        click.echo(f"{title}: none")
-        return
-    for column in items[0]:
-        table.add_column(column)
-    for row in items:
-        table.add_row(*("" if value is None else str(value) for value in row.values()))
-    Console().print(table)
+    table = Table(box=None, padding=(0, 1), pad_edge=False, show_header=not isinstance(rows, dict))
+    if isinstance(rows, dict):
+        columns, lines = ["", ""], [[key, _cell(key, value)] for key, value in rows.items()]
+    else:
+        columns = [key.removesuffix("_bytes") for key in rows[0]]
+        lines = [[_cell(key, value) for key, value in row.items()] for row in rows]
+    for column in columns:
+        table.add_column(column, overflow="fold")  # nothing is cut: people copy what they see
+    for line in lines:
+        table.add_row(*line)
+    click.echo(f"{title}:")
+    Console(markup=False, highlight=False).print(table)
+
+
+def _cell(key: str, value: Any) -> str:
+    from thriftune.checkpoints.disk import human_bytes
+
+    if key.endswith("bytes") and isinstance(value, int):
+        return human_bytes(value)
+    return "" if value is None else str(value)
 
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -383,9 +396,10 @@ def storage_forecast(
 ) -> None:
     """What a study will hold at most and write in all, from the configuration alone."""
     from thriftune.config import override, parse_bytes
-    from thriftune.search.outlook import configured, forecast_line, forecast_row
+    from thriftune.search.outlook import configured, forecast_line, forecast_row, forecast_words
 
     root, settings = _settings(env, params)
+    os.chdir(root)  # tables are given by paths from there
     given = {"study.trials": trials, "training.epochs": epochs}
     settings = override(settings, {key: value for key, value in given.items() if value is not None})
     try:
@@ -393,7 +407,7 @@ def storage_forecast(
     except ValueError as error:
         raise ConfigError(str(error), where="--model-size", remedy="give it as 10GB or 500MiB.") from error
     row = forecast_row(settings, *configured(settings, root, weights))
-    _show(row, as_json, "forecast")
+    _show(row if as_json else forecast_words(row), as_json, "forecast")
     if not as_json:
         click.echo(forecast_line(row))
 

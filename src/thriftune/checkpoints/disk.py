@@ -40,6 +40,14 @@ def disk_of(path: Path) -> Disk:
     return Disk(usage.free, usage.total)
 
 
+def same_disk(one: Path, other: Path) -> bool:
+    """Whether both are on one file system; not where one is gone."""
+    try:
+        return one.stat().st_dev == other.stat().st_dev
+    except FileNotFoundError:
+        return False
+
+
 def estimate_bytes(checkpoint: Checkpoint) -> int:
     """Bytes that saving a checkpoint writes, rounded up."""
     tensors = (*checkpoint.model.values(), *checkpoint.optimizer.values())

@@ -260,7 +260,7 @@ class CheckpointStore:
         if self._activity.own is None or not self._disk_is_low():
             return
         with self._activity.exclusive():
-            self._reclaim()
+            self._reclaim(on_this_disk=True)
             if self._disk_is_low():
                 self._apply(self._plan(), "free disk is under the watermark")
 
@@ -395,7 +395,7 @@ class CheckpointStore:
         """Relieve the pressure step by step (SPEC 6.5) until `needed` bytes fit; OutOfStorageError."""
         with self._activity.exclusive():
             if self._lacking(needed):
-                self._reclaim()
+                self._reclaim(on_this_disk=needed <= self._room_in_budget())
             if (lacking := self._lacking(needed)) > 0:
                 held = sum(entry.manifest.total_bytes for entry in self.entries())
                 self._apply(self._plan(room_bytes=max(0, held - lacking)), "room was needed")
@@ -415,9 +415,12 @@ class CheckpointStore:
     def _narrowest(self, needed: int) -> str:
         return "the budget" if needed > self._room_in_budget() else "the disk"
 
-    def _reclaim(self) -> None:
-        """Step 0: what nobody needs, and what can be made again."""
+    def _reclaim(self, *, on_this_disk: bool) -> None:
+        """Step 0: what nobody needs, and what can be made again. on_this_disk: not what lies on another
+        one, since the disk is full and not the budget."""
         for path in [*self._debris(), *self._activity.disposable()]:
+            if on_this_disk and not disk.same_disk(path, self.folder):
+                continue
             size = files.directory_bytes(path)
             if self.policy.dry_run:
                 continue

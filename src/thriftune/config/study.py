@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from thriftune.config.base import Section, Text
 
@@ -35,6 +36,14 @@ class StudyConfig(Section):
     stop_after_no_gain: int | None = Field(default=None, ge=1)
     """Trials in a row, failed and pruned ones included, without a strictly better value after which the
     search ends; null: never."""
+
+    @field_validator("name")
+    @classmethod
+    def _one_parameter(cls, name: str) -> str:
+        """Of `--params "study.name=mine study.trials=3"` all would be the name."""
+        if re.search(r"\s\S+=", name):
+            raise ValueError(f"these look like several parameters; commas separate them, found {name!r}")
+        return name
 
 
 Scalar = str | bool | int | float | None

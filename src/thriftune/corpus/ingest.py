@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from thriftune import files
 from thriftune.config import CorpusConfig
@@ -12,6 +13,7 @@ from thriftune.corpus.report import data_report
 from thriftune.corpus.sources import Sources, find_sources, read_tables
 from thriftune.corpus.store import Corpus, CorpusStore
 from thriftune.corpus.types import SPLITS, SplitName
+from thriftune.errors import DataError
 from thriftune.hub import Hub
 
 RULES_VERSION = 3
@@ -33,14 +35,7 @@ def ingest(
     sources = find_sources(config, hub)
     lacking = _lacking(config, sources)
     revision = sources.revision(config)
-    source_key = files.sha256_json(
-        {
-            "rules": RULES_VERSION,
-            "sha256": revision["sha256"],
-            "config": config.model_dump(mode="json", exclude=WHERE_FROM),
-            "ready_splits": config.hub.splits.model_dump() if sources.posts is None else None,
-        }
-    )
+    source_key = _source_key(config, sources, revision)
     corpus = store.find(source_key)
     if corpus is not None:
         store.tidy()
@@ -61,6 +56,29 @@ def ingest(
     at_another = f"; {shared} at the place of another sentence" if shared else ""
     log(f"ingest: corpus {corpus.fingerprint[:12]}: {counts}; alignment {report['alignment']}{at_another}")
     return corpus
+
+
+def ingested(config: CorpusConfig, store: CorpusStore) -> Corpus | None:
+    """The corpus of the configured sources, where it is there already; nothing is downloaded to find out."""
+    if config.source == "hub":
+        return None
+    try:
+        sources = find_sources(config)
+        return store.find(_source_key(config, sources, sources.revision(config)))
+    except DataError:
+        return None
+
+
+def _source_key(config: CorpusConfig, sources: Sources, revision: Mapping[str, Any]) -> str:
+    """Of all that decides what is made of the tables."""
+    return files.sha256_json(
+        {
+            "rules": RULES_VERSION,
+            "sha256": revision["sha256"],
+            "config": config.model_dump(mode="json", exclude=WHERE_FROM),
+            "ready_splits": config.hub.splits.model_dump() if sources.posts is None else None,
+        }
+    )
 
 
 def _lacking(config: CorpusConfig, sources: Sources) -> tuple[SplitName, ...]:

@@ -47,19 +47,22 @@ class CorpusDataset(AbstractDataset[Any, Any]):
 
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
         self._filepath = Path(filepath)
+        self._saved: Corpus | None = None
         self.metadata = metadata
 
     def load(self) -> Corpus:
-        """The corpus that `current.json` names."""
+        """The corpus that this run has ingested, whatever another run ingests meanwhile; in a run without
+        ingest the one that `current.json` names."""
         from thriftune.corpus.store import CorpusStore
 
-        return CorpusStore(self._filepath).current()
+        return self._saved or CorpusStore(self._filepath).current()
 
     def save(self, data: Corpus) -> None:
         """Note which corpus is the current one; its files were written by ingest."""
         from thriftune.corpus.store import CorpusStore
 
         CorpusStore(self._filepath).set_current(data)
+        self._saved = data
 
     def _exists(self) -> bool:
         return (self._filepath / "current.json").exists()

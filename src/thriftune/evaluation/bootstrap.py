@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from thriftune.evaluation.counts import Counts
+from thriftune.evaluation.evidence_metrics import joint_parts
 from thriftune.evaluation.predictions import Decisions, Matrix, Predictions
 
 Interval = tuple[float, float]
@@ -27,8 +28,8 @@ def resamples(posts: int, samples: int, seed: int) -> Matrix:
 
 
 def weighted_figures(predictions: Predictions, decisions: Decisions, weights: Matrix) -> dict[str, Matrix]:
-    """F1 of criteria (micro, macro, each) and of sentences (micro, macro) by dotted name, [samples] each, for
-    weightings [samples, posts] of the posts: their counts are additive."""
+    """F1 of criteria (micro, macro, each), of sentences (micro, macro) and of both by dotted name, [samples]
+    each, for weightings [samples, posts] of the posts: their counts are additive."""
     found: dict[str, Matrix] = {}
     if decisions.criteria is not None:
         counts = _weighted(_parts(predictions.criteria_true, decisions.criteria), weights)
@@ -40,6 +41,11 @@ def weighted_figures(predictions: Predictions, decisions: Decisions, weights: Ma
         posts = len(predictions.post_ids)
         summed = tuple(_by_post(part, predictions.sentence_post, posts) for part in parts)
         found |= _micro_macro("evidence.sentence_f1", _weighted(summed, weights))
+    if decisions.criteria is not None and decisions.sentences is not None:
+        hits, predicted, recalled, true = (weights @ part for part in joint_parts(predictions, decisions))
+        precision, recall = hits / np.maximum(predicted, 1), recalled / np.maximum(true, 1)
+        both = precision + recall
+        found["joint.f1_micro"] = 2 * precision * recall / np.where(both > 0, both, 1)
     return found
 
 

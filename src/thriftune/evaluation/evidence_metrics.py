@@ -51,6 +51,18 @@ def evidence_metrics(predictions: Predictions, decisions: Decisions) -> dict[str
 
 def joint_metrics(predictions: Predictions, decisions: Decisions) -> dict[str, float]:
     """precision, recall and F1 of 'right criterion with right evidence'; needs both agents."""
+    hits, predicted, found, true = (float(part.sum()) for part in joint_parts(predictions, decisions))
+    p, r = _share(hits, predicted), _share(found, true)
+    return {
+        "precision_micro": p,
+        "recall_micro": r,
+        "f1_micro": 2 * p * r / (p + r) if p + r > 0 else 0.0,
+    }
+
+
+def joint_parts(predictions: Predictions, decisions: Decisions) -> tuple[Matrix, Matrix, Matrix, Matrix]:
+    """Of each post [posts], float64: over its criteria, the sum of the precision of their evidence where they
+    are met and predicted, how many are predicted, the same sum of the recall, how many are met."""
     assert decisions.criteria is not None
     assert decisions.sentences is not None
     shape = decisions.criteria.shape
@@ -65,13 +77,12 @@ def joint_metrics(predictions: Predictions, decisions: Decisions) -> dict[str, f
     # A right criterion without annotated evidence asks for none.
     nothing = right & (true == 0) & (guessed == 0)
     precision[nothing] = recall[nothing] = 1.0
-    p = _share(precision.sum(), decisions.criteria.sum())
-    r = _share(recall.sum(), predictions.criteria_true.sum())
-    return {
-        "precision_micro": p,
-        "recall_micro": r,
-        "f1_micro": 2 * p * r / (p + r) if p + r > 0 else 0.0,
-    }
+    return (
+        precision.sum(axis=1),
+        decisions.criteria.sum(axis=1).astype(float),
+        recall.sum(axis=1),
+        predictions.criteria_true.sum(axis=1).astype(float),
+    )
 
 
 def count_spans(predictions: Predictions, decisions: Decisions) -> dict[str, tuple[int, int, int]]:

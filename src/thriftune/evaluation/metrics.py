@@ -85,22 +85,50 @@ def produced_metrics(model: ModelConfig, criteria: Sequence[str]) -> tuple[str, 
 
 
 def baselines(predictions: Predictions) -> dict[str, float]:
-    """Figures of trivial predictors on the same truth: criteria macro-F1 of predicting all criteria
-    of every post and of each criterion's majority, and sentence micro-F1 of marking every candidate
-    with every criterion that its post really meets."""
-    truth = predictions.criteria_true
+    """Figures of trivial predictors on the same truth: criteria F1 of predicting all criteria of every post
+    (and, macro, each criterion's majority), sentence micro-F1 of marking every candidate with every criterion
+    that its post really meets, and joint F1 of all criteria with all candidates."""
+    truth, sentences = predictions.criteria_true, predictions.sentence_true
     majority = np.broadcast_to(truth.mean(axis=0) > 0.5, truth.shape)
     marked = truth[predictions.sentence_post]
+    every = count(truth, np.ones_like(truth))
+    everything = Decisions(np.ones_like(truth), np.ones_like(sentences))
     return {
-        "criteria_f1_macro_all_positive": float(count(truth, np.ones_like(truth)).f1.mean()),
+        "criteria_f1_macro_all_positive": float(every.f1.mean()),
         "criteria_f1_macro_majority": float(count(truth, majority).f1.mean()),
-        "sentence_f1_micro_all_of_post": float(count(predictions.sentence_true, marked).micro().f1[0]),
+        "criteria_f1_micro_all_positive": float(every.micro().f1[0]),
+        "sentence_f1_micro_all_of_post": float(count(sentences, marked).micro().f1[0]),
+        "joint_f1_micro_everything": joint_metrics(predictions, everything)["f1_micro"],
     }
 
 
+TRIVIAL = {
+    "criteria.f1_macro": ("criteria_f1_macro_all_positive", "criteria_f1_macro_majority"),
+    "criteria.f1_micro": ("criteria_f1_micro_all_positive",),
+    "evidence.sentence_f1_micro": ("sentence_f1_micro_all_of_post",),
+    "joint.f1_micro": ("joint_f1_micro_everything",),
+}
+"""Which of `baselines` a figure is held against: the best of these."""
+
+
+def trivial(name: str, found: Mapping[str, float]) -> float | None:
+    """What a trivial predictor reaches of a figure; None where the baselines (of an older record) lack it."""
+    return max((found[each] for each in TRIVIAL[name] if each in found), default=None)
+
+
 def warnings(predictions: Predictions, decisions: Decisions) -> list[str]:
-    """What makes the figures doubtful: constant predictions and rare criteria."""
-    found: list[str] = []
+    """What makes the figures doubtful: figures that a trivial predictor reaches, constant predictions, rare
+    criteria, no evidence to compare with."""
+    flat, base = flatten(compute(predictions, decisions)), baselines(predictions)
+    found = [
+        f"{name}: {value:.3f} is not above {least:.3f}, which a trivial predictor reaches"
+        for name in TRIVIAL
+        if (value := flat.get(name)) is not None
+        and (least := trivial(name, base)) is not None
+        and value <= least
+    ]
+    if decisions.sentences is not None and not predictions.sentence_true.any():
+        found.append("evidence: no sentence of this split is annotated as evidence")
     for i, name in enumerate(predictions.criteria):
         support = int(predictions.criteria_true[:, i].sum())
         if support < RARE_POSTS:

@@ -171,7 +171,9 @@ class StudyProgress:
             return ""
         over = len(self.taken) + self.over_elsewhere
         # One that a kill kept from being told counts twice: as on record, and as it ends here.
-        left = eta_seconds(self.taken, max(0, self.trials - over)) / (1 + self.running_elsewhere)
+        if over >= self.trials:
+            return ""
+        left = eta_seconds(self.taken, self.trials - over) / (1 + self.running_elsewhere)
         return f"; about {human_seconds(left)} left"
 
     def _held(self) -> str:

@@ -104,6 +104,8 @@ def write_model(target: Path, agent: DualAgent, encoder: Encoder, facts: dict[st
         source = Path(str(importlib.import_module(name).__file__)).read_text(encoding="utf-8")
         flat = re.sub(r"^from thriftune\.\w+\.(\w+) import", r"from .\1 import", source, flags=re.MULTILINE)
         files.write_bytes(target / PACKAGE / f"{name.rpartition('.')[2]}.py", flat.encode("utf-8"))
+    for path in target.glob("*.safetensors"):  # safetensors lets nobody else read what it writes
+        path.chmod((target / FACTS).stat().st_mode)
 
 
 def _chosen(store: CheckpointStore, trial: int | None, epoch: int | None) -> Entry:

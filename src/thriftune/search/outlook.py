@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from thriftune.checkpoints.forecast import Workload, forecast
 from thriftune.checkpoints.retention import Policy
 from thriftune.checkpoints.tensors import tensor_bytes
 from thriftune.config import Choices, Parameters, override
+from thriftune.corpus.ingest import ingested
 from thriftune.corpus.store import Corpus, CorpusStore
 from thriftune.errors import DataError
 from thriftune.evaluation.examples import KINDS
@@ -119,10 +120,11 @@ def model_bytes(parameters: Parameters, encoder: Encoder, corpus: Corpus) -> int
 
 
 def configured(settings: Parameters, root: Path, weights: int | None) -> tuple[int, Surroundings]:
-    """(bytes of the model, surroundings) from the configuration, on the corpus that was ingested last.
-    Where the weights are given there need be none (else DataError)."""
+    """(bytes of the model, surroundings) from the configuration, on its corpus or, where that was not
+    ingested yet, the one that was last. Where the weights are given there need be none (else DataError)."""
+    store = CorpusStore(root / settings.corpus.root)
     try:
-        corpus = CorpusStore(root / settings.corpus.root).current()
+        corpus = ingested(settings.corpus, store) or store.current()
     except DataError:
         if weights is None:
             raise
@@ -192,6 +194,31 @@ def _values(settings: Parameters, key: str, configured: str) -> set[str]:
     """What a named option is, or may be where it is searched."""
     searched = settings.search.space.get(key)
     return {configured, *map(str, searched.choices if isinstance(searched, Choices) else ())}
+
+
+WORDS = {
+    "model_bytes": "a checkpoint's weights",
+    "trials": "trials",
+    "budget_bytes": "budget (storage.max_total_size)",
+    "least_budget_bytes": "least budget that would do, with what it keeps in reserve",
+    "most_bytes": "held at most",
+    "most_at_trial": "  in trial",
+    "most_at_epoch": "  after epoch",
+    "fixed_bytes": "  of that corpora, tokens, databases",
+    "bytes_per_trial": "  and of each trial, beside checkpoints",
+    "written_bytes": "written in all",
+    "keep_all_bytes": "held if every checkpoint were kept",
+    "fits": "fits the budget",
+    "further_worker_bytes": "budget for each further worker",
+}
+"""Of a forecast's row, in the order in which a person reads them."""
+
+
+def forecast_words(row: Mapping[str, Any]) -> dict[str, str]:
+    """A forecast's row for people."""
+    shown = {key: human_bytes(value) if "bytes" in key else str(value) for key, value in row.items()}
+    shown["fits"] = "yes" if row["fits"] else "no"
+    return {words: shown[key] for key, words in WORDS.items()}
 
 
 def forecast_line(row: dict[str, Any]) -> str:

@@ -43,7 +43,9 @@ def write_page(
     found = summarise(study, trials=trials)
     rows = found["trials"]
     weights = _checkpoint_bytes(store, record)
-    keep_all = accumulate(int(row["epochs"]) * weights for row in rows)
+    beside = store.held_bytes() - sum(entry.manifest.total_bytes for entry in store.entries())
+    saved = accumulate(int(row["epochs"]) * weights for row in rows)
+    keep_all = [beside + size for size in saved]  # the budget, and so what is held, counts what is beside
     held = list(zip(found["overhead"]["trials"], found["overhead"]["held_bytes"], strict=True))
     ends = [float(rows[0]["trial"]), float(rows[-1]["trial"])]
     try:

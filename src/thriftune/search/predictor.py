@@ -7,7 +7,7 @@ torch, transformers and safetensors alone: an export brings this module and thos
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
+from transformers.utils import logging
 
 from thriftune.corpus.sentences import split_sentences
 from thriftune.corpus.windows import Layout, window_cutter, window_tails
@@ -41,19 +42,32 @@ class Predictor:
         """The model in an exported folder, on a device of torch's."""
         folder = Path(folder)
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        shown = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()
         encoder = AutoModel.from_pretrained(folder, **facts["encoder_arguments"])
+        if shown:
+            logging.enable_progress_bar()
         agents = Agents(encoder, Shape(**facts["shape"]), len(facts["criteria"]))
         encoders = {f"encoder.{name}": value for name, value in encoder.state_dict().items()}
         agents.load_state_dict({**encoders, **load_file(folder / HEADS)})
         return cls(AutoTokenizer.from_pretrained(folder), agents.to(device), facts)
 
-    def __call__(self, texts: Sequence[str], batch_size: int = 8) -> list[dict[str, Any]]:
-        """For each text `criteria`: name to {probability, met}, and `evidence`: a list of {criterion, start,
-        end, score, text}, characters of the text, end exclusive, in order. Either is missing where its agent
-        was not trained. A text is read whole, however long; of an empty one there is no evidence. TypeError
-        where one text is given in place of a list."""
+    def __call__(self, texts: Iterable[str], batch_size: int = 8) -> list[dict[str, Any]]:
+        """For each text `criteria`: name to {probability, threshold, met}, and `evidence`: a list of
+        {criterion, start, end, score, text}, characters of the text, end exclusive, in order. Either is
+        missing where its agent was not trained. A text is read whole, however long; of an empty one there is
+        no evidence. TypeError where one text is given in place of a list, or something else than a text
+        in it; ValueError for half a character (a lone surrogate) and a batch_size below 1."""
         if isinstance(texts, str):
             raise TypeError("expected a list of texts, found one text: write [text]")
+        if batch_size < 1:
+            raise ValueError(f"expected a batch_size of at least 1, found {batch_size}")
+        texts = list(texts)
+        for at, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise TypeError(f"expected texts, found {type(text).__name__} at {at}")
+            if any("\ud800" <= character <= "\udfff" for character in text):
+                raise ValueError(f"text {at} has half a character (a lone surrogate), which no encoder reads")
         order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
         found: dict[int, dict[str, Any]] = {}
         for start in range(0, len(order), batch_size):
@@ -79,10 +93,13 @@ class Predictor:
         if outputs.criteria_logits is not None:
             probabilities = torch.sigmoid(outputs.criteria_logits)
             met = probabilities >= self._agents.criteria_thresholds
+            thresholds = self._agents.criteria_thresholds.tolist()
             for result, row, decided in zip(results, probabilities.tolist(), met.tolist(), strict=True):
                 result["criteria"] = {
-                    name: {"probability": value, "met": yes}
-                    for name, value, yes in zip(self.criteria, row, decided, strict=True)
+                    name: {"probability": value, "threshold": threshold, "met": yes}
+                    for name, value, threshold, yes in zip(
+                        self.criteria, row, thresholds, decided, strict=True
+                    )
                 }
         if outputs.evidence is not None:
             found = find_places(self._agents, outputs.evidence, rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -20,6 +21,7 @@ from thriftune.search.delivery import journals_of
 from thriftune.search.optuna_study import trial_row
 from thriftune.search.overhead import read_summary, trial_seconds
 from thriftune.search.study import StudyHandle
+from thriftune.tracking.journal import EPOCH_SECONDS, read_rows
 
 FEWEST_FOR_IMPORTANCE = 20
 """Complete trials: the best tenth of them is compared with all, and one trial is no tenth."""
@@ -44,6 +46,8 @@ def summarise(
         journal, row = journals.get(trial.number), dict(trial_row(trial))
         if journal is not None:
             row["seconds"] = trial_seconds(journal)
+            if row["seconds"] is None and row["state"] == "running":
+                row["seconds"] = _so_far(journal)
         held = 0 if journal is None else files.directory_bytes(journal.parent)
         rows.append(row | {"bytes": held})
     counts = Counter(row["state"] for row in rows)
@@ -66,6 +70,11 @@ def summarise(
         "overhead": read_summary(journals, parameters.storage.max_total_size),
         "trials": rows,
     }
+
+
+def _so_far(journal: Path) -> float:
+    """Seconds of the epochs of a trial that is not over."""
+    return sum(row.value or 0.0 for row in read_rows(journal) if row.key == EPOCH_SECONDS)
 
 
 def importances(trials: Sequence[FrozenTrial]) -> dict[str, float] | None:

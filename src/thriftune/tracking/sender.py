@@ -244,6 +244,8 @@ class Sender:
             reason = str(error).partition("\n")[0] or type(error).__name__
             if is_damaged(error) or self._is_unsound():
                 reason = f"{reason}; the database is damaged: {REBUILD}"
+            elif isinstance(error, OSError) and files.is_out_of_space(error):
+                reason = f"{reason}, where how far they were sent is noted beside the journals"
             log.warning("MLflow does not take the metrics (%s); the journals keep them", reason)
         if not self._warned and (waiting := self._waiting_bytes()) >= BACKLOG_BYTES:
             self._warned = True

@@ -174,8 +174,7 @@ def _train_epoch(
         parts = _accumulate(trainer, ahead, sizes, scaler)
         scaler.unscale_(optimizer)
         loss, norm = _read(parts, _gradient_norm(agent, config.clip_norm), sizes)
-        # Under a scaler a gradient that is not finite skips the step and lowers the scale.
-        if not math.isfinite(loss) or not (math.isfinite(norm) or scaler.is_enabled()):
+        if not math.isfinite(loss) or not (math.isfinite(norm) or _overflowed(scaler)):
             raise DivergedError(
                 f"the loss is {loss} and the gradient norm {norm} at step {progress.step + 1}",
                 where=f"trial {trainer.identity.trial}, epoch {progress.epoch}",
@@ -242,6 +241,12 @@ def _read(losses: Sequence[torch.Tensor], norm: torch.Tensor, sizes: Sequence[in
     """The mean loss and the gradient norm, for which the device is waited for once."""
     *read, length = torch.stack([*losses, norm]).tolist()
     return sum(loss * (size / sum(sizes)) for loss, size in zip(read, sizes, strict=True)), length
+
+
+def _overflowed(scaler: torch.amp.GradScaler) -> bool:
+    """Whether a gradient that is not finite may be an overflow of float16: the step is skipped and the scale
+    halved. At a scale of 1 or less the scaling is not what made it so."""
+    return scaler.is_enabled() and scaler.get_scale() > 1
 
 
 def _device_memory(agent: DualAgent) -> dict[str, float]:

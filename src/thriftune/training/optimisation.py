@@ -18,7 +18,8 @@ from thriftune.model.layers import ENCODER, encoder_layer, layer_count
 STEP = "step"
 """The slot in which torch's optimizers count a parameter's steps (float32, on the CPU)."""
 _NO_DECAY = ("bias", "norm")
-"""Parameters whose name holds one of these are not decayed (Devlin et al., 2019)."""
+"""Parameters whose name, or whose module's kind (LayerNorm, RMSNorm), holds one of these are not decayed
+(Devlin et al., 2019)."""
 
 
 def build_optimizer(agent: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
@@ -27,9 +28,15 @@ def build_optimizer(agent: nn.Module, config: TrainingConfig) -> torch.optim.Opt
     layers = layer_count(name for name, _ in agent.named_parameters())
     head_rate = config.head_learning_rate or config.learning_rate
     groups: dict[tuple[bool, float, bool], list[nn.Parameter]] = {}
+    kinds = {
+        f"{prefix}.{name}": type(module).__name__
+        for prefix, module in agent.named_modules()
+        for name, _ in module.named_parameters(recurse=False)
+    }
     for name, parameter in agent.named_parameters():
         if parameter.requires_grad:
-            decayed = not any(part in name.lower() for part in _NO_DECAY)
+            told = f"{name} {kinds.get(name, '')}".lower()
+            decayed = not any(part in told for part in _NO_DECAY)
             of_encoder, rate = name.startswith(ENCODER), head_rate
             if of_encoder:
                 rate = config.learning_rate * config.layer_decay ** _depth(name, layers)

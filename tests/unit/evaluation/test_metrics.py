@@ -21,9 +21,17 @@ from sklearn.metrics import (
 )
 
 from thriftune.config import ModelConfig
-from thriftune.evaluation.bootstrap import intervals
+from thriftune.evaluation.bootstrap import interval, intervals, weighted_figures
 from thriftune.evaluation.criteria_metrics import calibration_error, criteria_metrics
-from thriftune.evaluation.metrics import baselines, compute, curves, flatten, produced_metrics, warnings
+from thriftune.evaluation.metrics import (
+    TRIVIAL,
+    baselines,
+    compute,
+    curves,
+    flatten,
+    produced_metrics,
+    warnings,
+)
 from thriftune.evaluation.predictions import Decisions, Predictions, decide
 from thriftune.evaluation.thresholds import best_threshold, share_threshold, tune, tune_all
 
@@ -340,10 +348,67 @@ def test_intervals_hold_the_figure_and_shrink_with_the_posts() -> None:
         figures = flatten(compute(predictions, decisions))
         for name, (low, high) in found.items():
             assert low <= figures[name] <= high  # type: ignore[operator]
+        assert "joint.f1_micro" in found
+        for name, values in weighted_figures(predictions, decisions, np.ones((1, posts))).items():
+            assert values[0] == pytest.approx(figures[name])
         widths.append(found["criteria.f1_micro"][1] - found["criteria.f1_micro"][0])
         assert found == intervals(predictions, decisions, 400, seed=1)
     assert widths[1] < widths[0] / 2
     assert intervals(predictions, decisions, 0, seed=1) == {}
+
+
+def test_a_figure_that_a_trivial_predictor_reaches_is_doubtful() -> None:
+    """All criteria of all posts with all sentences as evidence: no figure is above its baseline. The truth
+    itself is above all of them."""
+    predictions = made(3, 40)
+    all_said = Decisions(np.ones_like(predictions.criteria_true), np.ones_like(predictions.sentence_true))
+    truth = Decisions(predictions.criteria_true, predictions.sentence_true)
+    doubted = [line for line in warnings(predictions, all_said) if "trivial" in line]
+    assert len(doubted) == len(TRIVIAL)
+    assert not any("trivial" in line for line in warnings(predictions, truth))
+    bare = replace(predictions, sentence_true=np.zeros_like(predictions.sentence_true))
+    assert any("no sentence" in line for line in warnings(bare, truth))
+
+
+def test_the_middle_95_percent_are_those() -> None:
+    """Of 1,001 values in order the 26th and the 976th."""
+    assert interval(np.arange(1001.0)) == (25.0, 975.0)
+
+
+def test_rare_criteria_are_told() -> None:
+    """Nine positive posts are few, ten are not."""
+    predictions = made(3, 40)
+    truth = np.zeros_like(predictions.criteria_true)
+    truth[:9, 0] = truth[:10, 1] = truth[:1, 2] = True
+    rare = replace(predictions, criteria_true=truth)
+    told = [line for line in warnings(rare, decide(rare, *[np.full(3, 0.5)] * 2)) if "positive post" in line]
+    assert told == [
+        f"{CRITERIA[0]}: only 9 positive posts in this split",
+        f"{CRITERIA[2]}: only 1 positive post in this split",
+    ]
+
+
+def test_thresholds_of_evidence_are_tuned_on_posts_that_meet_the_criterion() -> None:
+    """Sentences of other posts are no evidence whatever they score, so theirs do not count."""
+    posts = 50
+    truth = np.zeros((posts, 1), dtype=bool)
+    truth[:25] = True
+    sentences = truth.copy()
+    found = Predictions(
+        criteria=("A",),
+        post_ids=tuple(map(str, range(posts))),
+        criteria_true=truth,
+        criteria_prob=np.where(truth, 0.9, 0.1).astype(np.float32),
+        sentence_post=np.arange(posts),
+        sentence_spans=np.tile([0, 10], (posts, 1)),
+        sentence_true=sentences,
+        sentence_prob=np.where(truth, 0.3, 0.8).astype(np.float32),
+        evidence_true=tuple(((0, 0, 10),) if met else () for met in truth[:, 0]),
+        words=((),) * posts,
+    )
+    decisions = decide(found, *tune_all(found))
+    assert decisions.sentences is not None
+    assert (decisions.sentences == sentences).all()
 
 
 def test_calibration_error_by_hand() -> None:

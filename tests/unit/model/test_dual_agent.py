@@ -166,6 +166,54 @@ def test_either_agent_alone_has_the_other_s_loss_left_out(encoder: Encoder) -> N
         Outputs(None, None).zero()
 
 
+def test_each_agent_s_loss_counts_by_its_weight(encoder: Encoder) -> None:
+    """Twice the weight is twice the loss, for either alone."""
+    batch = collator(encoder)(rows(encoder, [marked(20), post(10, 1)]))
+    for one, other in (("criteria_agent", "evidence_agent"), ("evidence_agent", "criteria_agent")):
+        models = [agent(encoder, **{one: {"weight": weight}, other: {"weight": 0.0}}) for weight in (1, 2)]
+        single, double = (joint_loss(model, model(batch), batch, None, None) for model in models)
+        assert single > 0
+        assert torch.allclose(double, 2 * single)
+
+
+@pytest.mark.parametrize("kind", ["span", "biaffine"])
+def test_the_loss_of_ranges_is_by_post_where_nothing_is_to_be_found(encoder: Encoder, kind: str) -> None:
+    """A post twice has the loss of the post; its labels are not smoothed: nearly all ranges are none."""
+    settings, layout = {"kind": kind}, replace(LAYOUT, token_ranges=True)
+    model = agent(encoder, evidence_agent=settings, criteria_agent={"weight": 0.0})
+    smooth = agent(
+        encoder, evidence_agent={**settings, "label_smoothing": 0.2}, criteria_agent={"weight": 0.0}
+    )
+    losses = []
+    for posts, one in (([post(20)], model), ([post(20)] * 2, model), ([post(20)], smooth)):
+        batch = collator(encoder, layout)(rows(encoder, posts, layout))
+        losses.append(joint_loss(one, one(batch), batch, None, None))
+    assert losses[0] > 0
+    assert torch.allclose(losses[1], losses[0])
+    assert torch.equal(losses[2], losses[0])
+
+
+def test_the_description_is_a_second_segment_to_the_encoder(encoder: Encoder) -> None:
+    """Of pairs; what the encoder says depends on it."""
+    layout = replace(LAYOUT, max_length=32, descriptions=("dogs bark", "suns rise"))
+    batch = collator(encoder, layout)(rows(encoder, [post(10)], layout))
+    model = agent(encoder, reading="pairs")
+    told, untold = (
+        model.encode(one)[-1] for one in (batch, replace(batch, segments=torch.zeros_like(batch.segments)))
+    )
+    assert batch.segments.any()
+    assert not torch.allclose(told, untold)
+
+
+def test_adapters_have_the_scale_and_the_dropout_that_were_asked_for(encoder: Encoder) -> None:
+    """alpha / rank, and dropout of what goes in."""
+    model = agent(encoder, fine_tuning="lora", lora={"rank": 4, "alpha": 12, "dropout": 0.25})
+    adapted = [module for module in model.encoder.modules() if hasattr(module, "lora_A")]
+    assert adapted
+    assert {module.scaling["default"] for module in adapted} == {3.0}
+    assert {module.lora_dropout["default"].p for module in adapted} == {0.25}
+
+
 def test_top_layers_alone_move(encoder: Encoder) -> None:
     """The last layer, the heads, and nothing below; one layer too many is refused."""
     config = encoder.instantiate().config

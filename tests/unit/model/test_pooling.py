@@ -74,6 +74,13 @@ def test_attention_pools_over_all_windows_of_a_post() -> None:
     assert torch.allclose(found[0], expected, atol=1e-6)
 
 
+def test_cls_is_the_first_token_of_each_window() -> None:
+    """Their mean where a post has several."""
+    hidden = torch.randn(3, 5, SIZE)
+    found = PostPooling("cls", SIZE)((hidden,), batch_of([0, 0, 1], [5, 2, 3], []), 2)
+    assert torch.allclose(found, torch.stack([(hidden[0, 0] + hidden[1, 0]) / 2, hidden[2, 0]]))
+
+
 def test_last2_starts_as_the_mean_of_both_layers_and_learns_its_mix() -> None:
     """At first each layer has half; the mix has a gradient."""
     pooling, below, above = PostPooling("last2", SIZE), torch.randn(1, 5, SIZE), torch.randn(1, 5, SIZE)

@@ -60,14 +60,25 @@ def test_it_says_what_the_evaluation_says(encoder: Encoder, tmp_path: Path, kind
     said = predictor(texts, batch_size=3)
     assert predictor(["", " "]) == [said[-1], said[-1]]
     assert said[-1]["evidence"] == []
-    with pytest.raises(TypeError, match="a list of texts"):
-        predictor(texts[0])
+    assert predictor(iter(texts)) == predictor(texts)
+    for wrong, error, told in (
+        (texts[0], TypeError, "a list of texts"),
+        (["fine", None], TypeError, "found NoneType at 1"),
+        (["half \ud800"], ValueError, "text 0 has half a character"),
+    ):
+        with pytest.raises(error, match=told):
+            predictor(wrong)
+    with pytest.raises(ValueError, match="at least 1"):
+        predictor(texts, batch_size=0)
+    assert len({path.stat().st_mode for path in tmp_path.iterdir() if path.is_file()}) == 1
     wanted = [json.loads(line) for line in prediction_lines(found, decide(found, *middle))]
     some = 0
     for text, own, line in zip(texts, said, wanted, strict=True):
         for name, value in line["criteria"].items():
             assert own["criteria"][name]["probability"] == pytest.approx(value["probability"], abs=1e-5)
             assert own["criteria"][name]["met"] == value["predicted"]
+            threshold = own["criteria"][name]["threshold"]
+            assert value["predicted"] == (value["probability"] >= threshold)
         keys = ("criterion", "start", "end")
         ranges = [tuple(item[key] for key in keys) for item in own["evidence"]]
         assert ranges == [tuple(item[key] for key in keys) for item in line["evidence"]]

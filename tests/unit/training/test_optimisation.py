@@ -88,6 +88,7 @@ def test_groups_have_their_rates_and_decay() -> None:
     """Norms and biases are not decayed; heads may have a rate of their own."""
     config = TrainingConfig(learning_rate=1e-4, head_learning_rate=1e-2, weight_decay=0.1)
     agent = Toy()
+    agent.evidence_head = nn.Sequential(nn.LayerNorm(3), nn.RMSNorm(3))
     optimizer = build_optimizer(agent, config)
     names = {id(value): name for name, value in agent.named_parameters()}
     found = {
@@ -97,7 +98,9 @@ def test_groups_have_their_rates_and_decay() -> None:
     }
     assert found["encoder.0.weight"] == (1e-4, 0.1)
     assert found["encoder.0.bias"] == (1e-4, 0.0)
+    assert found["encoder.1.weight"] == (1e-4, 0.0)
     assert found["criteria_head.weight"] == (1e-2, 0.1)
+    assert found["evidence_head.0.weight"] == found["evidence_head.1.weight"] == (1e-2, 0.0)
 
 
 def test_each_layer_learns_at_a_share_of_the_rate_above() -> None:
@@ -118,6 +121,18 @@ def test_each_layer_learns_at_a_share_of_the_rate_above() -> None:
         "encoder.embeddings": 0.125, "encoder.layer.0": 0.25, "encoder.layer.1": 0.5, "encoder.layer.2": 1.0,
         "criteria_head": 3.0,
     }  # fmt: skip
+
+
+def test_radam_decays_apart_from_the_gradient() -> None:
+    """As AdamW does (Loshchilov and Hutter, 2019): with no gradient a weight shrinks by rate x decay."""
+    config = TrainingConfig(optimizer="radam", learning_rate=0.1, weight_decay=0.5)
+    agent = Toy()
+    before = agent.criteria_head.weight.detach().clone()
+    optimizer = build_optimizer(agent, config)
+    for parameter in agent.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    assert torch.allclose(agent.criteria_head.weight, before * 0.95)
 
 
 def test_lion_steps_are_those_of_its_paper() -> None:
