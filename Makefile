@@ -75,7 +75,8 @@ mlflow: setup  ## open MLflow's UI on the local store
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///data/tracking/mlflow.db
 
 notebook: setup  ## open the notebook that opens a study, in Jupyter
-	$(BIN)/kedro jupyter notebook $(CURDIR)/notebooks/open_a_study.ipynb
+	@echo "the address with its token follows; Ctrl-C twice stops it (ARGS=--no-browser opens none, root needs --allow-root)"
+	$(BIN)/kedro jupyter notebook $(ARGS) $(CURDIR)/notebooks/open_a_study.ipynb
 
 lint: setup  ## ruff, mypy --strict, the rules of who may import whom, the links of the docs
 	$(BIN)/ruff check .

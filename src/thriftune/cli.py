@@ -46,7 +46,8 @@ def fail(error: BaseException, run: tuple[Path, Parameters] | None = None) -> No
     from thriftune.observe.sanitiser import Sanitiser
 
     code, message = exit_code(error)
-    if message == NO_ROOM and run is not None:
+    full = code == OutOfStorageError.exit_code and any(map(is_out_of_space, chain(error)))
+    if run is not None and full and "Largest files" not in message:
         from thriftune.search.upkeep import no_room
 
         message = str(no_room(*run))
@@ -294,6 +295,10 @@ def _cell(key: str, value: Any) -> str:
 
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_run_params = click.option(
+    "--params", default="", callback=_split_params, help="As of `kedro run`: a.b=c,d=e."
+)
+_run_env = click.option("--env", help="The configuration environment, as of `kedro run`.")
 
 
 @thriftune.group(cls=GuardedGroup)
@@ -302,12 +307,14 @@ def study() -> None:
 
 
 @study.command("list")
+@_run_params
+@_run_env
 @_as_json
-def study_list(as_json: bool) -> None:
+def study_list(as_json: bool, params: Mapping[str, Any], env: str | None) -> None:
     """Every study: trials by state, best value, time, bytes held."""
     from thriftune.search.overview import list_studies
 
-    rows = list_studies(*_settings())
+    rows = list_studies(*_settings(env, params))
     if as_json or not rows:
         _show(rows, as_json, "studies")
         return
@@ -319,14 +326,16 @@ def study_list(as_json: bool) -> None:
 
 
 @study.command("show")
+@_run_params
+@_run_env
 @click.argument("name")
 @click.option("--all", "every", is_flag=True, help="Every trial, not the best and the last ten.")
 @_as_json
-def study_show(name: str, every: bool, as_json: bool) -> None:
+def study_show(name: str, every: bool, as_json: bool, params: Mapping[str, Any], env: str | None) -> None:
     """One study: best configuration, what mattered, time and bytes, the best trials and the last."""
     from thriftune.search.overview import show_study
 
-    found = show_study(*_settings(), name)
+    found = show_study(*_settings(env, params), name)
     if as_json:
         click.echo(json.dumps(found, indent=2, ensure_ascii=False))
         return
@@ -338,14 +347,16 @@ def study_show(name: str, every: bool, as_json: bool) -> None:
 
 
 @study.command("delete")
+@_run_params
+@_run_env
 @click.argument("name")
 @click.option("--yes", is_flag=True, help="Do it; without, say what would go.")
 @click.option("--tracking", is_flag=True, help="Delete its MLflow runs too.")
-def study_delete(name: str, yes: bool, tracking: bool) -> None:
+def study_delete(name: str, yes: bool, tracking: bool, params: Mapping[str, Any], env: str | None) -> None:
     """Delete a study: its checkpoints and folder, then its Optuna study."""
     from thriftune.search.overview import delete_study
 
-    root, settings = _settings()
+    root, settings = _settings(env, params)
     click.echo(delete_study(root, settings, name, really=yes, tracking=tracking))
 
 
@@ -364,19 +375,15 @@ def storage() -> None:
 
 
 @storage.command("status")
+@_run_params
+@_run_env
 @_as_json
-def storage_status(as_json: bool) -> None:
+def storage_status(as_json: bool, params: Mapping[str, Any], env: str | None) -> None:
     """Bytes of every study against its budget."""
     from thriftune.search.overview import storage_rows
 
-    root, settings = _settings()
+    root, settings = _settings(env, params)
     _show(storage_rows(root, settings), as_json, "storage")
-
-
-_run_params = click.option(
-    "--params", default="", callback=_split_params, help="As of `kedro run`: a.b=c,d=e."
-)
-_run_env = click.option("--env", help="The configuration environment, as of `kedro run`.")
 
 
 @storage.command("forecast")
@@ -413,12 +420,14 @@ def storage_forecast(
 
 
 @storage.command("verify")
+@_run_params
+@_run_env
 @_as_json
-def storage_verify(as_json: bool) -> None:
+def storage_verify(as_json: bool, params: Mapping[str, Any], env: str | None) -> None:
     """Hash every checkpoint's files again; exit code 1, naming each file, where one is damaged."""
     from thriftune.search.upkeep import verify_all
 
-    root, settings = _settings()
+    root, settings = _settings(env, params)
     failed = verify_all(root / settings.storage.root)
     if failed or as_json:
         _show(failed, as_json, "damaged")
@@ -428,13 +437,15 @@ def storage_verify(as_json: bool) -> None:
 
 
 @storage.command("clean")
+@_run_params
+@_run_env
 @click.option("--yes", is_flag=True, help="Do it; without, say what would go.")
 @_as_json
-def storage_clean(yes: bool, as_json: bool) -> None:
+def storage_clean(yes: bool, as_json: bool, params: Mapping[str, Any], env: str | None) -> None:
     """Delete temporary and quarantined checkpoints and folders that belong to no study."""
     from thriftune.search.upkeep import clean
 
-    root, settings = _settings()
+    root, settings = _settings(env, params)
     rows = clean(root / settings.storage.root, settings.tracking.optuna_url, really=yes)
     if rows or as_json:
         _show(rows, as_json, "deleted" if yes else "would be deleted (--yes does it)")
@@ -448,31 +459,44 @@ def checkpoint() -> None:
 
 
 @checkpoint.command("export")
+@_run_params
+@_run_env
 @click.argument("study_name", metavar="STUDY")
 @click.argument("target", type=click.Path(path_type=Path))
 @click.option("--trial", type=click.IntRange(min=0), help="Default: the study's best.")
 @click.option("--epoch", type=click.IntRange(min=1), help="Default: the trial's best that is kept.")
-def checkpoint_export(study_name: str, target: Path, trial: int | None, epoch: int | None) -> None:
+def checkpoint_export(
+    study_name: str,
+    target: Path,
+    trial: int | None,
+    epoch: int | None,
+    params: Mapping[str, Any],
+    env: str | None,
+) -> None:
     """Write a model directory that works without this project: weights, tokenizer, thresholds, labels, and
     a short script that predicts."""
     from thriftune.search.export import export_checkpoint
 
     target = target.absolute()
-    root, settings = _settings()
+    root, settings = _settings(env, params)
     os.chdir(root)  # the study's own paths are the project's
     click.echo(export_checkpoint(root, settings, study_name, target, trial, epoch))
 
 
 @checkpoint.command("rollback")
+@_run_params
+@_run_env
 @click.argument("study_name", metavar="STUDY")
 @click.argument("trial", type=click.IntRange(min=0))
 @click.argument("epoch", type=click.IntRange(min=1))
 @click.option("--yes", is_flag=True, help="Do it; without, say what would change.")
-def checkpoint_rollback(study_name: str, trial: int, epoch: int, yes: bool) -> None:
+def checkpoint_rollback(
+    study_name: str, trial: int, epoch: int, yes: bool, params: Mapping[str, Any], env: str | None
+) -> None:
     """Let an interrupted trial resume from an earlier epoch."""
     from thriftune.search.upkeep import roll_back
 
-    root, settings = _settings()
+    root, settings = _settings(env, params)
     click.echo(roll_back(root, settings, study_name, trial, epoch, really=yes))
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from rich.console import Console
+from rich.filesize import decimal
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from thriftune.observe.logs import log_place
@@ -177,7 +178,7 @@ class StudyProgress:
         return f"; about {human_seconds(left)} left"
 
     def _held(self) -> str:
-        return f"{self.held_bytes / 1e6:.1f} of {self.budget_bytes / 1e6:.1f} MB held"
+        return f"{decimal(self.held_bytes)} of {decimal(self.budget_bytes)} held"
 
     def _name_of(self, number: int) -> str:
         return f"trial {number} ({number + 1} of {self.trials})"

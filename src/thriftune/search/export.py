@@ -21,6 +21,7 @@ from thriftune.errors import ConfigError, StudyError
 from thriftune.model.dual_agent import DualAgent, shape_of
 from thriftune.model.encoder import Encoder, load_arguments
 from thriftune.search.optuna_study import trial_row
+from thriftune.search.overview import no_such_study
 from thriftune.search.predictor import FACTS, HEADS
 from thriftune.search.prepared import encoder_for, layout_of
 from thriftune.search.study import StudyHandle
@@ -55,11 +56,7 @@ def export_checkpoint(
     handle = StudyHandle.of(root, settings, name)
     record = handle.record()
     if record is None:
-        raise StudyError(
-            f"there is no study {name!r}",
-            where=str(handle.folder),
-            remedy="`thriftune study list` shows them.",
-        )
+        raise no_such_study(root, settings, name)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         what = "the folder is not empty" if target.is_dir() else "this is a file"
         raise ConfigError(what, where=str(target), remedy="choose another.")

@@ -36,14 +36,20 @@ def handles(root: Path, settings: Parameters) -> list[StudyHandle]:
 
 
 def _handle(root: Path, settings: Parameters, name: str) -> StudyHandle:
-    known = [handle.name for handle in handles(root, settings)]
-    if name not in known:
-        raise StudyError(
-            f"there is no study {name!r}{suggest(name, known)}",
-            where=str(root / settings.storage.root),
-            remedy="`thriftune study list` names them.",
-        )
+    if name not in (handle.name for handle in handles(root, settings)):
+        raise no_such_study(root, settings, name)
     return StudyHandle.of(root, settings, name)
+
+
+def no_such_study(root: Path, settings: Parameters, name: str) -> StudyError:
+    """The error for a name that no study below storage.root has."""
+    known = [handle.name for handle in handles(root, settings)]
+    return StudyError(
+        f"there is no study {name!r}{suggest(name, known)}",
+        where=str(root / settings.storage.root),
+        remedy="`thriftune study list` names them. Where storage.root was given by --params, these commands "
+        "need it too.",
+    )
 
 
 def list_studies(root: Path, settings: Parameters) -> list[dict[str, Any]]:

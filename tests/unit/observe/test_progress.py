@@ -37,7 +37,7 @@ def test_a_process_that_goes_on_knows_what_the_others_took(caplog: pytest.LogCap
         progress.epoch(1, "m", 0.5, 1_500_000)
         progress.trial_done(3, "complete", 0.5, 0.5, 60.0)
     assert caplog.messages[-1] == (
-        "trial 3 (4 of 5): complete with 0.5000; best so far 0.5000; 1.5 of 10.0 MB held; about 60 s left"
+        "trial 3 (4 of 5): complete with 0.5000; best so far 0.5000; 1.5 MB of 10.0 MB held; about 60 s left"
     )
 
 
@@ -47,7 +47,7 @@ def test_a_trial_on_record_that_ends_here_counts_no_trial_too_many(caplog: pytes
     with caplog.at_level(logging.INFO):
         progress.trial_done(1, "complete", 0.5, 0.5, 60.0)
     assert caplog.messages == [
-        "trial 1 (2 of 2): complete with 0.5000; best so far 0.5000; 1.5 of 10.0 MB held"
+        "trial 1 (2 of 2): complete with 0.5000; best so far 0.5000; 1.5 MB of 10.0 MB held"
     ]
 
 
