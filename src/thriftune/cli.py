@@ -9,7 +9,8 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import wraps
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -75,11 +76,19 @@ def _leave(code: int) -> NoReturn:
 class GuardedCommand(click.Command):
     """A command whose deliberate errors become one message and an exit code."""
 
+    own_ends: tuple[type[BaseException], ...] = (
+        click.ClickException,
+        click.exceptions.Exit,
+        SystemExit,
+        BrokenPipeError,
+    )
+    """What click ends by itself; a broken pipe: whoever reads what is printed may leave early (`| head`)."""
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; see exit_code."""
         try:
             return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, SystemExit):
+        except self.own_ends:
             raise
         except BaseException as error:
             self.before_failing(error)
@@ -92,6 +101,8 @@ class GuardedCommand(click.Command):
 
 class RunCommand(GuardedCommand):
     """`kedro run`, with every parameter checked before anything is written."""
+
+    own_ends = (click.ClickException, click.exceptions.Exit, SystemExit)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Check, then run as Kedro does."""
@@ -255,13 +266,6 @@ cli.add_command(run)
 cli.add_command(thriftune)
 
 
-def _settings(env: str | None = None, params: Mapping[str, Any] | None = None) -> tuple[Path, Any]:
-    from thriftune.project import load_parameters, project_root
-
-    root = project_root()
-    return root, load_parameters(root, env, params)
-
-
 def _show(rows: list[dict[str, Any]] | dict[str, Any], as_json: bool, title: str) -> None:
     if as_json:
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
@@ -295,10 +299,24 @@ def _cell(key: str, value: Any) -> str:
 
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-_run_params = click.option(
-    "--params", default="", callback=_split_params, help="As of `kedro run`: a.b=c,d=e."
-)
-_run_env = click.option("--env", help="The configuration environment, as of `kedro run`.")
+
+
+def configured(command: Callable[..., None]) -> Callable[..., None]:
+    """A command with the options --params and --env, which is given the project's folder, where it works, and
+    the parameters."""
+
+    @click.option("--params", default="", callback=_split_params, help="As of `kedro run`: a.b=c,d=e.")
+    @click.option("--env", help="The configuration environment, as of `kedro run`.")
+    @wraps(command)
+    def with_settings(params: Mapping[str, Any], env: str | None, **options: Any) -> None:
+        from thriftune.project import load_parameters, project_root
+
+        root = project_root()
+        settings = load_parameters(root, env, params)
+        os.chdir(root)  # paths in the parameters are from there
+        command(root, settings, **options)
+
+    return with_settings
 
 
 @thriftune.group(cls=GuardedGroup)
@@ -307,14 +325,13 @@ def study() -> None:
 
 
 @study.command("list")
-@_run_params
-@_run_env
 @_as_json
-def study_list(as_json: bool, params: Mapping[str, Any], env: str | None) -> None:
+@configured
+def study_list(root: Path, settings: Parameters, as_json: bool) -> None:
     """Every study: trials by state, best value, time, bytes held."""
     from thriftune.search.overview import list_studies
 
-    rows = list_studies(*_settings(env, params))
+    rows = list_studies(root, settings)
     if as_json or not rows:
         _show(rows, as_json, "studies")
         return
@@ -326,16 +343,15 @@ def study_list(as_json: bool, params: Mapping[str, Any], env: str | None) -> Non
 
 
 @study.command("show")
-@_run_params
-@_run_env
 @click.argument("name")
 @click.option("--all", "every", is_flag=True, help="Every trial, not the best and the last ten.")
 @_as_json
-def study_show(name: str, every: bool, as_json: bool, params: Mapping[str, Any], env: str | None) -> None:
+@configured
+def study_show(root: Path, settings: Parameters, name: str, every: bool, as_json: bool) -> None:
     """One study: best configuration, what mattered, time and bytes, the best trials and the last."""
     from thriftune.search.overview import show_study
 
-    found = show_study(*_settings(env, params), name)
+    found = show_study(root, settings, name)
     if as_json:
         click.echo(json.dumps(found, indent=2, ensure_ascii=False))
         return
@@ -347,16 +363,14 @@ def study_show(name: str, every: bool, as_json: bool, params: Mapping[str, Any],
 
 
 @study.command("delete")
-@_run_params
-@_run_env
 @click.argument("name")
 @click.option("--yes", is_flag=True, help="Do it; without, say what would go.")
 @click.option("--tracking", is_flag=True, help="Delete its MLflow runs too.")
-def study_delete(name: str, yes: bool, tracking: bool, params: Mapping[str, Any], env: str | None) -> None:
+@configured
+def study_delete(root: Path, settings: Parameters, name: str, yes: bool, tracking: bool) -> None:
     """Delete a study: its checkpoints and folder, then its Optuna study."""
     from thriftune.search.overview import delete_study
 
-    root, settings = _settings(env, params)
     click.echo(delete_study(root, settings, name, really=yes, tracking=tracking))
 
 
@@ -375,14 +389,12 @@ def storage() -> None:
 
 
 @storage.command("status")
-@_run_params
-@_run_env
 @_as_json
-def storage_status(as_json: bool, params: Mapping[str, Any], env: str | None) -> None:
+@configured
+def storage_status(root: Path, settings: Parameters, as_json: bool) -> None:
     """Bytes of every study against its budget."""
     from thriftune.search.overview import storage_rows
 
-    root, settings = _settings(env, params)
     _show(storage_rows(root, settings), as_json, "storage")
 
 
@@ -390,23 +402,20 @@ def storage_status(as_json: bool, params: Mapping[str, Any], env: str | None) ->
 @click.option("--model-size", help="Bytes of the model's weights (10GB); default: the configured encoder.")
 @click.option("--trials", type=click.IntRange(min=1), help="Trials; default: study.trials.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Epochs of a trial; default: training.epochs.")
-@_run_params
-@_run_env
 @_as_json
+@configured
 def storage_forecast(
+    root: Path,
+    settings: Parameters,
     model_size: str | None,
     trials: int | None,
     epochs: int | None,
-    params: Mapping[str, Any],
-    env: str | None,
     as_json: bool,
 ) -> None:
     """What a study will hold at most and write in all, from the configuration alone."""
     from thriftune.config import override, parse_bytes
     from thriftune.search.outlook import configured, forecast_line, forecast_row, forecast_words
 
-    root, settings = _settings(env, params)
-    os.chdir(root)  # tables are given by paths from there
     given = {"study.trials": trials, "training.epochs": epochs}
     settings = override(settings, {key: value for key, value in given.items() if value is not None})
     try:
@@ -420,14 +429,12 @@ def storage_forecast(
 
 
 @storage.command("verify")
-@_run_params
-@_run_env
 @_as_json
-def storage_verify(as_json: bool, params: Mapping[str, Any], env: str | None) -> None:
+@configured
+def storage_verify(root: Path, settings: Parameters, as_json: bool) -> None:
     """Hash every checkpoint's files again; exit code 1, naming each file, where one is damaged."""
     from thriftune.search.upkeep import verify_all
 
-    root, settings = _settings(env, params)
     failed = verify_all(root / settings.storage.root)
     if failed or as_json:
         _show(failed, as_json, "damaged")
@@ -437,15 +444,13 @@ def storage_verify(as_json: bool, params: Mapping[str, Any], env: str | None) ->
 
 
 @storage.command("clean")
-@_run_params
-@_run_env
 @click.option("--yes", is_flag=True, help="Do it; without, say what would go.")
 @_as_json
-def storage_clean(yes: bool, as_json: bool, params: Mapping[str, Any], env: str | None) -> None:
+@configured
+def storage_clean(root: Path, settings: Parameters, yes: bool, as_json: bool) -> None:
     """Delete temporary and quarantined checkpoints and folders that belong to no study."""
     from thriftune.search.upkeep import clean
 
-    root, settings = _settings(env, params)
     rows = clean(root / settings.storage.root, settings.tracking.optuna_url, really=yes)
     if rows or as_json:
         _show(rows, as_json, "deleted" if yes else "would be deleted (--yes does it)")
@@ -459,44 +464,38 @@ def checkpoint() -> None:
 
 
 @checkpoint.command("export")
-@_run_params
-@_run_env
 @click.argument("study_name", metavar="STUDY")
-@click.argument("target", type=click.Path(path_type=Path))
+@click.argument("target", type=click.Path(path_type=Path, resolve_path=True))
 @click.option("--trial", type=click.IntRange(min=0), help="Default: the study's best.")
 @click.option("--epoch", type=click.IntRange(min=1), help="Default: the trial's best that is kept.")
+@configured
 def checkpoint_export(
+    root: Path,
+    settings: Parameters,
     study_name: str,
     target: Path,
     trial: int | None,
     epoch: int | None,
-    params: Mapping[str, Any],
-    env: str | None,
 ) -> None:
     """Write a model directory that works without this project: weights, tokenizer, thresholds, labels, and
     a short script that predicts."""
     from thriftune.search.export import export_checkpoint
 
-    target = target.absolute()
-    root, settings = _settings(env, params)
-    os.chdir(root)  # the study's own paths are the project's
     click.echo(export_checkpoint(root, settings, study_name, target, trial, epoch))
 
 
 @checkpoint.command("rollback")
-@_run_params
-@_run_env
 @click.argument("study_name", metavar="STUDY")
 @click.argument("trial", type=click.IntRange(min=0))
 @click.argument("epoch", type=click.IntRange(min=1))
 @click.option("--yes", is_flag=True, help="Do it; without, say what would change.")
+@configured
 def checkpoint_rollback(
-    study_name: str, trial: int, epoch: int, yes: bool, params: Mapping[str, Any], env: str | None
+    root: Path, settings: Parameters, study_name: str, trial: int, epoch: int, yes: bool
 ) -> None:
     """Let an interrupted trial resume from an earlier epoch."""
     from thriftune.search.upkeep import roll_back
 
-    root, settings = _settings(env, params)
     click.echo(roll_back(root, settings, study_name, trial, epoch, really=yes))
 
 
@@ -506,9 +505,8 @@ def tracking() -> None:
 
 
 @tracking.command("flush")
-@_run_params
-@_run_env
-def tracking_flush(params: Mapping[str, Any], env: str | None) -> None:
+@configured
+def tracking_flush(root: Path, settings: Parameters) -> None:
     """Send to MLflow what journals hold and MLflow has not.
 
     To the store that tracking.mlflow_uri names (parameter files, --env, --params); where it names none, each
@@ -516,17 +514,14 @@ def tracking_flush(params: Mapping[str, Any], env: str | None) -> None:
     """
     from thriftune.search.overview import flush_all
 
-    root, settings = _settings(env, params)
-    os.chdir(root)  # a store may be given by a path from there
     click.echo(f"{flush_all(root, settings, say=click.echo)} rows sent")
 
 
 @tracking.command("rebuild")
 @click.option("--yes", is_flag=True, help="Do it; without, say what would be done.")
 @click.option("--move", is_flag=True, help="Also for studies that another server or machine keeps.")
-@_run_params
-@_run_env
-def tracking_rebuild(yes: bool, move: bool, params: Mapping[str, Any], env: str | None) -> None:
+@configured
+def tracking_rebuild(root: Path, settings: Parameters, yes: bool, move: bool) -> None:
     """Make MLflow's and Optuna's databases anew from the journals; the old ones are set aside.
 
     --move: from now on the configured server, or without one this machine, keeps the studies. End every
@@ -537,15 +532,12 @@ def tracking_rebuild(yes: bool, move: bool, params: Mapping[str, Any], env: str 
     """
     from thriftune.search.rebuild import rebuild
 
-    root, settings = _settings(env, params)
-    os.chdir(root)
     click.echo("\n".join(rebuild(root, settings, really=yes, moving=move)))
 
 
 @thriftune.command("fetch")
-@_run_params
-@_run_env
-def fetch_command(params: Mapping[str, Any], env: str | None) -> None:
+@configured
+def fetch_command(root: Path, settings: Parameters) -> None:
     """Download from the hub what the configuration needs: data set and encoders, and nothing else.
 
     Afterwards HF_HUB_OFFLINE=1 and the same options run it without internet; on another machine, with the
@@ -553,18 +545,16 @@ def fetch_command(params: Mapping[str, Any], env: str | None) -> None:
     """
     from thriftune.search.fetch import fetch, hub_of
 
-    root, settings = _settings(env, params)
-    os.chdir(root)
     fetch(settings, root, hub_of(settings), click.echo)
 
 
 @thriftune.command()
 @_as_json
-def doctor(as_json: bool) -> None:
+@configured
+def doctor(root: Path, settings: Parameters, as_json: bool) -> None:
     """Versions, devices, disk, stores and caches: what works here and what does not."""
     from thriftune.search.overview import doctor_rows
 
-    root, settings = _settings()
     _show(doctor_rows(root, settings), as_json, "doctor")
 
 
