@@ -60,10 +60,19 @@ def list_studies(root: Path, settings: Parameters) -> list[dict[str, Any]]:
 
 
 def show_study(root: Path, settings: Parameters, name: str) -> dict[str, Any]:
-    """All that is known of one study (see search.summary)."""
+    """All that is known of one study (see search.summary), and whether a process is at work on it (None where
+    that cannot be known here)."""
     from thriftune.search.summary import summarise
 
-    return summarise(_handle(root, settings, name))
+    handle = _handle(root, settings, name)
+    return {**summarise(handle), "at_work": _is_at_work(handle)}
+
+
+def _is_at_work(handle: StudyHandle) -> bool | None:
+    try:
+        return handle.ownership().is_held()
+    except ThriftuneError:
+        return None
 
 
 def delete_study(root: Path, settings: Parameters, name: str, *, really: bool, tracking: bool) -> str:

@@ -136,7 +136,8 @@ def print_list(rows: Sequence[Row], console: Console) -> None:
 
 def print_study(found: Row, console: Console, *, every: bool) -> None:
     """Totals, the best configuration, importances, then the best trials and the last, or every one."""
-    states = ", ".join(f"{count} {state}" for state, count in found["states"].items() if count)
+    words = {"running": "interrupted"} if found.get("at_work") is False else {}
+    states = ", ".join(f"{count} {words.get(s, s)}" for s, count in found["states"].items() if count)
     budget = human_bytes(found["budget_bytes"])
     _line(
         f"study {found['name']}: {found['trials_over']} of {found['trials_in_all']} trials are over"
@@ -145,7 +146,8 @@ def print_study(found: Row, console: Console, *, every: bool) -> None:
         console,
     )
     _line(f"{human_seconds(found['seconds'])}; {human_bytes(found['bytes'])} of {budget} held", console)
-    best, rows = found["best"], found["trials"]
+    best = found["best"]
+    rows = [{**row, "state": words.get(row["state"], row["state"])} for row in found["trials"]]
     if best is not None:
         _pairs(
             f"best {found['metric']}: {_figure(best['value'])} of trial {best['trial']}, which sets",

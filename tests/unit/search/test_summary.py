@@ -136,3 +136,6 @@ def test_a_study_without_a_complete_trial() -> None:
     text = "\n".join(shown(found, 80))
     assert "best" not in text.partition("study")[2]
     assert "running" in text
+    killed = "\n".join(shown(found | {"at_work": False}, 80))
+    assert "1 interrupted" in killed
+    assert "running" not in killed
