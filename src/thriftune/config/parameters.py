@@ -187,6 +187,10 @@ def _walk(model: type[BaseModel], prefix: str) -> Iterator[str]:
             yield from _walk(annotation, f"{key}.")
 
 
+PYDANTIC, CHOICE = "Input should be ", re.compile("'([^']*)'")
+"""How its messages begin, and what one of the choices is in them."""
+
+
 def _describe(item: Any, where: Mapping[str, str]) -> str:
     key = ".".join(str(part) for part in item["loc"])
     source = next((where[prefix] for prefix in _prefixes(key) if prefix in where), "the parameters")
@@ -200,6 +204,10 @@ def _describe(item: Any, where: Mapping[str, str]) -> str:
             "set in a parameter file, since --params splits their keys"
         )
     message = str(item["msg"]).removeprefix("Value error, ")
+    if message.startswith(PYDANTIC):
+        expected = re.split(", (?:unable|got)", message.removeprefix(PYDANTIC))[0]
+        near = suggest(str(item["input"]), CHOICE.findall(expected))
+        return f"{place}: expected {expected}, got {item['input']!r}{near}"
     shown = "" if message.startswith("expected") or not key else f", got {item['input']!r}"
     if item["type"] == "value_error" and isinstance(item["input"], Mapping | BaseModel):
         shown = ""

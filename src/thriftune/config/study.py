@@ -42,7 +42,7 @@ class StudyConfig(Section):
     def _one_parameter(cls, name: str) -> str:
         """Of `--params "study.name=mine study.trials=3"` all would be the name."""
         if re.search(r"\s\S+=", name):
-            raise ValueError(f"these look like several parameters; commas separate them, found {name!r}")
+            raise ValueError("these look like several parameters; commas separate them")
         return name
 
 

@@ -16,6 +16,9 @@ pytestmark = pytest.mark.unit
 
 MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "unknown top-level key": ({"trainin": {}}, "did you mean 'training'"),
+    "a choice that is near": ({"training": {"precision": "bf16"}}, "got 'bf16'; did you mean 'bfloat16'"),
+    "no number": ({"study": {"trials": "three"}}, "expected a valid integer, got 'three'"),
+    "a blank for a comma": ({"study": {"name": "a study.trials=3"}}, "commas separate them"),
     "unknown key": ({"training": {"epoch": 3}}, "did you mean 'training.epochs'"),
     "wrong type": ({"training": {"epochs": "many"}}, "training.epochs"),
     "out of range": ({"training": {"epochs": 0}}, "greater than or equal to 1"),
