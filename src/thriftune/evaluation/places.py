@@ -33,7 +33,7 @@ def find_places(agents: Agents, evidence: EvidenceOutputs, rows: Sequence[Mappin
     """The evidence in the posts of a batch. rows: those that the batch is made of."""
     agent = agents.evidence_agent
     if not isinstance(agent, TokenAgent):
-        return Found(torch.sigmoid(evidence.logits.float()).cpu(), None)
+        return Found(_of_what_was_read(torch.sigmoid(evidence.logits.float()).cpu(), rows), None)
     scores = torch.zeros(sum(len(row["sentences"]) for row in rows), len(agents.evidence_thresholds))
     places: list[list[Place]] = []
     at = 0
@@ -47,3 +47,15 @@ def find_places(agents: Agents, evidence: EvidenceOutputs, rows: Sequence[Mappin
     if not torch.isfinite(evidence.logits).all():
         scores.fill_(torch.nan)  # a weight that is no number must not pass for no evidence
     return Found(scores, places)
+
+
+def _of_what_was_read(scores: Tensor, rows: Sequence[Mapping[str, Any]]) -> Tensor:
+    """0 for sentences of which the tokenizer makes no token (zero-width characters): nothing was read."""
+    at = 0
+    for row in rows:
+        read = set().union(*row["sentence"])
+        for sentence in range(len(row["sentences"])):
+            if sentence not in read:
+                scores[at + sentence] = 0.0
+        at += len(row["sentences"])
+    return scores

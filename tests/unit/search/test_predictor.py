@@ -39,6 +39,21 @@ def widest_gap(probabilities: Any) -> Any:
     return (ordered[at, column] + ordered[at + 1, column]) / 2
 
 
+def test_what_has_no_token_is_no_evidence(encoder: Encoder, tmp_path: Path) -> None:
+    """Zero-width characters are a sentence of which nothing is read; its neighbour is."""
+    model = agent(encoder)
+    model.set_thresholds(torch.zeros(2), torch.zeros(2))
+    layout = {**asdict(TOKENS), "token_ranges": False}
+    write_model(
+        tmp_path, model, encoder, {"criteria": ["A", "B"], "shape": asdict(model.shape), "layout": layout}
+    )
+    hidden, text = "\u200b\u200b", "The sun rose."
+    alone, beside = Predictor.load(tmp_path)([hidden, f"{hidden}\n\n{text}"])
+    assert all(item["score"] == 0 for item in alone["evidence"])
+    read = [item for item in beside["evidence"] if item["score"] > 0]
+    assert {item["text"].strip(hidden) for item in read} == {text}
+
+
 @pytest.mark.parametrize("reading", ["posts", "pairs"])
 @pytest.mark.parametrize("kind", ["sentence", "span", "biaffine", "tagger", "crf_tagger"])
 def test_it_says_what_the_evaluation_says(encoder: Encoder, tmp_path: Path, kind: str, reading: str) -> None:
