@@ -43,10 +43,12 @@ def write_page(
     found = summarise(study, trials=trials)
     rows = found["trials"]
     weights = _checkpoint_bytes(store, record)
-    beside = store.held_bytes() - sum(entry.manifest.total_bytes for entry in store.entries())
-    saved = accumulate(int(row["epochs"]) * weights for row in rows)
-    keep_all = [beside + size for size in saved]  # the budget, and so what is held, counts what is beside
     held = list(zip(found["overhead"]["trials"], found["overhead"]["held_bytes"], strict=True))
+    # What is held counts what is beside checkpoints too; as it was when the last trial ended, so that a page
+    # that is written again is the same.
+    kept = sum(entry.manifest.total_bytes for entry in store.entries())
+    beside = max(0, held[-1][1] - kept) if held else 0
+    keep_all = [beside + saved for saved in accumulate(int(row["epochs"]) * weights for row in rows)]
     ends = [float(rows[0]["trial"]), float(rows[-1]["trial"])]
     try:
         corpus = corpora.open(record["data"]["fingerprint"])
