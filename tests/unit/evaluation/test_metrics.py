@@ -389,26 +389,25 @@ def test_rare_criteria_are_told() -> None:
 
 
 def test_thresholds_of_evidence_are_tuned_on_posts_that_meet_the_criterion() -> None:
-    """Sentences of other posts are no evidence whatever they score, so theirs do not count."""
-    posts = 50
-    truth = np.zeros((posts, 1), dtype=bool)
-    truth[:25] = True
-    sentences = truth.copy()
+    """A third of the evidence scores less than all sentences of other posts, which are none whatever they
+    score: the threshold is below it all the same."""
+    scores = np.repeat([0.3, 0.1, 0.2], [20, 10, 200]).astype(np.float32)[:, None]
+    truth = np.arange(230)[:, None] < 30
     found = Predictions(
         criteria=("A",),
-        post_ids=tuple(map(str, range(posts))),
+        post_ids=tuple(map(str, range(230))),
         criteria_true=truth,
         criteria_prob=np.where(truth, 0.9, 0.1).astype(np.float32),
-        sentence_post=np.arange(posts),
-        sentence_spans=np.tile([0, 10], (posts, 1)),
-        sentence_true=sentences,
-        sentence_prob=np.where(truth, 0.3, 0.8).astype(np.float32),
+        sentence_post=np.arange(230),
+        sentence_spans=np.tile([0, 10], (230, 1)),
+        sentence_true=truth,
+        sentence_prob=scores,
         evidence_true=tuple(((0, 0, 10),) if met else () for met in truth[:, 0]),
-        words=((),) * posts,
+        words=((),) * 230,
     )
     decisions = decide(found, *tune_all(found))
     assert decisions.sentences is not None
-    assert (decisions.sentences == sentences).all()
+    assert (decisions.sentences == truth).all()
 
 
 def test_calibration_error_by_hand() -> None:
