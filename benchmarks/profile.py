@@ -16,6 +16,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -93,10 +94,10 @@ def main() -> None:
             encoder, rows = built(posts(options.posts, shape), settings, Path(folder))
         trained(trainer_of(settings, encoder, rows))
         trainer, took = trainer_of(settings, encoder, rows), defaultdict[str, float](float)
-        plain = seconds(lambda one=trainer: trained(one))
+        plain = seconds(partial(trained, trainer))
         trainer = trainer_of(settings, encoder, rows)
         with timed(took):
-            whole = seconds(lambda one=trainer: trained(one))
+            whole = seconds(partial(trained, trainer))
         steps = math.ceil(len(rows) / BATCH)
         table = Table("part", "ms a step", "share", title=f"{corpus}, {plain / steps * 1000:.1f} ms a step")
         for name, each in {**took, "all else": whole - sum(took.values())}.items():

@@ -2,7 +2,8 @@
 
     python -m benchmarks.quality [--posts posts.csv --annotations annotations.csv] [--encoder NAME]
                                  [--seeds 3] [--splits] [--epochs 6]
-                                 [--params training.learning_rate=1e-4] [--ablations]
+                                 [--params training.learning_rate=1e-4] [--ablations] [--only NAME]
+                                 [--kept FOLDER] [--first-seed 2]
 
 Baselines: TF-IDF with logistic regression, a classifier a criterion for posts and one for sentences, C chosen
 on validation; and transformers' Trainer with its defaults on the same encoder for as many epochs, one

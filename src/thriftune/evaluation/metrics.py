@@ -116,10 +116,10 @@ def trivial(name: str, found: Mapping[str, float]) -> float | None:
     return max((found[each] for each in TRIVIAL[name] if each in found), default=None)
 
 
-def warnings(predictions: Predictions, decisions: Decisions) -> list[str]:
+def warnings(predictions: Predictions, decisions: Decisions, flat: Mapping[str, float | None]) -> list[str]:
     """What makes the figures doubtful: figures that a trivial predictor reaches, constant predictions, rare
-    criteria, no evidence to compare with."""
-    flat, base = flatten(compute(predictions, decisions)), baselines(predictions)
+    criteria, no evidence to compare with. flat: the figures by dotted name."""
+    base = baselines(predictions)
     found = [
         f"{name}: {value:.3f} is not above {least:.3f}, which a trivial predictor reaches"
         for name in TRIVIAL

@@ -59,9 +59,12 @@ class Batch:
         if device == self.input_ids.device:
             return self
         tensors = {item.name: getattr(self, item.name) for item in fields(self)}
-        if device.type == "cuda":  # pinned, so that the copy waits for nothing that the device has to do yet
+        onto_gpu = device.type == "cuda"
+        if onto_gpu:  # pinned, so that the copy waits for nothing that the device has to do yet
             tensors = {name: tensor.pin_memory() for name, tensor in tensors.items()}
-        return replace(self, **{name: each.to(device, non_blocking=True) for name, each in tensors.items()})
+        return replace(
+            self, **{name: each.to(device, non_blocking=onto_gpu) for name, each in tensors.items()}
+        )
 
 
 @dataclass(frozen=True)

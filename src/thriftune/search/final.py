@@ -17,7 +17,7 @@ from thriftune.config import Parameters, override, parse_parameters
 from thriftune.corpus.store import Corpus, CorpusStore
 from thriftune.errors import DamageError, RefusedError, StudyError
 from thriftune.evaluation.bootstrap import intervals
-from thriftune.evaluation.metrics import baselines, compute, warnings
+from thriftune.evaluation.metrics import baselines, compute, flatten, warnings
 from thriftune.evaluation.page import headline
 from thriftune.evaluation.predict import predict
 from thriftune.evaluation.predictions import Decisions, Predictions, decide
@@ -321,6 +321,7 @@ def _evaluate(
     configs = [_config_of(parameters, optuna_study, entry.manifest.trial) for entry in ties]
     results = [_predict(own, store, entry, corpus, flag) for own, entry in zip(configs, ties, strict=True)]
     predictions, decisions, thresholds = results[0]
+    figures = [compute(found, decided) for found, decided, _ in results]
     best = ties[0].manifest
     checkpoints = [
         {
@@ -329,9 +330,9 @@ def _evaluate(
             "path": str(entry.path.relative_to(store.folder)),
             "sha256": entry.manifest.sha256,
             "kept": True,
-            "test_metrics": compute(result[0], result[1]),
+            "test_metrics": own,
         }
-        for entry, result in zip(ties, results, strict=True)
+        for entry, own in zip(ties, figures, strict=True)
     ]
     checkpoints += _dropped_ties(optuna_study, ties)
     forced = before is not None
@@ -341,7 +342,7 @@ def _evaluate(
         "trial": best.trial,
         "epoch": best.epoch,
         "sha256": best.sha256,
-        "test_metrics": checkpoints[0]["test_metrics"],
+        "test_metrics": figures[0],
     }
     if before is not None:
         since = _best_since(before, optuna_study) or "the study's best is the same as before"
@@ -354,7 +355,7 @@ def _evaluate(
         "best_trial": best.trial,
         "optimization_metric": parameters.study.metric,
         "validation_score": best.value,
-        "test_metrics": checkpoints[0]["test_metrics"],
+        "test_metrics": figures[0],
         "intervals": {
             name: list(ends)
             for name, ends in intervals(
@@ -372,7 +373,7 @@ def _evaluate(
         "machine": record["machine"],
         "timings": {"evaluation_seconds": round(time.monotonic() - started, 3)},
         "evaluations": [*(before["evaluations"] if before else []), note],
-        "warnings": warnings(predictions, decisions),
+        "warnings": warnings(predictions, decisions, flatten(figures[0])),
     }
     write_evaluation(study.folder, evaluation, prediction_lines(predictions, decisions))
     return evaluation

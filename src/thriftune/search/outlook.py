@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -42,6 +43,8 @@ from thriftune.tracking.footprint import (
 from thriftune.tracking.journal import DEVICE_BYTES, EPOCH_SECONDS, TRAIN_SECONDS, VALIDATION_SECONDS
 from thriftune.tracking.location import MLFLOW_DATABASE, OPTUNA_DATABASE
 from thriftune.training.batching import steps_per_epoch
+
+log = logging.getLogger(__name__)
 
 MOMENTS = {"adamw": 2, "adam": 2, "radam": 2, "adafactor": 1, "lion": 1, "sgd": 1}
 """How many values an optimizer keeps of each weight, at most (adafactor: of matrices rows and columns alone);
@@ -124,7 +127,14 @@ def configured(settings: Parameters, root: Path, weights: int | None) -> tuple[i
     ingested yet, the one that was last. Where the weights are given there need be none (else DataError)."""
     store = CorpusStore(root / settings.corpus.root)
     try:
-        corpus = ingested(settings.corpus, store) or store.current()
+        corpus = ingested(settings.corpus, store)
+        if corpus is None:
+            corpus = store.current()
+            if settings.corpus.source != "hub":  # which is not asked whether it is the same
+                log.warning(
+                    "the configured corpus was not ingested yet: this is of the last one, %s",
+                    corpus.fingerprint[:12],
+                )
     except DataError:
         if weights is None:
             raise

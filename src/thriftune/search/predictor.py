@@ -44,9 +44,11 @@ class Predictor:
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         shown = logging.is_progress_bar_enabled()
         logging.disable_progress_bar()
-        encoder = AutoModel.from_pretrained(folder, **facts["encoder_arguments"])
-        if shown:
-            logging.enable_progress_bar()
+        try:
+            encoder = AutoModel.from_pretrained(folder, **facts["encoder_arguments"])
+        finally:
+            if shown:
+                logging.enable_progress_bar()
         agents = Agents(encoder, Shape(**facts["shape"]), len(facts["criteria"]))
         encoders = {f"encoder.{name}": value for name, value in encoder.state_dict().items()}
         agents.load_state_dict({**encoders, **load_file(folder / HEADS)})

@@ -15,12 +15,11 @@ from thriftune.checkpoints.manifest import MANIFEST
 from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import Parameters, parse_parameters
 from thriftune.errors import DamageError, OutOfStorageError, StudyError
+from thriftune.search.overview import no_such_study
 from thriftune.search.record import STUDY
 from thriftune.search.study import StudyHandle, ownership
 
 log = logging.getLogger(__name__)
-
-LIST = "`thriftune study list` shows them."
 
 
 def no_room(root: Path, settings: Parameters) -> OutOfStorageError:
@@ -53,7 +52,7 @@ def roll_back(root: Path, settings: Parameters, name: str, trial: int, epoch: in
     handle = StudyHandle.of(root, settings, name)
     record = handle.record()
     if record is None:
-        raise StudyError(f"there is no study {name!r}", where=str(handle.folder), remedy=LIST)
+        raise no_such_study(root, settings, name)
     rows = handle.optuna(parse_parameters(record["config"])).trials()
     if trial >= len(rows) or rows[trial].state.is_finished():
         raise StudyError(

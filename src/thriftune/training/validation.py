@@ -48,9 +48,10 @@ def validate(
     agent.set_thresholds(torch.from_numpy(criteria), torch.from_numpy(evidence))
     decisions = decide(predictions, criteria, evidence)
     figures = compute(predictions, decisions)
+    flat = flatten(figures)
     return Validation(
         figures=figures,
-        flat=flatten(figures),
+        flat=flat,
         thresholds={"criteria": criteria.tolist(), "evidence": evidence.tolist()},
-        warnings=warnings(predictions, decisions),
+        warnings=warnings(predictions, decisions, flat),
     )

@@ -71,6 +71,11 @@ def made(seed: int, posts: int = 30) -> Predictions:
     )
 
 
+def told(predictions: Predictions, decisions: Decisions) -> list[str]:
+    """The warnings of an evaluation."""
+    return warnings(predictions, decisions, flatten(compute(predictions, decisions)))
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_criteria_figures_are_those_of_scikit_learn(seed: int) -> None:
     """Every figure of the criteria agent that scikit-learn has."""
@@ -266,7 +271,7 @@ def test_one_class_and_nothing_at_all() -> None:
         == 0
     )
     assert found["evidence"]["null_accuracy"] == 1
-    assert sum("one constant (never met)" in line for line in warnings(empty, decisions)) == 3
+    assert sum("one constant (never met)" in line for line in told(empty, decisions)) == 3
     everybody = Predictions(
         **{**vars(predictions), "criteria_true": ~nobody, "sentence_true": predictions.sentence_true | True}
     )
@@ -363,11 +368,11 @@ def test_a_figure_that_a_trivial_predictor_reaches_is_doubtful() -> None:
     predictions = made(3, 40)
     all_said = Decisions(np.ones_like(predictions.criteria_true), np.ones_like(predictions.sentence_true))
     truth = Decisions(predictions.criteria_true, predictions.sentence_true)
-    doubted = [line for line in warnings(predictions, all_said) if "trivial" in line]
+    doubted = [line for line in told(predictions, all_said) if "trivial" in line]
     assert len(doubted) == len(TRIVIAL)
-    assert not any("trivial" in line for line in warnings(predictions, truth))
+    assert not any("trivial" in line for line in told(predictions, truth))
     bare = replace(predictions, sentence_true=np.zeros_like(predictions.sentence_true))
-    assert any("no sentence" in line for line in warnings(bare, truth))
+    assert any("no sentence" in line for line in told(bare, truth))
 
 
 def test_the_middle_95_percent_are_those() -> None:
@@ -381,8 +386,8 @@ def test_rare_criteria_are_told() -> None:
     truth = np.zeros_like(predictions.criteria_true)
     truth[:9, 0] = truth[:10, 1] = truth[:1, 2] = True
     rare = replace(predictions, criteria_true=truth)
-    told = [line for line in warnings(rare, decide(rare, *[np.full(3, 0.5)] * 2)) if "positive post" in line]
-    assert told == [
+    found = [line for line in told(rare, decide(rare, *[np.full(3, 0.5)] * 2)) if "positive post" in line]
+    assert found == [
         f"{CRITERIA[0]}: only 9 positive posts in this split",
         f"{CRITERIA[2]}: only 1 positive post in this split",
     ]
