@@ -26,7 +26,8 @@ from typing import Any
 
 from tests.integration.conftest import copy_project
 from tests.integration.outcome import outcome
-from tests.torture.life import COUNTS, OUTPUT, forked, preload, whole
+from tests.preloaded import preload
+from tests.torture.life import COUNTS, OUTPUT, forked, whole
 from tests.torture.moment import ANY, END, Moment
 
 LIVES = 12

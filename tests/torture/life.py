@@ -39,10 +39,6 @@ def live(moment: Moment) -> None:
         Path(COUNTS).write_text(json.dumps(countdown.counts), encoding="utf-8")
 
 
-def preload() -> None:
-    """Import all that the command imports, and start no thread."""
-
-
 def forked(project: Path, moment: Moment, kill_after: float | None = None) -> int:
     """A life in a process that is forked from this one; its exit code, or minus the signal."""
     child = os.fork()
