@@ -10,7 +10,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export KEDRO_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev hpo train evaluate ingest encoder fetch sample viz mlflow dashboard notebook docs lint format test test-unit test-all torture lock lock-check bench bench-memory quality clean
+.PHONY: help setup dev hpo train evaluate ingest encoder fetch sample viz mlflow dashboard notebook docs lint style types docs-check format test test-unit test-all torture lock lock-check bench bench-memory quality clean
 
 help:  ## list every target
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -78,25 +78,34 @@ notebook: setup  ## open the notebook that opens a study, in Jupyter
 	@echo "the address with its token follows; Ctrl-C twice stops it (ARGS=--no-browser opens none, root needs --allow-root)"
 	$(BIN)/kedro jupyter notebook $(ARGS) $(CURDIR)/notebooks/open_a_study.ipynb
 
-lint: setup  ## ruff, mypy --strict, the rules of who may import whom, the links of the docs
+lint: setup style types docs-check  ## ruff, mypy --strict, the rules of who may import whom, the links of the docs
+
+style:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+types:
+	$(BIN)/mypy
+
+docs-check:
 	$(DOCS)
 
 format: setup  ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: lint  ## lint, unit and integration tests, coverage floor
-	rm -f .coverage .coverage.*
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow and not docker" -q -n $(JOBS) --dist worksteal --durations=20 \
-	  --hypothesis-profile=gate --cov --cov-report=
-	$(BIN)/coverage report --include='src/*' --fail-under=95
+# A group of tests that share a costly fixture stays on one worker; tests/conftest.py has the order.
+PYTEST_ON_ALL_CORES = -q -n $(JOBS) --dist loadgroup --no-loadscope-reorder --durations=20
+test:  ## lint beside unit and integration tests, coverage floor, a table of seconds
+	@started=$$(date +%s); $(MAKE) --no-print-directory setup && \
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.gate --environment-seconds $$(($$(date +%s) - started)) \
+	  $(PYTEST_ON_ALL_CORES) -m "not slow and not docker" --hypothesis-profile=gate --cov --cov-report= $(ARGS)
 
-test-all: lint  ## everything, slow tests included
-	$(BIN)/pytest -n $(JOBS) --dist worksteal
+# Every program is started as a user starts it, and temporary files are on the disk.
+test-all: lint  ## every test: sweeps, matrices, real starts (PART=2/4 runs the second quarter)
+	REAL_STARTS=1 PYTEST_DEBUG_TEMPROOT=$${TMPDIR:-/tmp} OMP_NUM_THREADS=1 \
+	  $(BIN)/pytest $(PYTEST_ON_ALL_CORES) $(if $(PART),--part=$(PART)) $(ARGS)
 
 test-unit: setup  ## unit tests alone, no coverage
 	$(BIN)/pytest -m unit -n $(JOBS) -q

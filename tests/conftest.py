@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+from tests.databases import copy_mlflow_tables
 from thriftune.checkpoints.checkpoint import Checkpoint
 from thriftune.checkpoints.entries import Loaded
 from thriftune.checkpoints.store import CheckpointStore
@@ -21,6 +25,67 @@ from thriftune.training.seeding import configure_determinism
 
 # The gate searches the same examples each time; `make test-all` draws new ones.
 settings.register_profile("gate", derandomize=True)
+
+MEMORY = Path("/dev/shm")
+MEMORY_BYTES = 4_000_000_000
+"""Free bytes that a file system in memory must have to hold the temporary files; they need under 2 GB."""
+LONGEST_FIRST = (
+    "test_outage",
+    "test_workers",
+    "test_kill",
+    "test_storage",
+    "test_commands",
+    "test_disk_full",
+    "test_mistakes",
+    "test_failures",
+    "test_search",
+    "test_torture",
+    "test_from_the_hub",
+    "test_report_in_a_browser",
+    "test_contributing",
+    "test_time_limits",
+    "test_eta",
+    "test_sender",
+)
+"""The modules that take longest: started first, so that the workers end at about the same time."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--part 2/4`: the second quarter of the tests."""
+    parser.addoption("--part", help="K/N: run the K-th of N parts of the tests, counted from 1")
+
+
+def pytest_configure() -> None:
+    """Keep temporary files in memory where there is room: thousands of fsyncs cost minutes on a disk."""
+    if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > MEMORY_BYTES:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep tests with a common costly fixture together, the longest modules first; select `--part`."""
+    order = {name: place for place, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+    for item in items:
+        if _has_module_fixture(item):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    if part := config.getoption("part"):
+        wanted, parts = map(int, part.split("/"))
+        left_out = [item for item in items if _part_of(item, parts) != wanted]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if _part_of(item, parts) == wanted]
+
+
+def _has_module_fixture(item: pytest.Item) -> bool:
+    definitions = item._fixtureinfo.name2fixturedefs.values()  # type: ignore[attr-defined]
+    return any(each[-1].scope == "module" for each in definitions)
+
+
+def _part_of(item: pytest.Item, parts: int) -> int:
+    """1 to parts, the same at every run; the tests of a group fall into one part."""
+    unit = item.path.stem if _has_module_fixture(item) else item.nodeid
+    return zlib.crc32(unit.encode()) % parts + 1
+
 
 TINY: dict[str, Any] = {
     "kind": "config",
@@ -91,6 +156,7 @@ def write_small_tables(root: Path, posts: int = 90) -> None:
 def small(tmp_path: Path) -> Path:
     """A folder with small tables in it."""
     write_small_tables(tmp_path)
+    copy_mlflow_tables(tmp_path / "tracking")
     return tmp_path
 
 

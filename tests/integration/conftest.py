@@ -6,18 +6,25 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from tests import processes
 from tests.conftest import write_small_tables
+from tests.databases import copy_mlflow_tables
 
 ROOT = Path(__file__).parents[2]
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def copy_project(parent: Path) -> Path:
-    """The project in a folder of its own, with nothing in data and small tables beside it."""
+def copy_project(parent: Path, *, mlflow_tables: bool = True) -> Path:
+    """The project in a folder of its own, with small tables beside it.
+
+    Args:
+        mlflow_tables: Put an empty MLflow store into data, as an earlier run leaves it; else data is empty.
+    """
     folder = parent / "project"
     folder.mkdir()
     for name in ("conf", "src"):
@@ -29,27 +36,33 @@ def copy_project(parent: Path) -> Path:
     for name in ("pyproject.toml", ".telemetry"):
         shutil.copy(ROOT / name, folder / name)
     write_small_tables(folder)
+    if mlflow_tables:
+        copy_mlflow_tables(folder / "data/tracking")
     return folder
 
 
+def environment(project: Path) -> dict[str, str]:
+    """The environment in which a user of this copy of the project would work."""
+    return {**os.environ, "DO_NOT_TRACK": "1", "PYTHONPATH": str(project / "src")}
+
+
 def python(
-    project: Path, program: str, *words: str, timeout: float = 280
+    project: Path, program: str, *words: str, timeout: float = processes.TIMEOUT_SECONDS
 ) -> subprocess.CompletedProcess[str]:
     """Run a program in the project, in a process of its own; output as text, never raises."""
-    return subprocess.run(
-        [sys.executable, "-c", program, *words],
-        cwd=project,
-        env={**os.environ, "DO_NOT_TRACK": "1", "PYTHONPATH": str(project / "src")},
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
+    return processes.run([sys.executable, "-c", program, *words], project, environment(project), timeout)
 
 
 def thriftune(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """One of the project's own commands."""
     return python(project, "from thriftune.cli import main; main()", *words)
+
+
+@pytest.fixture(autouse=True)
+def _coverage_of_processes(request: pytest.FixtureRequest) -> Iterator[None]:
+    measured = request.node.get_closest_marker("measured") is not None
+    with processes.coverage_measured() if measured else nullcontext():
+        yield
 
 
 @pytest.fixture
@@ -60,20 +73,14 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(project: Path) -> Run:
-    """Run a program of this environment in the project; output as text, never raises."""
+    """Run a program of this environment in the project; output as text, never raises.
 
-    def run_in_project(*words: str) -> subprocess.CompletedProcess[str]:
-        program = Path(sys.executable).parent / words[0]
-        environment = {**os.environ, "DO_NOT_TRACK": "1", "PYTHONPATH": str(project / "src")}
-        return subprocess.run(
-            [str(program), *words[1:]],
-            cwd=project,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=280,
-            check=False,
-        )
+    `real=True` starts it as a user does, without the fork server.
+    """
+
+    def run_in_project(*words: str, real: bool = False) -> subprocess.CompletedProcess[str]:
+        program = [str(processes.BIN / words[0]), *words[1:]]
+        return processes.run(program, project, environment(project), real=real)
 
     return run_in_project
 

@@ -8,7 +8,6 @@ import os
 import random
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -17,6 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+from tests import processes
 
 FORWARD, LOST = "forward", "lost"
 ANSWERS = {
@@ -38,17 +39,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def process(project: Path, name: str, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+def process(project: Path, name: str, *words: str) -> Iterator[processes.Running]:
     """A program of this environment, its output in NAME.log; its group is killed at the end."""
     environment = {**os.environ, "DO_NOT_TRACK": "1", "PYTHONPATH": str(project / "src")}
     with (project / f"{name}.log").open("ab") as log:
-        started = subprocess.Popen(
-            [str(BIN / words[0]), *words[1:]],
-            cwd=project,
-            env=environment,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
+        started = processes.start(
+            [str(BIN / words[0]), *words[1:]], project, environment, log.fileno(), new_session=True
         )
     try:
         yield started
@@ -58,19 +54,38 @@ def process(project: Path, name: str, *words: str) -> Iterator[subprocess.Popen[
         started.wait()
 
 
+def start_mlflow(folder: Path, port: int, log: int, *, real: bool) -> processes.Running:
+    """Start MLflow's server on a SQLite file: by its command, or its application alone from the fork server.
+
+    The command checks its options, makes the tables and starts uvicorn with this application in a process of
+    its own; requests, answers and tables are the same.
+    """
+    store = f"sqlite:///{folder}/m.db"
+    if real or os.environ.get("REAL_STARTS"):
+        words = ["server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+        command = [sys.executable, "-m", "mlflow", *words, "--backend-store-uri", store]
+        return processes.start(command, folder, os.environ, log, new_session=True, real=True)
+    settings = {
+        "_MLFLOW_SERVER_FILE_STORE": store,
+        "_MLFLOW_SERVER_REGISTRY_STORE": store,
+        "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
+        "_MLFLOW_SERVER_ARTIFACT_DESTINATION": str(folder / "mlartifacts"),
+        "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
+    }
+    program = (
+        "import uvicorn; from mlflow.server.fastapi_app import app; "
+        f"uvicorn.run(app, host='127.0.0.1', port={port}, log_level='warning')"
+    )
+    words = [sys.executable, "-c", program]
+    return processes.start(words, folder, {**os.environ, **settings}, log, new_session=True)
+
+
 @contextmanager
-def mlflow_server(folder: Path, port: int) -> Iterator[int]:
+def mlflow_server(folder: Path, port: int, *, real: bool = False) -> Iterator[int]:
     """A real MLflow server on loopback; its process group's leader. Killed whole at the end."""
     folder.mkdir(exist_ok=True)
-    words = ["server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     with (folder / "log").open("a") as log:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", *words, "--backend-store-uri", f"sqlite:///{folder}/m.db"],
-            cwd=folder,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+        server = start_mlflow(folder, port, log.fileno(), real=real)
     try:
         deadline = time.monotonic() + 120
         while True:
@@ -79,7 +94,7 @@ def mlflow_server(folder: Path, port: int) -> Iterator[int]:
                 break
             except OSError:
                 assert time.monotonic() < deadline, (folder / "log").read_text()
-                time.sleep(0.2)
+                time.sleep(0.05)
         yield server.pid
     finally:
         for number in (signal.SIGCONT, signal.SIGKILL):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -18,7 +17,8 @@ from typing import Any, Self
 import psutil
 import yaml
 from mlflow import MlflowClient
-from tests.integration.conftest import copy_project, thriftune
+from tests import processes
+from tests.integration.conftest import copy_project, environment, thriftune
 from tests.integration.postgres import PASSWORD, Postgres
 
 from thriftune import files
@@ -34,13 +34,8 @@ class Worker:
         self._log = project / f"worker{number}.log"
         program = Path(sys.executable).parent / "kedro"
         with self._log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [*prefix, str(program), "run", "--pipeline", "hpo"],
-                cwd=project,
-                env={**os.environ, "DO_NOT_TRACK": "1", "PYTHONPATH": str(project / "src")},
-                stdout=log,
-                stderr=log,
-            )
+            words = [*prefix, str(program), "run", "--pipeline", "hpo"]
+            self.process = processes.start(words, project, environment(project), log.fileno())
 
     @property
     def said(self) -> str:
@@ -83,14 +78,7 @@ class Worker:
 
 def run_kedro(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """`kedro` in a working copy, to its end."""
-    return subprocess.run(
-        [str(Path(sys.executable).parent / "kedro"), *words],
-        cwd=project,
-        env={**os.environ, "DO_NOT_TRACK": "1", "PYTHONPATH": str(project / "src")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return processes.run([str(processes.BIN / "kedro"), *words], project, environment(project))
 
 
 class Team:

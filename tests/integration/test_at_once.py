@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
-import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
+from tests import processes
 from tests.conftest import write_small_tables
 from tests.integration.conftest import ROOT, SMALL
 from tests.integration.servers import process
@@ -67,23 +69,15 @@ def test_what_processes_share_is_made_once(tmp_path: Path) -> None:
     three times over."""
     write_small_tables(tmp_path)
     words = [sys.executable, "-c", TOGETHER, str(tmp_path)]
-    started = [
-        subprocess.Popen(
-            [*words, str(number), str(PROCESSES)],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+    with ThreadPoolExecutor(PROCESSES) as pool:
+        done = list(
+            pool.map(
+                lambda number: processes.run([*words, str(number), str(PROCESSES)], ROOT, os.environ),
+                range(PROCESSES),
+            )
         )
-        for number in range(PROCESSES)
-    ]
-    try:
-        done = [each.communicate(timeout=300) for each in started]
-    finally:
-        for each in started:
-            each.kill()
-    assert [each.returncode for each in started] == [0] * PROCESSES, "".join(error for _, error in done)
-    said = "".join(output for output, _ in done)
+    assert [each.returncode for each in done] == [0] * PROCESSES, "".join(each.stderr for each in done)
+    said = "".join(each.stdout for each in done)
     assert said.count("tokenised") == 3
     with closing(sqlite3.connect(tmp_path / "tracking/mlflow.db")) as database:
         assert database.execute("select count(*) from runs").fetchone() == (3,)

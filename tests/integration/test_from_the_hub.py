@@ -7,14 +7,13 @@ import io
 import os
 import shutil
 import sqlite3
-import subprocess
 import sys
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from tests import hub_content
+from tests import hub_content, processes
 from tests.hub_server import HubServer
 
 from thriftune import files
@@ -34,22 +33,14 @@ def run(
     project: Path, server: HubServer, *command: str, program: Path = KEDRO, **extra: str
 ) -> tuple[int, str]:
     """(exit code, all output)"""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-    done = subprocess.run(
-        [str(program), *command],
-        cwd=project,
-        env={
-            **environment,
-            "PYTHONPATH": str(project / "src"),
-            "HF_HOME": str(project.parent / "huggingface"),
-            "HF_ENDPOINT": server.url,
-            **extra,
-        },
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("HF_")},
+        "PYTHONPATH": str(project / "src"),
+        "HF_HOME": str(project.parent / "huggingface"),
+        "HF_ENDPOINT": server.url,
+        **extra,
+    }
+    done = processes.run([str(program), *command], project, environment)
     return done.returncode, done.stdout + done.stderr
 
 

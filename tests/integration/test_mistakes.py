@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.integration.conftest import SMALL, Run
+from tests.databases import copy_mlflow_tables
+from tests.integration.conftest import SMALL, Run, copy_project
 
 pytestmark = pytest.mark.integration
 
@@ -78,6 +79,12 @@ def _block(name: str) -> Callable[[Path], None]:
         (project / "data" / name).write_text("a file", encoding="utf-8")
 
     return put_a_file_in_the_way
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copy of the project with nothing in data: a refused run leaves it so."""
+    return copy_project(tmp_path, mlflow_tables=False)
 
 
 PARAMETERS: dict[str, tuple[str, str]] = {
@@ -168,6 +175,7 @@ def test_what_cannot_be_had_is_said_before_anything_is_made(case: str, project: 
 def test_a_mistake_in_the_data_leaves_no_study(case: str, project: Path, run: Run) -> None:
     """One clear message that names file and row, in the log too; no study, and no corpus of bad tables."""
     params, change, text, code = DATA[case]
+    copy_mlflow_tables(project / "data/tracking")
     change(project)
     joined = f"{SMALL},{params}" if params else SMALL
     done = run("kedro", "run", "--params", joined)
