@@ -9,10 +9,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import jsonschema
-
 from thriftune import files
 from thriftune.errors import DamageError
+from thriftune.json_schema import violation
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -113,8 +112,6 @@ def manifest_schema() -> Any:
 
 def check_manifest(value: Any, where: str) -> None:
     """DamageError, with the place inside, where a value is no manifest."""
-    validator = jsonschema.Draft202012Validator(manifest_schema())
-    error = jsonschema.exceptions.best_match(validator.iter_errors(value))
-    if error is not None:
-        inside = "/".join(str(part) for part in error.absolute_path) or "the top level"
-        raise DamageError(f"is no manifest at {inside}: {error.message}", where=where)
+    found = violation(value, manifest_schema())
+    if found is not None:
+        raise DamageError(f"is no manifest at {found.place}: {found.message}", where=where)

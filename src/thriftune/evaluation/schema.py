@@ -8,9 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import jsonschema
-
 from thriftune.errors import DamageError
+from thriftune.json_schema import violation
 
 SCHEMAS = Path(__file__).parent / "schemas"
 
@@ -23,8 +22,6 @@ def load_schema(name: str) -> Any:
 
 def check(value: Any, name: str, where: str) -> None:
     """DamageError, with the place inside, where a value does not follow its schema."""
-    validator = jsonschema.Draft202012Validator(load_schema(name))
-    error = jsonschema.exceptions.best_match(validator.iter_errors(value))
-    if error is not None:
-        inside = "/".join(str(part) for part in error.absolute_path) or "the top level"
-        raise DamageError(f"does not follow the {name} schema at {inside}: {error.message}", where=where)
+    found = violation(value, load_schema(name))
+    if found is not None:
+        raise DamageError(f"does not follow the {name} schema at {found.place}: {found.message}", where=where)

@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import psutil
 
 from thriftune import __version__, files
 from thriftune.config import Parameters
 from thriftune.errors import DamageError, RefusedError, StudyError
+from thriftune.json_schema import violation
 from thriftune.search.identity import differences, flat
 from thriftune.search.limits import reopen
 
@@ -104,17 +104,23 @@ def read_record(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         record: dict[str, Any] = files.read_json(path)
-        jsonschema.validate(record, SCHEMA)
+        _check(record)
         if record.pop(CHECKSUM, None) != files.sha256_json(record):
             raise ValueError("its content does not have the checksum that it states")
-    except (OSError, ValueError, RecursionError, jsonschema.ValidationError) as error:
-        reason = error.message if isinstance(error, jsonschema.ValidationError) else str(error)
+    except (OSError, ValueError, RecursionError) as error:
         raise DamageError(
-            f"is no study record: {reason}",
+            f"is no study record: {error}",
             where=str(path),
             remedy="put it back from a copy. Settings are changed in conf/local/parameters.yml, not here.",
         ) from error
     return record
+
+
+def _check(record: Mapping[str, Any]) -> None:
+    """Raise ValueError where a record does not follow its schema."""
+    found = violation(record, SCHEMA)
+    if found is not None:
+        raise ValueError(found.message)
 
 
 def require_record(folder: Path) -> dict[str, Any]:
@@ -227,7 +233,7 @@ def _note_changes(folder: Path, record: dict[str, Any], parameters: Parameters) 
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:
     """Replace study.json; checked against its schema."""
-    jsonschema.validate(record, SCHEMA)
+    _check(record)
     files.write_json(folder / STUDY, {**record, CHECKSUM: files.sha256_json(record)})
 
 
