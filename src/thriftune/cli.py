@@ -21,6 +21,7 @@ from kedro.framework.cli.utils import _split_params
 from thriftune.config import Parameters
 from thriftune.errors import ConfigError, OutOfStorageError, ThriftuneError, chain
 from thriftune.files import is_out_of_space
+from thriftune.process import prepare
 
 INTERRUPTED = 130
 NO_ROOM = "no space is left on the disk; what was committed is intact."
@@ -106,6 +107,7 @@ class RunCommand(GuardedCommand):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Check, then run as Kedro does."""
+        prepare()
         try:
             root, parameters = ctx.obj = check_run(ctx.params)
             _set_up_log(root, parameters)
@@ -255,6 +257,7 @@ class GuardedGroup(click.Group):
 @click.group(cls=GuardedGroup, name="thriftune")
 def thriftune() -> None:
     """Studies, storage, tracking and schemas of this project."""
+    prepare()
 
 
 @click.group(name="Thriftune")

@@ -49,6 +49,7 @@ def test_the_main_job_and_the_commands_after_it(project: Path, run: Run) -> None
     done = run("kedro", "run", "--params", SMALL)
     assert done.returncode == 0, done.stderr
     assert not (project / "mlruns").exists()
+    assert not list((project / "data/tracking").glob("*-wal")), "a database was left open"
     listed = json.loads(run("thriftune", "study", "list", "--json").stdout)
     assert [(row["name"], row["trials"], row["evaluated"]) for row in listed] == [("small", "2/2", True)]
     shown = json.loads(run("thriftune", "study", "show", "small", "--json").stdout)

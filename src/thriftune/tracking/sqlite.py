@@ -14,6 +14,7 @@ from contextlib import closing
 from functools import cache
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
@@ -24,11 +25,22 @@ SQLITE = "sqlite:///"
 LOG_PAGES, LOG_BYTES = 64, 1 << 18
 """Pages of 4 KiB after which the log is folded back; what is left of its file then."""
 
+_engines: WeakSet[Engine] = WeakSet()
+"""Those of this process that have connected to SQLite."""
+
 
 def keep_logs_short() -> None:
     """For every SQLite connection that this process opens from now on."""
     if not event.contains(Engine, "connect", _configure):
         event.listen(Engine, "connect", _configure)
+        event.listen(Engine, "engine_connect", _remember)
+
+
+def close_databases() -> None:
+    """Close every SQLite database that SQLAlchemy opened in this process, at its end: the last to close one
+    folds its log back and removes it, so that the database is one file again."""
+    for engine in list(_engines):
+        engine.dispose()
 
 
 def make_whole(database: Path, make: Callable[[str], object]) -> None:
@@ -97,6 +109,11 @@ def fold_log(database: Path) -> None:
     if database.exists():
         with closing(sqlite3.connect(database, timeout=0.1)) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _remember(connection: Any) -> None:
+    if connection.dialect.name == "sqlite":
+        _engines.add(connection.engine)
 
 
 def _configure(connection: Any, record: Any) -> None:
