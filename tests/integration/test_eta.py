@@ -12,10 +12,10 @@ from tests.integration.test_search import parts
 
 from thriftune.corpus.ingest import ingest
 from thriftune.observe.progress import eta_seconds, human_seconds
-from thriftune.search.delivery import journals_of
 from thriftune.search.milestones import Milestones
 from thriftune.search.overhead import TOTAL, trial_seconds
 from thriftune.search.run import run_search
+from thriftune.search.trial_files import journals_of
 from thriftune.tracking.journal import EPOCH_SECONDS, last_machine_rows, read_rows
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]

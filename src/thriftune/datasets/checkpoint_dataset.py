@@ -101,8 +101,8 @@ class SavedCheckpointsDataset(CheckpointDataset):
     def preview(self) -> PlotlyPreview:  # type: ignore[override]
         """Bytes held at the end of each trial, and the budget."""
         from thriftune.datasets.figures import bytes_over_time
-        from thriftune.search.delivery import journals_of
         from thriftune.search.overhead import read_summary
+        from thriftune.search.trial_files import journals_of
 
         store = self.load()
         found = read_summary(journals_of(store.folder), store.policy.max_total_size)

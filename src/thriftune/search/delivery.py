@@ -8,7 +8,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from thriftune.checkpoints.folders import trial_number
 from thriftune.config import override, parse_parameters
 from thriftune.errors import ConfigError
 from thriftune.evaluation.metrics import flatten
@@ -17,7 +16,7 @@ from thriftune.evaluation.report import EVALUATION, PAGE, read_evaluation
 from thriftune.search.milestones import PROGRESS_TAG, Milestones
 from thriftune.search.record import study_params, trial_params
 from thriftune.search.study import StudyHandle
-from thriftune.search.trial import CONFIG, JOURNAL, read_config
+from thriftune.search.trial_files import CONFIG, journals_of, read_config
 from thriftune.tracking.cursor import Cursor, line_checksum, read_cursor, write_cursor
 from thriftune.tracking.journal import KILLED, MetricRow, first_and_end, run_status
 from thriftune.tracking.mlflow_sink import MlflowSink
@@ -63,12 +62,6 @@ def _config_shown(record: dict[str, Any], journal: Path) -> dict[str, Any] | Non
     except ConfigError:
         return trial_params(study, {} if first is None else first["overrides"])
     return None
-
-
-def journals_of(folder: Path) -> dict[int, Path]:
-    """Every journal of a study's folder by its trial's number, in order."""
-    found = sorted(folder.glob(f"trials/*/{JOURNAL}"))
-    return {trial_number(path.parent.name): path for path in found}
 
 
 def study_delivery(

@@ -41,15 +41,8 @@ from thriftune.search.rebuild import restore_missing
 from thriftune.search.record import require_record
 from thriftune.search.run import is_over
 from thriftune.search.study import StudyHandle, require_mounted
-from thriftune.search.trial import (
-    JOURNAL,
-    Finished,
-    Setting,
-    build_agent,
-    retrain,
-    signature_of,
-    trial_folder,
-)
+from thriftune.search.trial import Finished, Setting, build_agent, retrain, signature_of
+from thriftune.search.trial_files import JOURNAL, trial_folder
 from thriftune.tracking.journal import Journal
 from thriftune.tracking.location import mlflow_uri
 from thriftune.tracking.parent import connect

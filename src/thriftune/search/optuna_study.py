@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -327,6 +327,26 @@ def trial_count(url: str, study_id: str) -> int:
         return 0
     summaries = optuna.get_all_study_summaries(_storage(url))
     return next((item.n_trials for item in summaries if item.study_name == study_id), 0)
+
+
+@storage_needed()
+def read_trials(url: str, study_ids: Iterable[str]) -> dict[str, list[FrozenTrial]]:
+    """Return the trials of several studies by the study's id, in order of their numbers.
+
+    Opens the storage once, which takes longer than reading it, and creates nothing: a study that the storage
+    does not know has no trials.
+    """
+    if _is_missing(url):
+        return {study_id: [] for study_id in study_ids}
+    storage = _storage(url)
+    return {study_id: _trials_in(storage, study_id) for study_id in study_ids}
+
+
+def _trials_in(storage: optuna.storages.RDBStorage, study_id: str) -> list[FrozenTrial]:
+    try:
+        return storage.get_all_trials(storage.get_study_id_from_name(study_id), deepcopy=False)
+    except KeyError:
+        return []
 
 
 @storage_needed()

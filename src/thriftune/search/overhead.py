@@ -12,14 +12,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 import psutil
 
 from thriftune import files
 from thriftune.checkpoints.disk import human_bytes
-from thriftune.checkpoints.store import CheckpointStore
 from thriftune.evaluation.charts import curve
 from thriftune.evaluation.page import style
 from thriftune.observe.stopwatch import Stopwatch
@@ -30,6 +29,9 @@ from thriftune.tracking.journal import (
     first_and_end,
     last_machine_rows,
 )
+
+if TYPE_CHECKING:  # which imports torch
+    from thriftune.checkpoints.store import CheckpointStore
 
 OVERHEAD, PAGE = "overhead.json", "overhead.html"
 TEMPLATE = Path(__file__).parent / "overhead.html.jinja"

@@ -54,9 +54,12 @@ def no_such_study(root: Path, settings: Parameters, name: str) -> StudyError:
 
 def list_studies(root: Path, settings: Parameters) -> list[dict[str, Any]]:
     """A row a study."""
+    from thriftune.search.optuna_study import read_trials
     from thriftune.search.summary import listed, summarise
 
-    return [listed(summarise(handle, weighing=False)) for handle in handles(root, settings)]
+    found = handles(root, settings)
+    trials = read_trials(found[0].storage, [handle.id for handle in found]) if found else {}
+    return [listed(summarise(handle, weighing=False, trials=trials[handle.id])) for handle in found]
 
 
 def show_study(root: Path, settings: Parameters, name: str) -> dict[str, Any]:

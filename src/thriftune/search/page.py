@@ -19,11 +19,11 @@ from thriftune.evaluation.charts import Axis, Point
 from thriftune.evaluation.examples import Example, pick
 from thriftune.evaluation.page import render_page
 from thriftune.evaluation.report import PAGE, PREDICTIONS
-from thriftune.search.delivery import journals_of
 from thriftune.search.optuna_study import OptunaStudy
 from thriftune.search.outlook import moments
 from thriftune.search.study import StudyHandle
 from thriftune.search.summary import summarise
+from thriftune.search.trial_files import journals_of
 from thriftune.tracking.journal import read_rows
 
 CURVES_SHOWN, AXES_SHOWN = 5, 12

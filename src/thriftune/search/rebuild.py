@@ -13,14 +13,13 @@ from optuna.trial import TrialState
 
 from thriftune.config import Parameters, parse_parameters
 from thriftune.errors import StudyError
-from thriftune.search.delivery import journals_of
 from thriftune.search.identity import save_interval
 from thriftune.search.optuna_study import OptunaStudy, TrialFacts
 from thriftune.search.overview import flush_all, handles, with_store_of
 from thriftune.search.ownership import StudyLock
 from thriftune.search.record import ARBITER, FILES, move, require_record
 from thriftune.search.study import StudyHandle
-from thriftune.search.trial import JOURNAL
+from thriftune.search.trial_files import JOURNAL, journals_of
 from thriftune.tracking.journal import CURSOR, read_records
 from thriftune.tracking.location import MLFLOW_DATABASE, OPTUNA_DATABASE, mlflow_uri
 from thriftune.tracking.probe import is_unsound

@@ -29,7 +29,7 @@ from thriftune.evaluation.metrics import produced_metrics
 from thriftune.observe.logs import log_context
 from thriftune.observe.progress import StudyProgress
 from thriftune.search.check import check_configuration, check_metric
-from thriftune.search.delivery import journals_of, study_delivery, undelivered
+from thriftune.search.delivery import study_delivery, undelivered
 from thriftune.search.failures import check_failures, failure_reason, give_back_memory
 from thriftune.search.identity import study_identity
 from thriftune.search.limits import TrainingTime, ending, what_ended
@@ -50,14 +50,8 @@ from thriftune.search.record import (
     write_record,
 )
 from thriftune.search.study import StudyHandle, require_mounted
-from thriftune.search.trial import (
-    JOURNAL,
-    Outcome,
-    Setting,
-    Start,
-    run_trial,
-    trial_folder,
-)
+from thriftune.search.trial import Outcome, Setting, Start, run_trial
+from thriftune.search.trial_files import JOURNAL, journals_of, trial_folder
 from thriftune.tracking.journal import Journal
 from thriftune.tracking.location import mlflow_uri
 from thriftune.tracking.parent import connect

@@ -13,6 +13,8 @@ from thriftune.search.identity import study_folder, study_id
 from thriftune.tracking.location import OPTUNA_DATABASE
 
 if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
     from thriftune.search.optuna_study import OptunaStudy
     from thriftune.search.ownership import Ownership
 
@@ -77,6 +79,12 @@ class StudyHandle:
         from thriftune.search.optuna_study import trial_count
 
         return trial_count(self.storage, self.id) > 0
+
+    def trials(self) -> list[FrozenTrial]:
+        """Return the trials that Optuna has of it, in order of their numbers."""
+        from thriftune.search.optuna_study import read_trials
+
+        return read_trials(self.storage, [self.id])[self.id]
 
     def optuna(self, parameters: Parameters, waiting: Callable[[], None] = lambda: None) -> OptunaStudy:
         """The Optuna study, made where it is missing. waiting: called while a server is waited for."""

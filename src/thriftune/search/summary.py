@@ -17,10 +17,10 @@ from thriftune import files
 from thriftune.checkpoints.disk import human_bytes
 from thriftune.config import parse_parameters
 from thriftune.observe.progress import human_seconds
-from thriftune.search.delivery import journals_of
 from thriftune.search.optuna_study import trial_row
 from thriftune.search.overhead import read_summary, trial_seconds
 from thriftune.search.study import StudyHandle
+from thriftune.search.trial_files import journals_of
 from thriftune.tracking.journal import EPOCH_SECONDS, read_rows
 
 FEWEST_FOR_IMPORTANCE = 20
@@ -39,7 +39,7 @@ def summarise(
     record = handle.record()
     assert record is not None
     parameters = parse_parameters(record["config"])
-    trials = handle.optuna(parameters).trials() if trials is None else trials
+    trials = handle.trials() if trials is None else trials
     journals = journals_of(handle.folder)
     rows = []
     for trial in trials:

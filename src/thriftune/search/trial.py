@@ -20,9 +20,8 @@ from thriftune.checkpoints.entries import Loaded
 from thriftune.checkpoints.manifest import Manifest
 from thriftune.checkpoints.store import CheckpointStore
 from thriftune.checkpoints.tensors import describe
-from thriftune.config import Parameters, parse_parameters
+from thriftune.config import Parameters
 from thriftune.corpus.store import Corpus
-from thriftune.errors import ConfigError
 from thriftune.evaluation.metrics import curves
 from thriftune.evaluation.report import SCHEMA_VERSION, write_trial_report
 from thriftune.model.dual_agent import DualAgent
@@ -33,14 +32,13 @@ from thriftune.search.identity import save_interval, trial_id
 from thriftune.search.limits import out_of_time
 from thriftune.search.optuna_study import TrialHandle
 from thriftune.search.prepared import Prepared, collator_for
+from thriftune.search.trial_files import CONFIG, REPORT, read_config
 from thriftune.tracking.journal import Journal
 from thriftune.training.loop import Identity, Resume, Trainer, train
 from thriftune.training.seeding import seed_everything
 from thriftune.training.validation import Validation, validate
 
 log = logging.getLogger(__name__)
-
-JOURNAL, CONFIG, REPORT = "metrics.jsonl", "config.yaml", "validation.json"
 
 
 @dataclass(frozen=True)
@@ -94,11 +92,6 @@ class Start:
             return f"goes on after epoch {self.epoch} (step {self.step}), its newest whole checkpoint{again}"
         reason = "it has no whole checkpoint" if self.checkpointing else "checkpoints are switched off"
         return f"starts again from its beginning, since {reason}{again}"
-
-
-def trial_folder(study_folder: Path, number: int, identity: str) -> Path:
-    """The folder of a trial."""
-    return study_folder / "trials" / f"trial_{number:04d}_{identity}"
 
 
 def build_agent(parameters: Parameters, encoder: Encoder, criteria: tuple[str, ...]) -> DualAgent:
@@ -324,14 +317,6 @@ def class_weights(
         positive_weights(posts.sum(0), len(posts), ceiling).to(device),
         positive_weights(sentences.sum(0), len(sentences), ceiling).to(device),
     )
-
-
-def read_config(path: Path) -> Parameters | None:
-    """A trial's resolved configuration; None where the file is not there or is none."""
-    try:
-        return parse_parameters(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, yaml.YAMLError, ConfigError):
-        return None
 
 
 def _write_config(path: Path, parameters: Parameters) -> None:

@@ -1,0 +1,87 @@
+"""What a command imports: one that only reads pays for no training."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from thriftune.project import load_parameters
+from thriftune.search.record import open_or_create
+from thriftune.search.study import StudyHandle
+from thriftune.search.trial_files import JOURNAL, trial_folder
+from thriftune.tracking.journal import Journal
+from thriftune.tracking.sqlite import close_databases
+
+pytestmark = pytest.mark.unit
+ROOT = Path(__file__).parents[2]
+TRAINING = {"torch", "mlflow", "transformers", "datasets", "peft", "pandas", "sklearn", "rfc3987_syntax"}
+DATABASES = {"optuna", "sqlalchemy"}
+COMMAND = """
+import sys
+from thriftune.cli import main
+heavy, sys.argv = sys.argv[1].split(","), ["thriftune", *sys.argv[2:]]
+try:
+    main()
+finally:
+    print("imported", *sorted(sys.modules.keys() & set(heavy)), file=sys.stderr)
+"""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with a study of one trial, as a search leaves it."""
+    root = tmp_path_factory.mktemp("startup")
+    shutil.copytree(ROOT / "conf", root / "conf")
+    shutil.copy(ROOT / "pyproject.toml", root)
+    settings = load_parameters(root)
+    study = StudyHandle.of(root, settings, settings.study.name)
+    identity = {"threads": 1, "device": "cpu", "data_fingerprint": "0" * 64}
+    open_or_create(study.folder, study.id, settings, identity, {"fingerprint": "0" * 64})
+    trials = study.optuna(settings)
+    trial = trials.next_trial(settings.study.trials)
+    assert trial is not None
+    journal = Journal(trial_folder(study.folder, trial.number, trial.trial_id) / JOURNAL)
+    journal.log({"validation/joint.f1_micro": 0.5}, 1)
+    journal.close()
+    trials.tell(trial, 0.5, None)
+    close_databases()
+    return root
+
+
+def python(project: Path, program: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a program in a fresh interpreter in the project; output as text, never raises."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    return subprocess.run(
+        [sys.executable, "-c", program, *words],
+        cwd=project,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "heavy", "shown"),
+    [
+        ("--help", TRAINING | DATABASES, "Commands:"),
+        ("schema trial", TRAINING | DATABASES, '"type": "object"'),
+        ("storage status", TRAINING | DATABASES, "sample"),
+        ("study list", TRAINING, "1/6"),
+        ("study show sample", TRAINING, "1 of 6 trials are over (1 complete)"),
+    ],
+)
+def test_a_command_that_reads_imports_nothing_heavy(
+    project: Path, words: str, heavy: set[str], shown: str
+) -> None:
+    """Neither what trains nor MLflow, and the databases only where trials are shown; none is left open."""
+    done = python(project, COMMAND, ",".join(heavy), *words.split())
+    assert shown in done.stdout, done.stderr
+    assert done.stderr.splitlines()[-1] == "imported", done.stderr
+    assert not list((project / "data/tracking").glob("*-wal"))
