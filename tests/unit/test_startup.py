@@ -9,8 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
+from tests.conftest import write_small_tables
 
+from thriftune.corpus.ingest import ingest
+from thriftune.corpus.store import CorpusStore
 from thriftune.project import load_parameters
+from thriftune.search.prepared import encoder_for
 from thriftune.search.record import open_or_create
 from thriftune.search.study import StudyHandle
 from thriftune.search.trial_files import JOURNAL, trial_folder
@@ -34,11 +39,20 @@ finally:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with a study of one trial, as a search leaves it."""
+    """A project with a corpus, a tokenizer, and a study of one trial, as a search leaves them."""
     root = tmp_path_factory.mktemp("startup")
     shutil.copytree(ROOT / "conf", root / "conf")
     shutil.copy(ROOT / "pyproject.toml", root)
+    write_small_tables(root)
+    tables = {"posts": str(root / "posts.csv"), "annotations": str(root / "annotations.csv")}
+    places = {"root": str(root / "corpora"), "cache": str(root / "tokens")}
+    (root / "conf/local").mkdir(exist_ok=True)
+    (root / "conf/local/parameters.yml").write_text(
+        yaml.safe_dump({"corpus": {"source": "files", "files": tables, **places}}), encoding="utf-8"
+    )
     settings = load_parameters(root)
+    corpus = ingest(settings.corpus, CorpusStore(Path(settings.corpus.root)), lambda line: None)
+    encoder_for(settings, corpus)
     study = StudyHandle.of(root, settings, settings.study.name)
     identity = {"threads": 1, "device": "cpu", "data_fingerprint": "0" * 64}
     open_or_create(study.folder, study.id, settings, identity, {"fingerprint": "0" * 64})
@@ -74,13 +88,15 @@ def python(project: Path, program: str, *words: str) -> subprocess.CompletedProc
         ("schema trial", TRAINING | DATABASES, '"type": "object"'),
         ("storage status", TRAINING | DATABASES, "sample"),
         ("study list", TRAINING, "1/6"),
+        ("storage forecast", TRAINING - {"torch"} | {"optuna"}, "will be held"),
         ("study show sample", TRAINING, "1 of 6 trials are over (1 complete)"),
     ],
 )
 def test_a_command_that_reads_imports_nothing_heavy(
     project: Path, words: str, heavy: set[str], shown: str
 ) -> None:
-    """Neither what trains nor MLflow, and the databases only where trials are shown; none is left open."""
+    """Neither what trains nor MLflow, torch only for a model's shape, and the databases only where trials are
+    shown; none is left open."""
     done = python(project, COMMAND, ",".join(heavy), *words.split())
     assert shown in done.stdout, done.stderr
     assert done.stderr.splitlines()[-1] == "imported", done.stderr

@@ -151,11 +151,7 @@ def _check_window(window: int, max_length: int) -> None:
 def _from_config(source: EncoderFromConfig, train_texts: Callable[[], Iterable[str]], cache: Path) -> Encoder:
     from transformers import BertConfig, BertModel
 
-    digest = hashlib.sha256()
-    for text in train_texts():
-        digest.update(f"{len(text)} {text}".encode())
-    key = files.sha256_json([source.vocabulary_size, digest.hexdigest()])
-    folder = cache / f"tokenizer_{key[:16]}"
+    folder = _tokenizer_folder(source, train_texts(), cache)
     if not folder.exists():
         with files.alone_with(folder):
             if not folder.exists():
@@ -179,6 +175,22 @@ def _from_config(source: EncoderFromConfig, train_texts: Callable[[], Iterable[s
         window=source.window,
         instantiate=lambda: BertModel(config, add_pooling_layer=False),
     )
+
+
+def vocabulary_size(source: EncoderFromConfig, texts: Iterable[str], cache: Path) -> int | None:
+    """Return how many tokens the tokenizer has that was trained on the texts; None where none was yet."""
+    from tokenizers import Tokenizer
+
+    path = _tokenizer_folder(source, texts, cache) / FAST_TOKENIZER
+    return int(Tokenizer.from_file(str(path)).get_vocab_size()) if path.exists() else None
+
+
+def _tokenizer_folder(source: EncoderFromConfig, texts: Iterable[str], cache: Path) -> Path:
+    digest = hashlib.sha256()
+    for text in texts:
+        digest.update(f"{len(text)} {text}".encode())
+    key = files.sha256_json([source.vocabulary_size, digest.hexdigest()])
+    return cache / f"tokenizer_{key[:16]}"
 
 
 def _train_tokenizer(texts: Iterable[str], vocabulary_size: int, folder: Path) -> None:

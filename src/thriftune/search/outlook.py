@@ -16,20 +16,17 @@ from thriftune import files
 from thriftune.checkpoints.disk import human_bytes, worker_bytes
 from thriftune.checkpoints.forecast import Workload, forecast
 from thriftune.checkpoints.retention import Policy
-from thriftune.checkpoints.tensors import tensor_bytes
 from thriftune.config import Choices, Parameters, override
 from thriftune.corpus.ingest import ingested
 from thriftune.corpus.store import Corpus, CorpusStore
 from thriftune.errors import DataError
 from thriftune.evaluation.examples import KINDS
 from thriftune.evaluation.metrics import curves, produced_metrics
-from thriftune.model.encoder import Encoder
 from thriftune.search.identity import save_interval
 from thriftune.search.milestones import PARENT_KEYS
+from thriftune.search.model_size import model_bytes
 from thriftune.search.overhead import FIGURES
-from thriftune.search.prepared import encoder_for
 from thriftune.search.record import trial_params
-from thriftune.search.trial import build_agent
 from thriftune.tracking.footprint import (
     EMPTY_MLFLOW_BYTES,
     EMPTY_OPTUNA_BYTES,
@@ -117,11 +114,6 @@ def _database(path: Path, empty_bytes: int) -> int:
     return max(size, empty_bytes)
 
 
-def model_bytes(parameters: Parameters, encoder: Encoder, corpus: Corpus) -> int:
-    """Bytes of what training changes of the dual agent: what a checkpoint holds of it."""
-    return tensor_bytes(build_agent(parameters, encoder, corpus.criteria).trained_state())
-
-
 def configured(settings: Parameters, root: Path, weights: int | None) -> tuple[int, Surroundings]:
     """(bytes of the model, surroundings) from the configuration, on its corpus or, where that was not
     ingested yet, the one that was last. Where the weights are given there need be none (else DataError)."""
@@ -140,7 +132,7 @@ def configured(settings: Parameters, root: Path, weights: int | None) -> tuple[i
             raise
         return weights, surroundings(settings, root, None)
     if weights is None:
-        weights = model_bytes(settings, encoder_for(settings, corpus), corpus)
+        weights = model_bytes(settings, corpus)
     return weights, surroundings(settings, root, corpus)
 
 

@@ -34,8 +34,9 @@ from thriftune.search.failures import check_failures, failure_reason, give_back_
 from thriftune.search.identity import study_identity
 from thriftune.search.limits import TrainingTime, ending, what_ended
 from thriftune.search.milestones import Milestones
+from thriftune.search.model_size import model_bytes
 from thriftune.search.optuna_study import OptunaStudy, TrialHandle, UncertainError
-from thriftune.search.outlook import forecast_line, forecast_row, model_bytes, surroundings
+from thriftune.search.outlook import forecast_line, forecast_row, surroundings
 from thriftune.search.overhead import PAGE as OVERHEAD_PAGE
 from thriftune.search.overhead import Meter, read_summary, trial_seconds, write_overhead
 from thriftune.search.ownership import TRIALS, Ownership, guard_of, running_elsewhere
@@ -82,7 +83,7 @@ def run_search(
     check_layout(encoder.tokenizer, layout_of(parameters, corpus.criteria))
     row = None
     if parameters.storage.checkpointing and (study.record() is None or study.is_parallel):
-        weights = model_bytes(parameters, encoder, corpus)
+        weights = model_bytes(parameters, corpus, encoder)
         row = forecast_row(parameters, weights, surroundings(parameters, Path(), corpus))
         store.require_budget(row["least_budget_bytes"])
         if study.record() is None:

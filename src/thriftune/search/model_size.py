@@ -1,0 +1,48 @@
+"""How many bytes a checkpoint holds of a configured model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from thriftune.checkpoints.tensors import tensor_bytes
+from thriftune.config import EncoderFromConfig, Parameters
+from thriftune.corpus.store import Corpus
+from thriftune.model.dual_agent import DualAgent
+from thriftune.model.encoder import Encoder, check_source, resolve_encoder, vocabulary_size
+from thriftune.model.shapes import BertShape
+
+
+def model_bytes(parameters: Parameters, corpus: Corpus, encoder: Encoder | None = None) -> int:
+    """Return the bytes of what training changes of the dual agent, which is what a checkpoint holds of it.
+
+    Without an encoder, where it is built from the configuration and its tokenizer was trained before, the
+    model's shape alone is built; else the encoder is made, which may load it.
+    """
+    agent = _shape(parameters, corpus) if encoder is None else None
+    if agent is None:
+        agent = _built(parameters, corpus, encoder)
+    return tensor_bytes(agent.trained_state())
+
+
+def _shape(parameters: Parameters, corpus: Corpus) -> DualAgent | None:
+    """Return a dual agent without values; None where that takes more than the configuration."""
+    source = resolve_encoder(parameters.encoder, parameters.encoders)
+    # Adapters are put into layers that peft finds in a model of transformers.
+    if not isinstance(source, EncoderFromConfig) or parameters.model.fine_tuning == "lora":
+        return None
+    check_source(source, parameters.training.max_length)
+    texts = (post.text for post in corpus.posts("train"))
+    tokens = vocabulary_size(source, texts, Path(parameters.corpus.cache))
+    if tokens is None:
+        return None
+    with torch.device("meta"):
+        return DualAgent(BertShape(source, tokens), parameters.model, corpus.criteria)
+
+
+def _built(parameters: Parameters, corpus: Corpus, encoder: Encoder | None) -> DualAgent:
+    from thriftune.search.prepared import encoder_for  # seconds of imports, as the model itself
+    from thriftune.search.trial import build_agent
+
+    return build_agent(parameters, encoder or encoder_for(parameters, corpus), corpus.criteria)
