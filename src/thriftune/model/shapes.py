@@ -8,6 +8,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import torch
 from torch import nn
 
 from thriftune.config import EncoderFromConfig
@@ -30,14 +31,19 @@ class BertShape(nn.Module):
         self.config = SimpleNamespace(hidden_size=size)
         self.embeddings = nn.ModuleDict(
             {
-                "word_embeddings": nn.Embedding(vocabulary, size),
-                "position_embeddings": nn.Embedding(source.window, size),
-                "token_type_embeddings": nn.Embedding(SEGMENTS, size),
+                "word_embeddings": _table(vocabulary, size),
+                "position_embeddings": _table(source.window, size),
+                "token_type_embeddings": _table(SEGMENTS, size),
                 "LayerNorm": nn.LayerNorm(size),
             }
         )
         layers = [_layer(size, source.intermediate_size) for _ in range(source.layers)]
         self.encoder = nn.ModuleDict({"layer": nn.ModuleList(layers)})
+
+
+def _table(rows: int, size: int) -> nn.Embedding:
+    # Drawing values on the device meta, as nn.Embedding does, would import torch's compiler.
+    return nn.Embedding.from_pretrained(torch.empty(rows, size), freeze=False)
 
 
 def _layer(size: int, inner: int) -> nn.ModuleDict:
