@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import atexit
 import gc
+import os
 import sys
 
 STARTING = (100_000, 50, 100)
 """Thresholds of the garbage collector while modules are imported: what they make stays, and going through it
 again and again takes a quarter of a start."""
 
+WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+"""Variables by which a user says how OpenMP's threads wait for each other."""
+WAIT = {"GOMP_SPINCOUNT": "1000"}
+"""What is set where the user has said nothing: how many turns a waiting thread of GNU's OpenMP library, which
+torch brings, looks for its next work before it sleeps. The library's own choice is 300,000, or milliseconds:
+beside another busy process the threads then keep from the core the very thread that they wait for, and
+training takes several times as long. See docs/adr/0018 and benchmarks/beside_load.py."""
+
 _usual: tuple[int, int, int] | None = None
 
 
 def prepare() -> None:
-    """Have this process start and end quickly; for the entry points alone, before they import much."""
+    """Have this process start and end quickly, and wait without spinning; for the entry points alone, before
+    they import torch."""
     global _usual
+    if not any(name in os.environ for name in WAITING):
+        os.environ.update(WAIT)
     if _usual is None:
         _usual = gc.get_threshold()
         gc.set_threshold(*STARTING)

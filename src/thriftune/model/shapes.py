@@ -43,7 +43,7 @@ class BertShape(nn.Module):
 
 def _table(rows: int, size: int) -> nn.Embedding:
     # Drawing values on the device meta, as nn.Embedding does, would import torch's compiler.
-    return nn.Embedding.from_pretrained(torch.empty(rows, size), freeze=False)
+    return nn.Embedding(rows, size, _weight=torch.empty(rows, size))
 
 
 def _layer(size: int, inner: int) -> nn.ModuleDict:
