@@ -1,9 +1,11 @@
-"""The whole command: how soon it is at its first node, and how soon a killed study takes its next step.
+"""The whole command: how soon it is at its first node, how soon a killed study takes its next step, and what
+commands take that only read.
 
-    python -m benchmarks.commands [--pairs 5] [--hidden 768] [--layers 12]
+    python -m benchmarks.commands [--pairs 5] [--hidden 768] [--layers 12] [--studies 10]
 
 startup is measured against an empty project with Kedro and kedro-mlflow in the same run, resume against
-reading and hashing the checkpoint that it goes on from, plus 10 s (SPEC 7.5).
+reading and hashing the checkpoint that it goes on from, plus 10 s (SPEC 7.5), and each reading command, to
+the end of its process, against the seconds that it may take.
 """
 
 from __future__ import annotations
@@ -23,11 +25,22 @@ from pathlib import Path
 import click
 import yaml
 
+from benchmarks.beside_load import measured_rows as beside_load
 from benchmarks.rows import Row, at_most, write
 from benchmarks.storage import read_and_hash
 
 ROOT = Path(__file__).parents[1]
 FREE_SECONDS, OF_READING = 10.0, 1.2
+
+READING = {"study list": 1.5, "study show study-0": 1.5, "storage status": 1.5, "storage forecast": 2.5}
+"""Seconds that each command may take; a forecast builds a model's shape with torch."""
+COMMAND = "from thriftune.cli import main; main()"
+SMALL = {
+    "corpus": {"source": "files", "files": {"posts": "posts.csv", "annotations": "annotations.csv"}},
+    "training": {"epochs": 2, "max_length": 64, "overlap": 8},
+    "evaluation": {"bootstrap_samples": 20},
+}
+"""Parameters of a study that takes seconds, but for its name and trials."""
 
 # The first node prints the time in place of running.
 TO_FIRST_NODE = """
@@ -188,15 +201,56 @@ def resume(folder: Path, hidden: int, layers: int) -> Row:
     return at_most("resume", took, "s", OF_READING * reading + FREE_SECONDS, 1.0)
 
 
+def finish(project: Path, *words: str) -> float:
+    """Seconds from the start of a Python program to its end; SystemExit where it fails."""
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, *words],
+        cwd=project,
+        env={**os.environ, "DO_NOT_TRACK": "1", "PYTHONPATH": str(project / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise SystemExit(f"{words} failed:\n{done.stdout}\n{done.stderr}")
+    return time.perf_counter() - started
+
+
+def reading_commands(folder: Path, studies: int, repeats: int) -> list[Row]:
+    """The commands that only read, on so many finished studies of two trials each: the median of each."""
+    project = copy_of_this(folder / "reading", {**SMALL, "study": {"trials": 2}})
+    from tests.conftest import write_small_tables
+
+    write_small_tables(project, posts=40)
+    for number in range(studies):
+        finish(project, "-m", "kedro", "run", "--params", f"study.name=study-{number}")
+    took: dict[str, list[float]] = {command: [] for command in READING}
+    for _ in range(repeats):
+        for command, seconds in took.items():
+            seconds.append(finish(project, "-c", COMMAND, *command.split()))
+    names = {command: "/".join(["reading_command", *command.split()[:2]]) for command in READING}
+    return [
+        at_most(names[command], statistics.median(seconds), "s", READING[command], 1.0)
+        for command, seconds in took.items()
+    ]
+
+
 def main() -> None:
     """Measure, print, and add the rows to build/bench.json; exit code 1 where a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--hidden", type=int, default=768)
     parser.add_argument("--layers", type=int, default=12)
+    parser.add_argument("--studies", type=int, default=10)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=ROOT / "build") as folder:
-        rows = [startup(Path(folder), options.pairs), resume(Path(folder), options.hidden, options.layers)]
+        rows = [
+            startup(Path(folder), options.pairs),
+            resume(Path(folder), options.hidden, options.layers),
+            *reading_commands(Path(folder), options.studies, options.pairs),
+        ]
+    rows += beside_load(repeats=options.pairs)
     write(rows)
     raise SystemExit(0 if all(row.ok is not False for row in rows) else 1)
 
