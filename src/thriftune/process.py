@@ -19,26 +19,30 @@ torch brings, looks for its next work before it sleeps. The library's own choice
 beside another busy process the threads then keep from the core the very thread that they wait for, and
 training takes several times as long. See docs/adr/0018 and benchmarks/beside_load.py."""
 
+_prepared = False
 _usual: tuple[int, int, int] | None = None
+"""The collector's thresholds before they were raised; None while they are not."""
 
 
 def prepare() -> None:
     """Have this process start and end quickly, and wait without spinning; for the entry points alone, before
     they import torch."""
-    global _usual
+    global _prepared, _usual
     if not any(name in os.environ for name in WAITING):
         os.environ.update(WAIT)
-    if _usual is None:
-        _usual = gc.get_threshold()
+    if not _prepared:
+        _prepared, _usual = True, gc.get_threshold()
         gc.set_threshold(*STARTING)
         atexit.register(_end)
 
 
 def settle() -> None:
-    """Collect garbage as usual from here on, before training begins; what was imported is not looked at."""
+    """Collect garbage as usual from here on, when training begins; what was imported is not looked at."""
+    global _usual
     if _usual is not None:
         gc.freeze()
         gc.set_threshold(*_usual)
+        _usual = None
 
 
 def _end() -> None:

@@ -28,6 +28,7 @@ from thriftune.model.dual_agent import DualAgent
 from thriftune.model.encoder import Encoder, allow_recomputation
 from thriftune.model.losses import positive_weights
 from thriftune.observe.stopwatch import Stopwatch
+from thriftune.process import settle
 from thriftune.search.identity import save_interval, trial_id
 from thriftune.search.limits import out_of_time
 from thriftune.search.optuna_study import TrialHandle
@@ -154,6 +155,7 @@ def run_trial(
     report = _Report(handle, setting, folder / REPORT)
     trainer = _trainer(handle, setting, agent, encoder, journal, report, attempt)
     if pruned is None and timed_out is None:
+        settle()  # all that is needed was imported
         for checkpoint in setting.training.over(train(trainer, _resume(loaded))):
             setting.check_owned()
             report.write_if_best(checkpoint)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from thriftune.process import settle
-
 if TYPE_CHECKING:
     from thriftune.checkpoints.checkpoint import Checkpoint
     from thriftune.checkpoints.store import CheckpointStore
@@ -21,5 +19,4 @@ def search(
     """Run the trials that are left; every checkpoint streams through the catalog's save."""
     from thriftune.search.run import run_search
 
-    settle()
     yield from run_search(settings, corpus, study, checkpoint_store)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from thriftune.process import settle
-
 if TYPE_CHECKING:
     from thriftune.checkpoints.checkpoint import Checkpoint
     from thriftune.checkpoints.store import CheckpointStore
@@ -22,5 +20,4 @@ def train_once(
     from thriftune.search.run import run_search
     from thriftune.search.study import as_single_trial
 
-    settle()
     yield from run_search(as_single_trial(settings), corpus, study, checkpoint_store)
