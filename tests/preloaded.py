@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import os
 import sys
 import threading
 
@@ -90,7 +91,10 @@ def preload() -> None:
 
 
 def _set_what_libraries_read() -> None:
-    """Set the variables that `thriftune` sets before the libraries are imported, and import no more of it."""
+    """Set the variables that `thriftune` and its commands set before the libraries are imported."""
     if "thriftune" not in sys.modules:
-        importlib.import_module("thriftune")
-        del sys.modules["thriftune"]
+        process = importlib.import_module("thriftune.process")
+        if not any(name in os.environ for name in process.WAITING):
+            os.environ.update(process.WAIT)
+        for name in [name for name in sys.modules if name.partition(".")[0] == "thriftune"]:
+            del sys.modules[name]
