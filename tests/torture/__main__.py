@@ -2,9 +2,10 @@
 
     python -m tests.torture --kills 200 [--lanes 2] [--seed 0] [--folder build/torture]
 
-A study of five trials is run once undisturbed. Then others like it are ended, in every kind of write, between
-any two of Optuna's and MLflow's, at instants, and in the very start that resumes, and begun again until
-they are over. Each must equal the first. The last line says `n kills, m different`; what differs is kept.
+A study of five trials is run once undisturbed. Then others like it are ended and begun again until they are
+over, first once in each group of moments (tests/torture/groups.py), then in every kind of write, at instants
+and in the very start that resumes. Each must equal the first. The last lines say which groups were met and
+`n kills, m different`; what differs is kept.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ from typing import Any
 from tests.integration.conftest import copy_project
 from tests.integration.outcome import outcome
 from tests.preloaded import preload
+from tests.torture.groups import ANY, BETWEEN, EARLY, GROUPS, End, Moment, aim, groups_of, next_group
 from tests.torture.life import COUNTS, OUTPUT, forked, whole
-from tests.torture.moment import ANY, END, Moment
+from tests.torture.moment import END
 
 LIVES = 12
 """Ends of one study, after which it is left to finish."""
@@ -36,8 +38,6 @@ WHOLE_SHARE = 0.2
 """Of the kills that go through the whole command, at least."""
 TORN_SHARE = 0.8
 """Of the kills at a write, in the middle of its bytes."""
-EARLY = 40
-"""Operations within which a start that resumes is ended."""
 SIGNALLED = {130, -signal.SIGTERM, -signal.SIGINT}
 """Ends by SIGTERM or SIGINT: in order, or before the handlers are there."""
 
@@ -56,6 +56,8 @@ class Tally:
     tried: Counter[str] = field(default_factory=Counter)
     met: Counter[str] = field(default_factory=Counter)
     """Kinds at which it was ended."""
+    groups: Counter[str] = field(default_factory=Counter)
+    """Ends by the groups that they belong to."""
     different: list[str] = field(default_factory=list)
 
     def add(self, other: dict[str, Any]) -> None:
@@ -63,6 +65,7 @@ class Tally:
         for name in ("kills", "whole", "signals", "torn", "timed", "early", "studies"):
             setattr(self, name, getattr(self, name) + other[name])
         self.met.update(other["met"])
+        self.groups.update(other["groups"])
         self.different += other["different"]
 
 
@@ -121,12 +124,13 @@ class Lane:
             history.append(f"{moment} {seconds} {code}")
             if code == 0:
                 break
-            killed = code == -signal.SIGKILL
-            if killed:
-                self._count(project, moment, seconds, through_all=due)
+            if code == -signal.SIGKILL:
+                self._count(project, moment, seconds, resumes=killed, through_all=due)
+                killed = True
             elif code in SIGNALLED and moment.signals[0] != signal.SIGKILL:
                 self.tally.signals += 1
-                self._met(project)
+                self._met(project, resumes=killed)
+                killed = False
             else:
                 return [f"ended with {code}, see {project / OUTPUT}", *history]
         else:
@@ -136,13 +140,16 @@ class Lane:
 
     def _draw(self, *, fresh: bool, after_kill: bool) -> tuple[Moment, float | None]:
         """(moment, or seconds after which it is killed from outside)."""
+        group = next_group(set(self.tally.groups), fresh=fresh, resumes=after_kill)
+        if group is not None:
+            return aim(group, self.random), None
         kinds = self.reference["counts"]
         chance = self.random.random()
         if chance < 0.1:
             return Moment(), self.random.uniform(0.2, self.reference["seconds"] / 4)
         if chance < 0.3 and after_kill:
             return Moment(ANY, self.random.randint(1, EARLY)), None
-        kind = min(sorted(kinds.keys() - {ANY}), key=self._urgency)
+        kind = min(sorted(kinds.keys() - {ANY, BETWEEN}), key=self._urgency)
         self.tally.tried[kind] += 1
         at = self.random.randint(1, max(1, round(kinds[kind] / 4)))
         # A study that begins meets every kind; one that goes on may be past it.
@@ -157,19 +164,23 @@ class Lane:
         ours = zlib.crc32(kind.encode("utf-8")) % self.lanes == self.number
         return self.tally.met[kind], self.tally.tried[kind], not ours, self.random.random()
 
-    def _met(self, project: Path) -> bool:
-        """Count the kind at which the process ended; whether that was in its middle."""
-        kind, torn = json.loads((project / END).read_text(encoding="utf-8"))
-        self.tally.met[kind] += 1
-        return bool(torn)
+    def _met(self, project: Path, *, resumes: bool) -> End:
+        """Count the kind at which the process ended, and its groups."""
+        end = End(**json.loads((project / END).read_text(encoding="utf-8")))
+        kept = any(project.glob("data/06_models/study_*/trials/*/checkpoints/epoch_*"))
+        self.tally.met[end.kind] += 1
+        self.tally.groups.update(groups_of(end, resumes=resumes, has_checkpoint=kept))
+        return end
 
-    def _count(self, project: Path, moment: Moment, seconds: float | None, *, through_all: bool) -> None:
+    def _count(
+        self, project: Path, moment: Moment, seconds: float | None, *, resumes: bool, through_all: bool
+    ) -> None:
         self.tally.kills += 1
         self.tally.whole += through_all
         if seconds is not None:
             self.tally.timed += 1
             return
-        self.tally.torn += self._met(project)
+        self.tally.torn += self._met(project, resumes=resumes).torn
         self.tally.early += moment.kind == ANY
 
 
@@ -203,7 +214,8 @@ def main() -> None:
     folder = options.folder.absolute()
     os.environ["DO_NOT_TRACK"] = "1"
     if options.lane is not None:
-        _lane(folder, options)
+        preload()
+        run_lane(folder, options.lane, options.kills, options)
         return
     shutil.rmtree(folder, ignore_errors=True)
     preload()
@@ -213,32 +225,37 @@ def main() -> None:
     shares = [len(range(lane, options.kills, options.lanes)) for lane in range(options.lanes)]
     words = [sys.executable, "-m", "tests.torture", "--folder", str(folder)]
     words += ["--seed", str(options.seed), "--lanes", str(options.lanes)]
-    lanes = [
+    others = [
         subprocess.Popen([*words, "--lane", str(lane), "--kills", str(kills)])
         for lane, kills in enumerate(shares)
+        if lane > 0
     ]
-    codes = [lane.wait() for lane in lanes]
+    run_lane(folder, 0, shares[0], options)
+    codes = [lane.wait() for lane in others]
     tally = Tally()
     for lane in range(options.lanes):
         tally.add(json.loads((folder / f"lane_{lane}.json").read_text(encoding="utf-8")))
     print(
         f"seed {options.seed}, {time.monotonic() - started:.0f} s, {tally.studies} studies of "
-        f"{reference['seconds']:.0f} s; ended at {len(tally.met)} of {len(reference['counts']) - 1} kinds of "
+        f"{reference['seconds']:.0f} s; ended at {len(tally.met)} of {len(reference['counts']) - 2} kinds of "
         f"writes; of the kills {tally.whole} through the whole command, {tally.torn} in the middle of a "
         f"write, {tally.timed} at an instant, {tally.early} within a start; beside them {tally.signals} ends "
         "by SIGTERM or SIGINT"
     )
+    missing = [group for group in GROUPS if not tally.groups[group]]
+    print("groups met: " + ", ".join(f"{group} {n}" for group in GROUPS if (n := tally.groups[group])))
+    print("groups not met: " + (", ".join(missing) or "none"))
     for line in tally.different:
         print(line)
     print(f"{tally.kills} kills, {len(tally.different)} different")
     raise SystemExit(0 if not tally.different and not any(codes) else 1)
 
 
-def _lane(folder: Path, options: argparse.Namespace) -> None:
-    preload()
+def run_lane(folder: Path, number: int, kills: int, options: argparse.Namespace) -> None:
+    """Make a lane's kills, and write down what it did."""
     reference = json.loads((folder / "reference.json").read_text(encoding="utf-8"))
-    number, drawn = options.lane, random.Random(f"{options.seed}:{options.lane}")
-    lane = Lane(folder / f"lane_{number}", reference, options.kills, drawn, number, options.lanes)
+    drawn = random.Random(f"{options.seed}:{number}")
+    lane = Lane(folder / f"lane_{number}", reference, kills, drawn, number, options.lanes)
     lane.run()
     (folder / f"lane_{number}.json").write_text(json.dumps(vars(lane.tally)), encoding="utf-8")
 

@@ -12,7 +12,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tests.integration.conftest import SMALL
-from tests.torture.moment import Countdown, Moment
+from tests.torture.groups import Moment
+from tests.torture.moment import Countdown
 
 PARAMS = (
     f"{SMALL},study.trials=5,training.epochs=4,training.accumulation=2,training.batch_size=8"
