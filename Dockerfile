@@ -14,13 +14,18 @@ WORKDIR /home/kedro_docker
 RUN python3 -m venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 
-# In the versions of the lock; a contributor's tools stay out. TORCH_INDEX: a package index with another build of torch.
-# `docker history` shows it to everybody: no password in it.
+# In the versions and with the hashes of the lock; a contributor's tools stay out. TORCH_INDEX: a package index with
+# another build of torch. `docker history` shows it to everybody: no password in it.
 ARG TORCH_INDEX=
-COPY requirements.txt ./
+COPY requirements.txt requirements-torch.txt ./
 COPY --from=needed /needed.txt /tmp/
-RUN pip install ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} \
-      --constraint requirements.txt --requirement /tmp/needed.txt setuptools
+# pip takes no hashes from constraints, uv does; it leaves again.
+RUN sed -n '/^uv==/,/[^\\]$/p' requirements.txt > /tmp/uv.txt \
+    && pip install --no-deps --require-hashes --requirement /tmp/uv.txt \
+    && pip install --no-deps ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} --requirement requirements-torch.txt \
+    && uv pip install --python /opt/venv/bin/python --no-cache --compile-bytecode --verify-hashes \
+      --constraint requirements.txt --constraint requirements-torch.txt --requirement /tmp/needed.txt setuptools \
+    && pip uninstall --yes uv
 
 # The commands, which lead to src, where the code will be.
 COPY pyproject.toml README.md LICENSE ./

@@ -15,14 +15,23 @@ export KEDRO_DISABLE_TELEMETRY := 1
 help:  ## list every target
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
 
-# Stale means: the hash of pyproject.toml and requirements.txt is not the one recorded inside .venv.
-setup:  ## make .venv from the lock, where it is missing or stale
-	@wanted=$$(cat pyproject.toml requirements.txt | sha256sum | cut -d' ' -f1); \
+# Stale means: the hash of pyproject.toml and of the lock is not the one recorded inside .venv. docs/adr/0019: what the
+# lock does and does not protect, and why torch is apart. INSTALLER=pip reads pip's settings (a mirror), uv its own.
+# Where Python may not write bytecode, uv does it now; else what is used is compiled at its first import.
+INSTALLER ?= uv
+INSTALL = $(if $(filter pip,$(INSTALLER)),$(BIN)/pip install,$(BIN)/uv pip install --python $(BIN)/python \
+  $(if $(PYTHONDONTWRITEBYTECODE),--compile-bytecode)) --quiet
+setup:  ## make .venv from the lock, where it is missing or stale (INSTALLER=pip: without uv)
+	@wanted=$$(cat pyproject.toml requirements.txt requirements-torch.txt | sha256sum | cut -d' ' -f1); \
 	if [ "$$(cat $(STAMP) 2>/dev/null)" != "$$wanted" ]; then \
-	  echo "setting up $(VENV): $$(grep -c == requirements.txt) packages, some minutes the first time ..."; \
+	  echo "setting up $(VENV): $$(grep -c '^[^ #]*==' requirements.txt) packages, a minute or more the first time ..."; \
 	  $(PYTHON) -m venv --clear $(VENV) && \
-	  $(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt && \
-	  $(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e . && \
+	  sed -n '/^uv==/,/[^\\]$$/p' requirements.txt > $(VENV)/uv.txt && \
+	  $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(VENV)/uv.txt && \
+	  $(BIN)/pip install --quiet --disable-pip-version-check --no-deps \
+	    $(if $(PYTHONDONTWRITEBYTECODE),,--no-compile) -r requirements-torch.txt && \
+	  $(INSTALL) --no-deps --require-hashes -r requirements.txt && \
+	  $(INSTALL) --no-build-isolation --editable '.[dev]' && \
 	  echo "$$wanted" > $(STAMP); \
 	fi
 
@@ -123,19 +132,24 @@ quality: setup  ## train ours and the baselines on the same splits, and compare 
 bench-memory: setup  ## peak memory and time of saving and loading 10 GB (ARGS='--size 3')
 	$(BIN)/python -m benchmarks.memory $(ARGS)
 
-# Keeps every pin that still satisfies pyproject.toml; only UPGRADE=1 moves them. No hashes: the
-# usual build of torch pins CUDA packages that a CPU build has not.
-LOCK = $(BIN)/pip-compile --quiet --no-header --strip-extras --extra dev --allow-unsafe \
+# Keeps every pin and hash that still satisfies pyproject.toml; only UPGRADE=1 moves them. Torch moves by hand, in
+# requirements-torch.txt. To be run beside a CPU build of torch: the usual one would add its CUDA packages.
+LOCK = $(BIN)/pip-compile --quiet --no-header --strip-extras --extra dev --generate-hashes \
+  --constraint requirements-torch.txt --unsafe-package torch \
   --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options --no-annotate \
   --resolver=backtracking pyproject.toml
+# pip-compile's advice to lock torch too, in the file and on the terminal.
+QUIET = 2>build/lock.log || { cat build/lock.log; exit 1; }
+LOCK_TAIL = sed -i -e '/^\# WARNING: The following packages were not pinned/,$$d'
 lock: setup  ## write requirements.txt from pyproject.toml (UPGRADE=1 moves the pins)
-	$(LOCK) $(if $(UPGRADE),--upgrade) --output-file requirements.txt
-	sed -i -E 's/^(torch==[0-9.]+)\+.*/\1/' requirements.txt
+	@mkdir -p build
+	$(LOCK) $(if $(UPGRADE),--upgrade) --output-file requirements.txt $(QUIET)
+	$(LOCK_TAIL) requirements.txt
 
 lock-check: setup  ## fail where requirements.txt has drifted from pyproject.toml
 	@mkdir -p build && cp requirements.txt build/requirements.txt
-	$(LOCK) --output-file build/requirements.txt
-	@sed -i -E 's/^(torch==[0-9.]+)\+.*/\1/' build/requirements.txt
+	$(LOCK) --output-file build/requirements.txt $(QUIET)
+	@$(LOCK_TAIL) build/requirements.txt
 	@diff -u requirements.txt build/requirements.txt || { echo "requirements.txt has drifted: run make lock"; exit 1; }
 
 clean:  ## remove caches and build output; never anything under data/

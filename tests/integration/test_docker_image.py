@@ -36,6 +36,7 @@ pytestmark = [
 ]
 
 IMAGE = "thriftune-test"
+LOCK = ("requirements.txt", "requirements-torch.txt")
 BASE_IMAGE = os.environ.get("THRIFTUNE_BASE_IMAGE", "python:3.11-slim")
 BUILD_ARGS = os.environ.get("THRIFTUNE_BUILD_ARGS", "")
 # The image knows no root: where root runs the tests, what they mount is somebody else's.
@@ -49,7 +50,7 @@ NOT_FOR_IMAGES = (".env", ".git", "conf/local/", "conf/redsm5/credentials", "dat
 def make_project(parent: Path) -> Path:
     """A copy with all that a build takes, tables below data, and secrets where users have them."""
     project = copy_project(parent)
-    for name in ("Dockerfile", ".dockerignore", "requirements.txt", "README.md", "LICENSE"):
+    for name in ("Dockerfile", ".dockerignore", *LOCK, "README.md", "LICENSE"):
         shutil.copy(ROOT / name, project)
     for folder in ("data", "logs"):
         (project / folder).mkdir()
