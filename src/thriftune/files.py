@@ -227,10 +227,30 @@ def append_bytes(path: Path, content: bytes) -> None:
     """Add to a file's end, durably; the name of a new one is not yet."""
     announce("append", path, data=content)
     with path.open("ab", buffering=0) as handle:
-        rest = memoryview(content)
-        while rest:
-            rest = rest[handle.write(rest) :]
+        append_all(handle.fileno(), content)
         fsync_file(handle, path)
+
+
+def append_all(descriptor: int, content: bytes) -> None:
+    """Write all of it at the end of a file, or nothing.
+
+    A disk that is nearly full writes a part and fails at the next call. That part is cut off again, so that
+    what is appended later does not continue it.
+
+    Args:
+        descriptor: Opened with O_APPEND.
+
+    Raises:
+        OSError: it could not be written; the file is as long as before.
+    """
+    written = 0
+    try:
+        while written < len(content):
+            written += os.write(descriptor, memoryview(content)[written:])
+    except BaseException:
+        if written:
+            os.ftruncate(descriptor, os.lseek(descriptor, 0, os.SEEK_CUR) - written)
+        raise
 
 
 def write_json(path: Path, value: Any) -> None:

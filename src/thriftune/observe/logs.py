@@ -16,6 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TextIO
 
+from thriftune.files import append_all
 from thriftune.observe.sanitiser import Sanitiser
 
 log = logging.getLogger(__name__)
@@ -124,9 +125,7 @@ class LineFile(logging.Handler):
             self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
             with suppress(OSError):  # some network file systems have no locks
                 fcntl.flock(self._descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        written = os.write(self._descriptor, line)
-        if written < len(line):  # the disk is full: what follows once there is room is no part of this line
-            os.ftruncate(self._descriptor, os.lseek(self._descriptor, 0, os.SEEK_CUR) - written)
+        append_all(self._descriptor, line)
 
     def close(self) -> None:
         """Let the file go; a later record opens it again."""

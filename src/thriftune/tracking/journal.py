@@ -100,17 +100,18 @@ class Journal:
     def log(self, metrics: Mapping[str, float | None], step: int) -> None:
         """Append one row per key that has none for this step yet; one write, not fsynced."""
         timestamp = time.time_ns() // 1_000_000
-        lines = b""
+        lines, new = b"", dict[tuple[str, int], float | None]()
         for key, raw in metrics.items():
             value = None if raw is None or not math.isfinite(raw) else float(raw)
             if (key, step) in self._values:
                 self._recognise(key, step, value)
                 continue
-            self._values[key, step] = value
+            new[key, step] = value
             row = {"key": key, "step": step, "timestamp": timestamp, "value": value}
             lines += encode(row)
         if lines:
             self._append(lines)
+        self._values |= new  # not before: a row that could not be written is not on record
         if any(key.startswith(VALIDATION_PREFIX) for key in metrics):
             self._warned = False  # validation ends an epoch, and one warning an epoch is enough
 
@@ -131,8 +132,8 @@ class Journal:
         """Append a record of another kind, once in the journal's life."""
         if kind not in self._records:
             record = {"kind": kind, **fields, "timestamp": time.time_ns() // 1_000_000}
-            self._records[kind] = record
             self._append(encode(record))
+            self._records[kind] = record
 
     def record(self, kind: str) -> Mapping[str, Any] | None:
         """The record of a kind, or None."""
@@ -170,9 +171,7 @@ class Journal:
         self._owned()
         files.announce("append", self.path, data=lines)
         try:
-            written = os.write(self._descriptor, lines)
-            if written < len(lines):
-                os.write(self._descriptor, lines[written:])
+            files.append_all(self._descriptor, lines)
         except OSError as error:
             if not files.is_out_of_space(error):
                 raise

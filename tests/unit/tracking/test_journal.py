@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 from pathlib import Path
 
 import pytest
 
-from thriftune.errors import DamageError, StudyError
+from thriftune.errors import DamageError, OutOfStorageError, StudyError
 from thriftune.tracking.backoff import wait_seconds
 from thriftune.tracking.cursor import Cursor, read_cursor, unsent, write_cursor
 from thriftune.tracking.journal import Journal, read_rows
@@ -46,6 +47,28 @@ def test_a_bad_line_in_the_middle_is_damage(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"1.0", b"7.0", 1))
     with pytest.raises(DamageError, match="line 1"):
         Journal(path)
+
+
+@pytest.mark.parametrize("room", [1, 30, 70], ids="{} bytes of room".format)
+def test_a_row_that_does_not_fit_is_not_on_record_and_harms_no_other(tmp_path: Path, room: int) -> None:
+    """A full disk takes a part of a row: the part is cut off, and what is logged once there is room stands."""
+    path = tmp_path / "metrics.jsonl"
+    journal = Journal(path)
+    journal.log({"a": 1.0}, 1)
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + room, usual[1]))
+    try:
+        with pytest.raises(OutOfStorageError):
+            journal.log({"a": 2.0, "b": 2.0}, 2)
+        with pytest.raises(OutOfStorageError):
+            journal.record_once("end", state="complete", reason="a text that does not fit either")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    assert (journal.has("a", 2), journal.record("end")) == (False, None)
+    journal.log({"a": 2.0, "b": 2.0}, 2)
+    journal.close()
+    rows = [("a", 1, 1.0), ("a", 2, 2.0), ("b", 2, 2.0)]
+    assert [(r.key, r.step, r.value) for r in read_rows(path)] == rows
 
 
 def test_the_row_first_written_stands(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
