@@ -106,25 +106,31 @@ def ending(
     return None
 
 
-def reopen(record: dict[str, Any], study: StudyConfig) -> None:
-    """Let a search go on where its limit was raised, or where trials were added: what was used up before then
-    no longer counts. Changes the record; says so where the search had ended."""
+def reopened(record: Mapping[str, Any], study: StudyConfig) -> dict[str, Any]:
+    """Return the record with which a search continues where its limit was raised or trials were added.
+
+    What was used up before then no longer counts. Where the search had ended, the log says why it continues.
+
+    Returns:
+        A new record; equal to `record` where nothing lets the search continue.
+    """
+    updated = dict(record)
     ended = record.get("ended")
     trials = record["trials"]
     added = study.trials - trials
     if added > 0:
         before = record.get("extended", {"trials": 0, "seconds": 0.0})
-        record["extended"] = {
+        updated["extended"] = {
             "trials": trials if ended is None else ended["trials"],
             "seconds": before["seconds"] if ended is None else ended.get("seconds", before["seconds"]),
         }
-        record["trials"] = study.trials
+        updated["trials"] = study.trials
     if ended is None:
-        return
+        return updated
     limit = getattr(study, ended["rule"])
     raised = limit is None or limit > ended["limit"]
     if added > 0 or raised:
-        del record["ended"]
+        del updated["ended"]
         now = "is none now" if limit is None else f"is {limit:g} now"
         why = f"study.{ended['rule']} was {ended['limit']:g} and {now}"
         log.info(
@@ -134,6 +140,7 @@ def reopen(record: dict[str, Any], study: StudyConfig) -> None:
             ended["reason"],
             why if raised else f"study.extend adds {added} trials, and the limit counts from here",
         )
+    return updated
 
 
 def what_ended(record: Mapping[str, Any]) -> str:

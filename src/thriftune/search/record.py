@@ -17,7 +17,7 @@ from thriftune.config import Parameters
 from thriftune.errors import DamageError, RefusedError, StudyError
 from thriftune.json_schema import violation
 from thriftune.search.identity import differences, flat
-from thriftune.search.limits import reopen
+from thriftune.search.limits import reopened
 
 STUDY, CHECKSUM, ARBITER = "study.json", "checksum", "arbiter"
 FILES = "files of one machine"
@@ -223,12 +223,13 @@ def _note_changes(folder: Path, record: dict[str, Any], parameters: Parameters) 
         )
     config = parameters.model_dump(mode="json")
     changed = differences(record["config"], config)
-    reopen(record, parameters.study)
+    updated = reopened(record, parameters.study)
     if changed:
-        record["changes"].append({"at": _now(), "settings": changed})
-        record["config"] = config
-        write_record(folder, record)
-    return record
+        change = {"at": _now(), "settings": changed}
+        updated |= {"changes": [*record["changes"], change], "config": config}
+    if updated != record:
+        write_record(folder, updated)
+    return updated
 
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from thriftune.config import StudyConfig
-from thriftune.search.limits import TrainingTime, ending, out_of_time, reopen, what_ended
+from thriftune.search.limits import TrainingTime, ending, out_of_time, reopened, what_ended
 from thriftune.tracking.journal import TRAIN_SECONDS, VALIDATION_SECONDS, Journal
 
 pytestmark = pytest.mark.unit
@@ -54,26 +54,22 @@ def test_an_ended_search_goes_on_for_a_higher_limit_or_more_trials(caplog: pytes
     record: dict[str, Any] = {"trials": 10, "ended": ends(5, 2, timeout=60)}
     assert "after 5 of 10 trials: 100.0 s of training" in what_ended(record)
     for same in (60, 50):
-        reopen(record, StudyConfig(trials=10, timeout=same))
-        assert "ended" in record
+        assert reopened(record, StudyConfig(trials=10, timeout=same)) == record
     assert caplog.text == ""
-    raised = dict(record)
-    reopen(raised, StudyConfig(trials=10, timeout=61))
-    assert raised == {"trials": 10}
+    assert reopened(record, StudyConfig(trials=10, timeout=61)) == {"trials": 10}
     assert "study.timeout was 60 and is 61 now" in caplog.text
-    reopen(unlimited := dict(record), StudyConfig(trials=10))
-    assert unlimited == {"trials": 10}
+    assert reopened(record, StudyConfig(trials=10)) == {"trials": 10}
     assert "is none now" in caplog.text
-    reopen(record, StudyConfig(trials=12, timeout=60))
-    assert record == {"trials": 12, "extended": {"trials": 5, "seconds": 100.0}}
+    extended = {"trials": 12, "extended": {"trials": 5, "seconds": 100.0}}
+    assert reopened(record, StudyConfig(trials=12, timeout=60)) == extended
     assert "study.extend adds 2 trials" in caplog.text
 
 
 def test_trials_are_added_to_a_search_that_had_not_ended() -> None:
     """Without a gain counts from the first added one; the time that was used still counts."""
     record: dict[str, Any] = {"trials": 10, "extended": {"trials": 4, "seconds": 7.0}}
-    reopen(record, StudyConfig(trials=11))
-    assert record == {"trials": 11, "extended": {"trials": 10, "seconds": 7.0}}
+    extended = {"trials": 11, "extended": {"trials": 10, "seconds": 7.0}}
+    assert reopened(record, StudyConfig(trials=11)) == extended
 
 
 def write(path: Path, *rows: tuple[str, int, float]) -> Journal:

@@ -45,6 +45,17 @@ def test_what_may_change_is_noted_and_what_may_not_is_refused(tmp_path: Path) ->
     assert recorded_threads(tmp_path / "none", 7) == 7
 
 
+def test_a_search_that_another_process_ended_continues_on_disk_too(tmp_path: Path) -> None:
+    """Two processes of one study with different timeouts: the lower one ended it, the higher one is on record
+    already. Every process reads the record again, so it must say there that the search continues."""
+    opened(tmp_path, study={"trials": 2, "timeout": 100})
+    record = opened(tmp_path, study={"trials": 2, "timeout": 200})
+    ended = {"rule": "timeout", "limit": 100, "trials": 1, "seconds": 101.0, "reason": "101 s of training"}
+    write_record(tmp_path, {**record, "ended": ended})
+    assert "ended" not in opened(tmp_path, study={"trials": 2, "timeout": 200})
+    assert "ended" not in (read_record(tmp_path) or {"ended": "no record"})
+
+
 def test_who_asks_another_arbiter_is_refused_until_the_study_is_moved(tmp_path: Path) -> None:
     """Workers of a server and a machine that does not know of it; a record of an older version has none."""
     parameters = parse_parameters({})

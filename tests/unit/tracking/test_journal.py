@@ -51,7 +51,7 @@ def test_a_bad_line_in_the_middle_is_damage(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("room", [1, 30, 70], ids="{} bytes of room".format)
 def test_a_row_that_does_not_fit_is_not_on_record_and_harms_no_other(tmp_path: Path, room: int) -> None:
-    """A full disk takes a part of a row: the part is cut off, and what is logged once there is room stands."""
+    """A full disk takes a part of a row: it is cut off, and what is logged once there is room stands."""
     path = tmp_path / "metrics.jsonl"
     journal = Journal(path)
     journal.log({"a": 1.0}, 1)
