@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import shutil
-from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from thriftune.checkpoints.entries import QUARANTINE, TEMPORARY, read_entry, ver
 from thriftune.checkpoints.manifest import MANIFEST
 from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import Parameters, parse_parameters
-from thriftune.errors import DamageError, OutOfStorageError, StudyError
+from thriftune.errors import DamageError, OutOfStorageError, RefusedError, StudyError
 from thriftune.search.overview import no_such_study
 from thriftune.search.record import STUDY
 from thriftune.search.study import StudyHandle, ownership
@@ -82,19 +81,47 @@ def verify_all(models: Path) -> list[dict[str, Any]]:
     return failed
 
 
-def debris(models: Path, optuna_url: str | None = None) -> Iterator[tuple[Path, str]]:
-    """(folder, what it is) of everything that no study needs. A study at work is left out."""
-    for study in sorted(models.glob("study_*")):
-        if not study.is_dir() or _is_at_work(study, optuna_url):
+def clean(models: Path, optuna_url: str | None = None, *, really: bool) -> list[dict[str, Any]]:
+    """List what no study below `models` needs, and delete it where `really`.
+
+    A study is held while its folders are deleted, so that no run of it starts meanwhile; one that a process
+    works on is left alone.
+
+    Returns:
+        A row for each folder: path, kind, bytes.
+    """
+    rows = []
+    for study in sorted(path for path in models.glob("study_*") if path.is_dir()):
+        if _is_at_work(study, optuna_url):
             continue
-        if not (study / STUDY).exists():
-            yield study, "orphan: no study.json"
-            continue
-        for folder in sorted(study.glob("trials/trial_*/checkpoints/*")):
-            if folder.name.startswith(TEMPORARY):
-                yield folder, "temporary"
-            elif folder.name.startswith(QUARANTINE):
-                yield folder, "quarantined"
+        try:
+            with ownership(study, optuna_url) if really else nullcontext():
+                rows += _clean_study(study, really=really)
+        except RefusedError as error:  # a run has started since
+            log.warning("left alone: %s", error)
+    return rows
+
+
+def _clean_study(study: Path, *, really: bool) -> list[dict[str, Any]]:
+    rows = []
+    for folder, kind in _unneeded(study):
+        rows.append({"path": str(folder), "kind": kind, "bytes": files.directory_bytes(folder)})
+        if really:
+            files.remove_tree(folder)
+    return rows
+
+
+def _unneeded(study: Path) -> list[tuple[Path, str]]:
+    """(folder, what it is) of everything in a study's folder that the study does not need."""
+    if not (study / STUDY).exists():
+        return [(study, "orphan: no study.json")]
+    kinds = {TEMPORARY: "temporary", QUARANTINE: "quarantined"}
+    return [
+        (folder, kind)
+        for folder in sorted(study.glob("trials/trial_*/checkpoints/*"))
+        for prefix, kind in kinds.items()
+        if folder.name.startswith(prefix)
+    ]
 
 
 def _is_at_work(study: Path, optuna_url: str | None) -> bool:
@@ -104,13 +131,3 @@ def _is_at_work(study: Path, optuna_url: str | None) -> bool:
     except StudyError as error:
         log.warning("left alone: %s", error)
         return True
-
-
-def clean(models: Path, optuna_url: str | None = None, *, really: bool) -> list[dict[str, Any]]:
-    """List what `debris` finds, and delete it where `really`."""
-    rows = []
-    for folder, kind in debris(models, optuna_url):
-        rows.append({"path": str(folder), "kind": kind, "bytes": files.directory_bytes(folder)})
-        if really:
-            shutil.rmtree(folder)
-    return rows

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from tests.conftest import make_checkpoint
 
+from thriftune import files
 from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import StorageConfig
+from thriftune.errors import RefusedError
 from thriftune.search.ownership import StudyLock
 from thriftune.search.upkeep import clean, verify_all
 
@@ -56,3 +58,21 @@ def test_clean_deletes_what_no_study_needs_and_only_when_told(tmp_path: Path) ->
     assert clean(tmp_path, really=True) == []
     assert verify_all(tmp_path) == []
     assert len(list(checkpoints.iterdir())) == 2
+
+
+def test_no_run_starts_while_clean_deletes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The study is held from the first deletion to the last."""
+    checkpoints = made(tmp_path)
+    (checkpoints / ".tmp-epoch_0003").mkdir()
+    (checkpoints / ".tmp-epoch_0003" / "model.safetensors").write_bytes(b"12345")
+    refused = []
+
+    def start_a_run(event: files.Event) -> None:
+        if event.operation in ("unlink", "rmdir"):
+            with pytest.raises(RefusedError, match="another process works on this study"):
+                StudyLock(tmp_path / "study_s").__enter__()
+            refused.append(event.path.name)
+
+    monkeypatch.setattr(files, "observer", start_a_run)
+    clean(tmp_path, really=True)
+    assert refused == ["model.safetensors", ".tmp-epoch_0003"]
