@@ -36,6 +36,7 @@ PARENT = "parent"
 ROWS_PER_BATCH = 250
 """A transaction of more would let SQLite's log grow to megabytes, which count against the budget."""
 PARAMS_PER_BATCH = 100
+RUNS_PER_PAGE = 1_000
 LONGEST_PARAM = 500
 
 
@@ -173,11 +174,17 @@ class MlflowSink:
         self._client.set_terminated(run_id, status)
 
     def delete_runs(self, study_id: str) -> int:
-        """Delete all runs of a study; returns how many."""
-        runs = self._client.search_runs([self._experiment], f"tags.`{STUDY_TAG}` = '{study_id}'")
-        for run in runs:
-            self._client.delete_run(run.info.run_id)
-        return len(runs)
+        """Delete all runs of a study; returns how many.
+
+        MLflow lists at most RUNS_PER_PAGE at once, and no deleted ones.
+        """
+        deleted = 0
+        query = f"tags.`{STUDY_TAG}` = '{study_id}'"
+        while runs := self._client.search_runs([self._experiment], query, max_results=RUNS_PER_PAGE):
+            for run in runs:
+                self._client.delete_run(run.info.run_id)
+            deleted += len(runs)
+        return deleted
 
 
 def _query(identity: Mapping[str, str]) -> str:
