@@ -374,7 +374,7 @@ def _storage(url: str, waiting: Callable[[], None] = lambda: None) -> optuna.sto
 
 def _sqlite_storage(database: Path) -> optuna.storages.RDBStorage:
     database.parent.mkdir(parents=True, exist_ok=True)
-    keep_logs_short()
+    keep_logs_short(database)
     if (found := trouble(f"{SQLITE}{database}")) is not None:
         raise UnavailableError(
             f"Optuna's database cannot be used: {found}",

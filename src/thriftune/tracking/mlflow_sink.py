@@ -58,8 +58,8 @@ class MlflowSink:
         self._clean = Sanitiser(redact).clean_value
         self._uri, self._lock = uri, locks / "mlflow-runs"
         self._database = Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
-        keep_logs_short()
         if self._database is not None:
+            keep_logs_short(self._database)
             make_whole(self._database, lambda url: MlflowClient(tracking_uri=url).search_experiments())
             self._file = first_opened(self._database)
         with self._turn():

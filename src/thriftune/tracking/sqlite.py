@@ -7,10 +7,11 @@ transaction adds is given back after it.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,20 +26,29 @@ SQLITE = "sqlite:///"
 LOG_PAGES, LOG_BYTES = 64, 1 << 18
 """Pages of 4 KiB after which the log is folded back; what is left of its file then."""
 
+_ours: set[str] = set()
+"""Databases whose connections are configured. Engines of other databases in this process are left alone."""
+_unfinished: set[str] = set()
+"""Those of them whose tables are being made under a temporary name: none of them has to survive a crash."""
 _engines: WeakSet[Engine] = WeakSet()
-"""Those of this process that have connected to SQLite."""
+"""Those of this process that have connected to one of ours."""
 
 
-def keep_logs_short() -> None:
-    """For every SQLite connection that this process opens from now on."""
+def keep_logs_short(database: Path) -> None:
+    """Configure every connection that SQLAlchemy opens to a database from now on.
+
+    MLflow makes its engine where no caller can reach it, hence the listener on all engines; it does nothing
+    for the databases of others.
+    """
+    _ours.add(os.path.realpath(database))
     if not event.contains(Engine, "connect", _configure):
         event.listen(Engine, "connect", _configure)
         event.listen(Engine, "engine_connect", _remember)
 
 
 def close_databases() -> None:
-    """Close every SQLite database that SQLAlchemy opened in this process, at its end: the last to close one
-    folds its log back and removes it, so that the database is one file again."""
+    """Close our SQLite databases at the end of the process: the last to close one folds its log back and
+    removes it, so that the database is one file again."""
     for engine in list(_engines):
         engine.dispose()
 
@@ -46,8 +56,13 @@ def close_databases() -> None:
 def make_whole(database: Path, make: Callable[[str], object]) -> None:
     """Let `make` create a database's tables under a temporary name, then rename it into its place.
 
-    MLflow makes its tables in dozens of transactions; a process killed between two of them leaves a database
-    that no later one can open. make: takes the SQLAlchemy URL. One that is there already is left alone.
+    MLflow makes its tables in some 150 transactions. A process killed between two of them would leave a
+    database that no later one can open, and waiting for the disk at each of them would take seconds: the new
+    file is made durable once, before it gets its name. One that is there already is left alone.
+
+    Args:
+        database: Its final path.
+        make: Makes the tables, given the SQLAlchemy URL.
     """
     if database.exists():
         return
@@ -57,8 +72,10 @@ def make_whole(database: Path, make: Callable[[str], object]) -> None:
         temporary = new_name(database)
         for left in database.parent.glob(f"{temporary.name}*"):
             left.unlink()
-        make(f"{SQLITE}{temporary}")
+        with _without_sync(temporary):
+            make(f"{SQLITE}{temporary}")
         fold_log(temporary)
+        files.fsync_path(temporary)
         files.rename(temporary, database)
 
 
@@ -111,12 +128,33 @@ def fold_log(database: Path) -> None:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
+@contextmanager
+def _without_sync(database: Path) -> Iterator[None]:
+    """Let no connection to a database that is being made wait for the disk."""
+    keep_logs_short(database)
+    path = os.path.realpath(database)
+    _unfinished.add(path)
+    try:
+        yield
+    finally:
+        _unfinished.discard(path)
+        _ours.discard(path)
+
+
 def _remember(connection: Any) -> None:
-    if connection.dialect.name == "sqlite":
+    if (
+        connection.dialect.name == "sqlite"
+        and os.path.realpath(connection.engine.url.database or "") in _ours
+    ):
         _engines.add(connection.engine)
 
 
 def _configure(connection: Any, record: Any) -> None:
-    if isinstance(connection, sqlite3.Connection):
+    if not isinstance(connection, sqlite3.Connection):
+        return
+    _, _, path = connection.execute("PRAGMA database_list").fetchone()
+    if path in _unfinished:
+        connection.execute("PRAGMA synchronous=OFF")
+    if path in _ours:
         connection.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES}")
         connection.execute(f"PRAGMA journal_size_limit={LOG_BYTES}")

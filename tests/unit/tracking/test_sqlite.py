@@ -9,20 +9,58 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
-from thriftune.tracking.sqlite import LOG_BYTES, LOG_PAGES, OpenedFile, fold_log, keep_logs_short
+from thriftune import files
+from thriftune.tracking.sqlite import (
+    LOG_BYTES,
+    LOG_PAGES,
+    OpenedFile,
+    fold_log,
+    keep_logs_short,
+    make_whole,
+)
 
 pytestmark = pytest.mark.unit
+OFF, FULL = 0, 2
+"""Values of `PRAGMA synchronous`."""
+
+
+def pragmas(url: str) -> tuple[int, ...]:
+    """How a new connection to a database is configured."""
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        names = ("wal_autocheckpoint", "journal_size_limit", "synchronous")
+        found = tuple(connection.execute(text(f"PRAGMA {name}")).scalar_one() for name in names)
+    engine.dispose()
+    return found
 
 
 def test_connections_fold_their_log_back_early(tmp_path: Path) -> None:
-    """Registered once however often it is asked for."""
-    keep_logs_short()
-    keep_logs_short()
-    engine = create_engine(f"sqlite:///{tmp_path / 'a.db'}")
-    with engine.connect() as connection:
-        assert connection.execute(text("PRAGMA wal_autocheckpoint")).scalar() == LOG_PAGES
-        assert connection.execute(text("PRAGMA journal_size_limit")).scalar() == LOG_BYTES
-    engine.dispose()
+    """However often it is asked for, and by whatever path; the databases of others are left alone."""
+    (tmp_path / "link").symlink_to(tmp_path)
+    keep_logs_short(tmp_path / "a.db")
+    keep_logs_short(tmp_path / "link" / "a.db")
+    for path in (tmp_path / "a.db", tmp_path / "link" / "a.db"):
+        assert pragmas(f"sqlite:///{path}") == (LOG_PAGES, LOG_BYTES, FULL)
+    for url in (f"sqlite:///{tmp_path / 'other.db'}", "sqlite://"):
+        assert pragmas(url) == (1000, -1, FULL)
+
+
+def test_a_new_database_waits_for_the_disk_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not at each transaction that makes its tables, but before it gets its name; afterwards always."""
+    path = tmp_path / "a.db"
+    events, seen = [], []
+    monkeypatch.setattr(files, "observer", lambda event: events.append((event.operation, event.path.name)))
+
+    def make(url: str) -> None:
+        seen.append(pragmas(url))
+        events.clear()
+
+    make_whole(path, make)
+    assert seen == [(LOG_PAGES, LOG_BYTES, OFF)]
+    assert events == [("fsync", ".new-a.db"), ("rename", "a.db"), ("fsync_directory", tmp_path.name)]
+    keep_logs_short(path)
+    assert pragmas(f"sqlite:///{path}") == (LOG_PAGES, LOG_BYTES, FULL)
+    assert pragmas(f"sqlite:///{tmp_path}/.new-a.db") == (1000, -1, FULL)
 
 
 def test_a_log_is_emptied_unless_somebody_reads(tmp_path: Path) -> None:
