@@ -76,6 +76,7 @@ def make_whole(database: Path, make: Callable[[str], object]) -> None:
             make(f"{SQLITE}{temporary}")
         fold_log(temporary)
         files.fsync_path(temporary)
+        set_aside(database)  # the log of a deleted database would be played back into the new one
         files.rename(temporary, database)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -61,6 +64,41 @@ def test_a_new_database_waits_for_the_disk_once(tmp_path: Path, monkeypatch: pyt
     keep_logs_short(path)
     assert pragmas(f"sqlite:///{path}") == (LOG_PAGES, LOG_BYTES, FULL)
     assert pragmas(f"sqlite:///{tmp_path}/.new-a.db") == (1000, -1, FULL)
+
+
+KILLED = """
+import os, signal, sqlite3, sys
+database = sqlite3.connect(sys.argv[1])
+database.execute("PRAGMA journal_mode=WAL")
+database.execute("PRAGMA wal_autocheckpoint=64")
+database.execute("create table trials (number, content)")
+for number in range(int(sys.argv[2])):
+    database.execute("insert into trials values (?, zeroblob(2000))", (number,))
+    database.commit()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("rows", [3, 300], ids=["whole log", "log folded back in part"])
+def test_the_log_of_a_deleted_database_is_no_part_of_the_new_one(tmp_path: Path, rows: int) -> None:
+    """A process was killed, then its database was deleted without the log: SQLite would play it back into the
+    file that takes its place, whole or in pieces."""
+    path = tmp_path / "a.db"
+    done = subprocess.run([sys.executable, "-c", KILLED, str(path), str(rows)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    path.unlink()
+    assert (tmp_path / "a.db-wal").stat().st_size > 0
+
+    def make(url: str) -> None:
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as database:
+            database.execute("create table fresh (x)")
+            database.commit()
+
+    make_whole(path, make)
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("select name from sqlite_master").fetchall() == [("fresh",)]
+        assert database.execute("pragma integrity_check").fetchall() == [("ok",)]
+    assert len(list(tmp_path.glob("a.db.old-*-wal"))) == 1
 
 
 def test_a_log_is_emptied_unless_somebody_reads(tmp_path: Path) -> None:
