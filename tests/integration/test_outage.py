@@ -57,7 +57,7 @@ def test_a_server_that_is_absent_at_the_start_gets_everything_later(tmp_path: Pa
 def test_rows_go_to_the_store_that_the_study_was_run_with(tmp_path: Path) -> None:
     """It was given by --params: a flush without them finds it on record and says so, a damaged one is set
     aside and made anew, and what the configuration names goes before what is on record."""
-    project, own = copy_project(tmp_path), tmp_path / "own.db"
+    project, own = copy_project(tmp_path, mlflow_tables=False), tmp_path / "own.db"
     uri = f"sqlite:///{own}"
     assert run(project, f",tracking.mlflow_uri={uri}").returncode == 0
     own.unlink()
