@@ -23,8 +23,11 @@ from thriftune.corpus.sample import SAMPLE
 from thriftune.corpus.store import Corpus, CorpusStore
 from thriftune.training.seeding import configure_determinism
 
-# The gate searches the same examples each time; `make test-all` draws new ones.
-settings.register_profile("gate", derandomize=True)
+# `make test` tries the same few examples each time; where no profile is named, as in `make test-all`, more are
+# drawn anew. None has a deadline: beside busy processes any example may take long.
+settings.register_profile("gate", max_examples=250, derandomize=True, deadline=None)
+settings.register_profile("many", max_examples=1500, deadline=None)
+settings.load_profile("many")
 
 MEMORY = Path("/dev/shm")
 MEMORY_BYTES = 4_000_000_000
@@ -196,12 +199,18 @@ def newest_valid(store: CheckpointStore, signature: Mapping[str, Any]) -> Loaded
     return loaded
 
 
-@pytest.fixture(params=["cpu", "cuda"])
+DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+
+
+def pytest_report_header() -> str:
+    """Say on which devices the tests of training run."""
+    return f"devices: {', '.join(DEVICES)}"
+
+
+@pytest.fixture(params=DEVICES)
 def device(request: pytest.FixtureRequest) -> torch.device:
-    """Each device on which training is exact; CUDA's with the settings of a study."""
+    """Return each device of this machine on which training is exact; CUDA's with the settings of a study."""
     found = torch.device(request.param)
     if found.type == "cuda":
-        if not torch.cuda.is_available():
-            pytest.skip("torch finds no CUDA device here")
         configure_determinism(torch.get_num_threads(), found)
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from thriftune.checkpoints.retention import Held, Plan, Policy, Pressure, plan, ranked
@@ -59,7 +59,6 @@ def _newest(history: list[Held], pressure: Pressure) -> set[tuple[int, int]]:
 
 
 @given(situations())
-@settings(max_examples=1000, deadline=None)
 def test_what_is_protected_is_never_deleted(case: tuple[list[Held], Policy, Pressure]) -> None:
     """The study's best and the newest to resume from survive any pressure; each is in one list."""
     history, policy, pressure = case
@@ -71,7 +70,6 @@ def test_what_is_protected_is_never_deleted(case: tuple[list[Held], Policy, Pres
 
 
 @given(situations())
-@settings(max_examples=1500, deadline=None)
 def test_the_plan_does_not_depend_on_order_and_is_idempotent(
     case: tuple[list[Held], Policy, Pressure],
 ) -> None:
@@ -87,7 +85,6 @@ def test_the_plan_does_not_depend_on_order_and_is_idempotent(
 
 
 @given(situations(), st.integers(0, 500))
-@settings(max_examples=1500, deadline=None)
 def test_more_pressure_never_keeps_more(case: tuple[list[Held], Policy, Pressure], less: int) -> None:
     """With less room the plan holds no more bytes, and it fits wherever what is protected fits."""
     history, policy, pressure = case

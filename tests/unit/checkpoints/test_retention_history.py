@@ -117,9 +117,9 @@ class History(RuleBasedStateMachine):
 
 @pytest.mark.unit
 class TestHistory(History.TestCase):  # type: ignore[name-defined, misc]
-    """A few hundred histories in the gate."""
+    """As many histories as the profile has examples."""
 
-    settings = settings(max_examples=300, stateful_step_count=30, deadline=None)
+    settings = settings(stateful_step_count=30)
 
 
 @pytest.mark.unit
@@ -127,4 +127,4 @@ class TestHistory(History.TestCase):  # type: ignore[name-defined, misc]
 class TestManyHistories(History.TestCase):  # type: ignore[name-defined, misc]
     """At least 10,000."""
 
-    settings = settings(max_examples=10_000, stateful_step_count=30, deadline=None)
+    settings = settings(max_examples=10_000, stateful_step_count=30)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import (
     accuracy_score,
@@ -277,7 +277,7 @@ def test_one_class_and_nothing_at_all() -> None:
     )
     all_marked = Decisions(~nobody, np.ones_like(empty.sentence_true))
     assert compute(everybody, all_marked)["criteria"]["f1_macro"] == 1
-    assert compute(everybody, all_marked)["evidence"]["null_accuracy"] in (None, 1.0, 0.0)
+    assert compute(everybody, all_marked)["evidence"]["null_accuracy"] == 1.0
     assert baselines(everybody)["criteria_f1_macro_all_positive"] == 1
 
 
@@ -296,7 +296,6 @@ def test_either_agent_alone() -> None:
     assert tune_all(criteria_only)[1].tolist() == [0.5, 0.5, 0.5]
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from([0.1, 0.2, 0.3, 0.5, 0.9]), st.booleans()), min_size=1, max_size=12)
 )

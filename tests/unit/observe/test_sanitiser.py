@@ -95,7 +95,7 @@ KEPT = [
 ]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(SECRET, st.sampled_from(sorted(PLACES)), st.sampled_from(sorted(KINDS)))
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_a_secret_never_survives(encoding: str, secret: str, place: str, kind: str) -> None:
@@ -109,7 +109,6 @@ def test_a_secret_never_survives(encoding: str, secret: str, place: str, kind: s
             assert secret.encode() not in b64decode(padded)
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_what_is_around_a_secret_stays(text: str) -> None:
     """A line of its own is as it was."""
