@@ -68,14 +68,14 @@ def test_restarts_before_every_write_change_no_proposal(
     """One process for all trials, against a new one before and in the middle of each."""
     settings = parameters(sampler=sampler, space=space)
     whole = OptunaStudy(f"sqlite:///{tmp_path}/whole.db", "s", settings)
-    for _ in range(8):
-        handle = whole.next_trial(8)
+    for _ in range(6):
+        handle = whole.next_trial(6)
         assert handle is not None
         whole.tell(handle, value_of(handle), None)
-    for _ in range(8):
-        first = OptunaStudy(f"sqlite:///{tmp_path}/cut.db", "s", settings).next_trial(8)
+    for _ in range(6):
+        first = OptunaStudy(f"sqlite:///{tmp_path}/cut.db", "s", settings).next_trial(6)
         again = OptunaStudy(f"sqlite:///{tmp_path}/cut.db", "s", settings)
-        handle = again.next_trial(8)
+        handle = again.next_trial(6)
         assert first is not None
         assert handle is not None
         assert (handle.number, handle.attempt) == (first.number, 2)
@@ -83,7 +83,7 @@ def test_restarts_before_every_write_change_no_proposal(
         again.tell(handle, value_of(handle), None)
         again.tell(handle, value_of(handle), None)
     cut = OptunaStudy(f"sqlite:///{tmp_path}/cut.db", "s", settings)
-    assert cut.next_trial(8) is None
+    assert cut.next_trial(6) is None
     assert [t.params for t in cut.trials()] == [t.params for t in whole.trials()]
     assert [t.value for t in cut.trials()] == [t.value for t in whole.trials()]
     assert len({tuple(t.params.values()) for t in whole.trials()}) > 5

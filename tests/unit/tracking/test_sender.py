@@ -78,25 +78,27 @@ def test_a_store_that_fails_first_gets_everything_once(
 
 
 def test_what_comes_in_the_middle_of_a_round_is_sent(tmp_path: Path, store: MlflowSink) -> None:
-    """A slow first connection; the study ends meanwhile."""
-    go = threading.Event()
-
-    def slowly() -> MlflowSink:
-        go.wait(30)
-        return store
-
-    sender = Sender(slowly, uri(tmp_path))
+    """While the first trial's run is opened, it ends, another trial comes, and the sender is closed: one more
+    round has it all."""
+    under_way, go = threading.Event(), threading.Event()
     journals = [Journal(tmp_path / str(n) / "metrics.jsonl") for n in range(2)]
-    sender.watch(delivery(journals[0], 0))
-    while sender._sink is None and not sender._parcels:
-        pass
-    threading.Timer(1.0, go.set).start()
+    deliveries = [delivery(journal, number) for number, journal in enumerate(journals)]
+
+    def slowly(sink: MlflowSink) -> tuple[str, str]:
+        under_way.set()
+        assert go.wait(60)
+        return deliveries[0].open_run(sink)
+
+    sender = Sender(lambda: store, uri(tmp_path))
+    sender.watch(Delivery(journals[0].path, slowly))
+    assert under_way.wait(60)
+    sender.watch(deliveries[1])
     for number, journal in enumerate(journals):
         journal.log({"a": float(number)}, 1)
-        if number:
-            sender.watch(delivery(journal, number))
         sender.finish(journal.path, "FINISHED")
-    assert sender.close(30) == 0
+    assert sender.close(0) == 2
+    go.set()
+    assert sender.close(60) == 0
     assert len(store._client.search_runs([store._experiment], "attributes.status = 'FINISHED'")) == 2
 
 
