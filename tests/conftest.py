@@ -23,8 +23,8 @@ from thriftune.corpus.sample import SAMPLE
 from thriftune.corpus.store import Corpus, CorpusStore
 from thriftune.training.seeding import configure_determinism
 
-# `make test` tries the same few examples each time; where no profile is named, as in `make test-all`, more are
-# drawn anew. None has a deadline: beside busy processes any example may take long.
+# `make test` tries the same few examples each time; where no profile is named, as in `make test-all`, more
+# are drawn anew. None has a deadline: beside busy processes any example may take long.
 settings.register_profile("gate", max_examples=250, derandomize=True, deadline=None)
 settings.register_profile("many", max_examples=1500, deadline=None)
 settings.load_profile("many")

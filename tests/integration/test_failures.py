@@ -37,12 +37,17 @@ SPARE = 700_000_000
 def alive():
     from torch.nn import Parameter
     return sum(isinstance(each, Parameter) for each in gc.get_objects())
+rows = 0
 def observe(event):
+    global rows
     if event.operation == "optuna_add_trial":
+        rows = 0
         gc.disable()
         held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (held + SPARE, resource.RLIM_INFINITY))
-    if event.operation in ("optuna_tell", "append"):
+    rows += event.operation == "append"
+    # Counting looks at every object, so in a trial it is done once: at its first row of training.
+    if event.operation == "optuna_tell" or (event.operation == "append" and rows == 2):
         with Path("alive").open("a") as notes:
             notes.write(f"{event.operation} {alive()}\\n")
 files.observer = observe

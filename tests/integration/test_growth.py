@@ -18,8 +18,14 @@ from thriftune import files
 pytestmark = pytest.mark.integration
 
 
-def test_what_a_trial_lists_does_not_grow(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Folders listed by training and saving, from one trial's end to the next: at trial 10 and at trial 250.
+@pytest.mark.parametrize(
+    "trials_at_the_end",
+    [pytest.param(74, id="74 trials"), pytest.param(254, id="254 trials", marks=pytest.mark.slow)],
+)
+def test_what_a_trial_lists_does_not_grow(
+    small: Path, monkeypatch: pytest.MonkeyPatch, trials_at_the_end: int
+) -> None:
+    """Folders listed by training and saving, from one trial's end to the next: at trial 10 and near the end.
 
     Not counted is the sender, which looks at journals in a thread of its own.
     """
@@ -37,7 +43,7 @@ def test_what_a_trial_lists_does_not_grow(small: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(os, "scandir", counted)
     monkeypatch.setattr(files, "observer", at_the_end)
     found = []
-    for trials in (14, 254):
+    for trials in (14, trials_at_the_end):
         settings = small_parameters(small, study={"name": "small", "trials": trials, "extend": True})
         if found:
             lengthen(settings, parts(settings)[1], trials - 8, small)
@@ -45,5 +51,7 @@ def test_what_a_trial_lists_does_not_grow(small: Path, monkeypatch: pytest.Monke
         run(settings)
         found.append(median(counts[-7:-1]))
         assert len(parts(settings)[1].optuna(settings).finished()) == trials
-    print(f"{found[0]} folders listed by a trial about trial 10, {found[1]} about trial 250")
-    assert 0 < found[1] <= 1.5 * found[0]
+    print(f"{found[0]} folders listed by a trial about trial 10, {found[1]} about trial {trials_at_the_end}")
+    assert found[0] > 0
+    # Some 340 in both; one listing more for every other trial would be twice what is let pass.
+    assert found[1] - found[0] < (trials_at_the_end - 14) / 2
