@@ -10,8 +10,8 @@ from tests.integration.conftest import SMALL, python
 
 pytestmark = pytest.mark.integration
 
-# From Optuna's first write on, the test split's own file is away; it comes back when the evaluation
-# begins (which removes an older report first).
+# From ingest's last write (its report) on, the test split's own file is away; it comes back when the
+# evaluation begins (which removes an older report first).
 PROGRAM = """
 import sys
 from pathlib import Path
@@ -19,7 +19,7 @@ from thriftune import files
 aside = Path("aside").absolute()
 moves = []
 def observe(event):
-    if event.operation == "optuna_add_trial" and not moves:
+    if event.operation == "fsync_directory" and event.path.name == "08_reporting" and not moves:
         (test,) = Path("data").glob("**/test.jsonl")
         moves.append(test.absolute())
         test.rename(aside)
