@@ -14,10 +14,10 @@ from tests.conftest import make_checkpoint, newest_valid
 from thriftune import files
 from thriftune.checkpoints import disk
 from thriftune.checkpoints.entries import verify
-from thriftune.checkpoints.manifest import MANIFEST, MODEL, OPTIMIZER, STATE, read_manifest
+from thriftune.checkpoints.manifest import MANIFEST, MODEL, read_manifest
 from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import StorageConfig
-from thriftune.errors import DamageError, OutOfStorageError, StudyError, ThriftuneError
+from thriftune.errors import DamageError, OutOfStorageError, ThriftuneError
 
 pytestmark = pytest.mark.unit
 SIGNATURE = {"architecture": "Toy", "criteria": ["A"]}
@@ -60,89 +60,6 @@ def test_only_newest_and_best_are_held_and_the_best_is_stripped(tmp_path: Path) 
     assert best is not None
     assert best.manifest.sha256 == before
     assert sorted(p.name for p in best.path.iterdir()) == [MANIFEST, MODEL]
-
-
-def test_a_kill_at_every_operation_of_a_save_never_loses_the_promise(tmp_path: Path) -> None:
-    """SIGKILL before any durable operation of save, strip and delete: the newest valid checkpoint is
-    the old or the new one, whole, and a start mends the rest."""
-    outcomes = set()
-    for fatal in range(1, 40):
-        folder = tmp_path / str(fatal)
-        store = store_at(folder)
-        store.begin_trial(0)
-        for epoch, value in ((1, 0.9), (2, 0.1)):
-            store.save(make_checkpoint(epoch, value))
-        if (pid := os.fork()) == 0:
-            count = 0
-
-            def die(event: files.Event, fatal: int = fatal) -> None:
-                nonlocal count
-                count += 1
-                if count == fatal:
-                    os.kill(os.getpid(), 9)
-
-            files.observer = die
-            store.save(make_checkpoint(3, 0.95))
-            os._exit(0)
-        _, status = os.waitpid(pid, 0)
-        after = store_at(folder)
-        after.start()
-        loaded = newest_valid(after, SIGNATURE)
-        assert loaded is not None
-        assert float(loaded.model["weight"][0]) == 1.0 + loaded.entry.manifest.epoch
-        best = after.best()
-        assert best is not None
-        assert best.manifest.value in (0.9, 0.95)
-        assert not list(folder.rglob(".tmp-*"))
-        outcomes.add(loaded.entry.manifest.epoch)
-        if os.WIFEXITED(status):
-            break
-    else:
-        pytest.fail("the save never ran to its end")
-    assert outcomes == {2, 3}
-
-
-@pytest.mark.parametrize("name", [MODEL, OPTIMIZER, STATE, MANIFEST])
-@pytest.mark.parametrize("damage", ["flip", "truncate", "empty", "missing", "link"])
-def test_a_damaged_checkpoint_is_quarantined_and_the_older_used(
-    tmp_path: Path, name: str, damage: str
-) -> None:
-    """Whatever happens to whichever file, the next older valid one is loaded; nothing is deleted."""
-    store = store_at(tmp_path, keep_last_n=2)
-    store.begin_trial(0)
-    for epoch in (1, 2):
-        store.save(make_checkpoint(epoch, 0.5 - epoch / 10))
-    path = store.entries()[-1].path / name
-    content = path.read_bytes()
-    if damage == "flip":
-        path.write_bytes(content[:9] + bytes([content[9] ^ 1]) + content[10:])
-    elif damage == "truncate":
-        path.write_bytes(content[:-3])
-    elif damage == "empty":
-        path.write_bytes(b"")
-    elif damage == "missing":
-        path.unlink()
-    else:
-        outside = tmp_path / "outside"
-        outside.write_bytes(content)
-        path.unlink()
-        path.symlink_to(outside)
-    fresh = store_at(tmp_path, keep_last_n=2)
-    fresh.start()
-    loaded = newest_valid(fresh, SIGNATURE)
-    assert loaded is not None
-    assert loaded.entry.manifest.epoch == 1
-    assert len(list(tmp_path.rglob("quarantine-*"))) == 1
-
-
-def test_a_checkpoint_of_another_model_is_refused_with_the_difference(tmp_path: Path) -> None:
-    """Whole but incompatible: never half-loaded, never quarantined."""
-    store = store_at(tmp_path)
-    store.begin_trial(0)
-    store.save(make_checkpoint())
-    with pytest.raises(StudyError, match="architecture: the checkpoint has 'Toy'"):
-        newest_valid(store, {"architecture": "Other"})
-    assert len(store.entries()) == 1
 
 
 def test_the_budget_is_kept_and_its_end_is_reported(tmp_path: Path) -> None:
