@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
@@ -14,13 +13,11 @@ from typing import Any
 
 import pytest
 from tests.integration.conftest import copy_project, python, thriftune
+from tests.integration.mounts import mount, mounting
 from tests.integration.outcome import outcome
 from tests.integration.test_kill import PARAMS, command
 
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root"),
-]
+pytestmark = pytest.mark.integration
 
 # Before the n-th of its operations of one kind the disk is full: to the last byte, or, where that
 # operation writes, up to the middle of it. The sender's operations come when they come and do not count.
@@ -75,7 +72,9 @@ NAMED = (
 )
 """How the kinds of operations begin that are hit at their first occurrence, whatever the even spread hits."""
 MOMENTS = 50
-IN_SHORT = (2, 7, 30)
+PLACES = [f"first {start}" for start in NAMED]
+PLACES += [f"{n + 1} of {MOMENTS - len(NAMED)} over the run" for n in range(MOMENTS - len(NAMED))]
+IN_SHORT = ("first write model.safetensors", "first optuna_add_trial small-81db8ebb", "17 of 36 over the run")
 TAKES_ROOM = ("create", "write", "mkdir", "append", "optuna_add_trial", "optuna_tell")
 
 
@@ -122,13 +121,6 @@ def with_room(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Moment], d
     return moments(json.loads((project / "operations.json").read_text(encoding="utf-8"))), outcome(project)
 
 
-def mount(*options: str) -> None:
-    """Mount, or skip where the machine does not let root."""
-    done = subprocess.run(["mount", *options], capture_output=True, check=False)
-    if done.returncode != 0:
-        pytest.skip("this machine does not let root mount a file system")
-
-
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A project whose data stand on a file system of 64 MB."""
@@ -140,16 +132,17 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(data)], check=True)
 
 
+@mounting
 @pytest.mark.parametrize(
-    "place", [pytest.param(i, marks=[] if i in IN_SHORT else pytest.mark.slow) for i in range(MOMENTS)]
+    "place", [pytest.param(name, marks=[] if name in IN_SHORT else pytest.mark.slow) for name in PLACES]
 )
 def test_full_at_any_moment_it_says_so_and_goes_on_when_there_is_room(
-    small_disk: Path, with_room: tuple[list[Moment], dict[str, Any]], place: int
+    small_disk: Path, with_room: tuple[list[Moment], dict[str, Any]], place: str
 ) -> None:
     """Exit code 3 with the report, what was committed is sound; the same command ends as the run that had
     room. Where only MLflow's store is hit, the run ends as if nothing had been."""
     found, expected = with_room
-    moment = found[place]
+    moment = found[PLACES.index(place)]
     done = run(small_disk, moment.kind, moment.number)
     assert (small_disk / "data/filler").exists(), f"{moment} never came"
     assert "Traceback" not in done.stderr, moment
@@ -193,6 +186,7 @@ main()
 """
 
 
+@mounting
 def test_the_monitor_prunes_while_training_computes(small_disk: Path) -> None:
     """Another process eats the free space in the middle of an epoch: within 5 s what is unprotected is gone,
     and the training goes on to its end."""
@@ -209,6 +203,7 @@ def test_the_monitor_prunes_while_training_computes(small_disk: Path) -> None:
     assert {row["step"] for row in rows if row.get("key") == "validation/joint.f1_micro"} == {1, 2, 3, 4, 5}
 
 
+@mounting
 def test_an_unmounted_root_is_recognised(tmp_path: Path) -> None:
     """The volume goes, the mount point is an empty folder: exit code 2, nothing is made there. Mounted again,
     the study is what it was."""
@@ -225,6 +220,7 @@ def test_an_unmounted_root_is_recognised(tmp_path: Path) -> None:
     done = run(project)
     assert done.returncode == 2, done.stderr
     assert "mounted?" in done.stderr
+    assert "study delete small" in done.stderr
     assert list(root.iterdir()) == []
     mount("--bind", str(volume), str(root))
     try:

@@ -191,24 +191,6 @@ def test_the_curves_outlive_every_checkpoint(finished: Path, tmp_path: Path) -> 
         assert [(point.step, point.value) for point in history] == drawn
 
 
-def test_a_root_that_is_not_mounted_is_noticed(finished: Path, tmp_path: Path) -> None:
-    """Nothing is created there; the message names the way out; back in its place, the study is there."""
-    root, away = finished / "data/06_models", tmp_path / "away"
-    root.rename(away)
-    try:
-        root.mkdir()
-        done = kedro(finished, f"study.trials=2,training.epochs=2,{TINY}")
-        assert done.returncode == 2, done.stderr
-        assert "mounted?" in done.stderr
-        assert "study delete sample" in done.stderr
-        assert list(root.iterdir()) == []
-        root.rmdir()
-    finally:
-        away.rename(root)
-    done = kedro(finished, f"study.trials=2,training.epochs=2,{TINY}")
-    assert done.returncode == 0, done.stderr
-
-
 ALONE = """
 import sys; sys.path.append({packages!r})
 import importlib.util, json; assert importlib.util.find_spec("thriftune") is None
