@@ -76,33 +76,34 @@ def test_lines_of_many_writers_stay_whole(tmp_path: Path) -> None:
         assert line["message"].endswith(f"ValueError: {NASTY}")
 
 
-# Nothing but writes: masking takes longer than they do.
-ENDLESS = """
+# A line that takes the system long to write, and no time to make: nothing is masked.
+LONG = """
 terminal, file = logging.getLogger().handlers
 logging.getLogger().removeHandler(terminal)
 file.setFormatter(logging.Formatter('{"message": "%(message)s"}'))
 log.info("first")
-print("ready", flush=True)
-while True:
-    log.info("x" * 200_000)
+print(path.read_text(), end="", flush=True)
+log.info("x" * int(sys.argv[2]))
 """
+SIZE = 100_000_000
 
 
 def test_a_torn_last_line_is_cut_at_the_next_start(tmp_path: Path) -> None:
     """SIGKILL in the middle of a write: the lines before it stand, and every line is valid again once another
     process logs. A log that is still being written is let be."""
-    for _ in range(50):
-        with begin(ENDLESS, tmp_path) as writer:
+    for _ in range(10):  # a busy machine may let the whole write pass before this process looks again
+        with begin(LONG, tmp_path, str(SIZE)) as writer:
             assert writer.stdout is not None
-            writer.stdout.readline()
-            time.sleep(0.02)
+            first = len(writer.stdout.readline())
+            (path,) = tmp_path.glob("*.jsonl")
+            while path.stat().st_size <= first and writer.poll() is None:
+                time.sleep(0.0005)
             writer.kill()
-        (path,) = tmp_path.glob("*.jsonl")
         torn = path.read_bytes()
         if not torn.endswith(b"\n"):
             break
         path.unlink()
-    assert not torn.endswith(b"\n"), "no kill came in the middle of a write"
+    assert first < len(torn) < SIZE, "no kill came in the middle of a write"
     held = tmp_path / "held.jsonl"
     hold = "log.info('mine'); os.rename(path, sys.argv[2]); print('ready', flush=True); time.sleep(60)"
     with begin(hold, tmp_path / "elsewhere", str(held)) as holder:
