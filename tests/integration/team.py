@@ -18,6 +18,7 @@ import psutil
 import yaml
 from mlflow import MlflowClient
 from tests import processes
+from tests.conftest import TINY
 from tests.integration.conftest import copy_project, environment, thriftune
 from tests.integration.postgres import PASSWORD, Postgres
 
@@ -102,8 +103,10 @@ class Team:
             "storage": {"root": str(self.models), **settings.get("storage", {})},
             "tracking": {"artifacts": str(self.folder / "shared" / "artifacts")},
             "study": {"name": NAME, **settings["study"]},
-            "training": {"threads": 1, **settings["training"]},
+            "training": {"threads": 1, "max_length": 64, "overlap": 8, **settings["training"]},
             "search": settings.get("search", {}),
+            "encoder": "tiny",
+            "encoders": {"tiny": TINY},
         }
         local = project / "conf/local"
         (local / "parameters.yml").write_text(yaml.safe_dump(own))
