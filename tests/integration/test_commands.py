@@ -107,6 +107,22 @@ def test_the_main_job_and_the_commands_after_it(project: Path, run: Run) -> None
     assert not list((project / "data/06_models").glob("study_*"))
 
 
+def test_a_forecast_needs_no_corpus_and_is_exact_with_one(project: Path, run: Run) -> None:
+    """In a fresh clone it answers from the configuration and says what was assumed. It promises no less than that
+    of the ingested corpus; it may be more, since a tokenizer can turn out smaller than it is allowed to be."""
+    shutil.rmtree(project / "data")
+    done = run("thriftune", "storage", "forecast", "--json")
+    assert done.returncode == 0, done.stderr
+    assert "no corpus has been ingested yet; assumed" in done.stderr
+    assert not (project / "data").exists()
+    assert run("kedro", "run", "--pipeline", "ingest").returncode == 0
+    exact = run("thriftune", "storage", "forecast", "--json")
+    assert exact.stderr == ""
+    assumed, known = json.loads(done.stdout), json.loads(exact.stdout)
+    for key in ("most_bytes", "least_budget_bytes", "written_bytes", "keep_all_bytes"):
+        assert known[key] <= assumed[key] <= 3 * known[key]
+
+
 def test_each_pipeline_works_alone(project: Path, run: Run) -> None:
     """ingest writes a corpus, train a study of one trial; neither reads the test split."""
     assert run("kedro", "run", "--pipeline", "ingest", "--params", SMALL).returncode == 0

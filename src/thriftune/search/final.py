@@ -30,6 +30,7 @@ from thriftune.evaluation.report import (
     read_evaluation,
     write_evaluation,
 )
+from thriftune.search.corpus_size import CorpusSize
 from thriftune.search.delivery import deliver_evaluation, has_evaluation
 from thriftune.search.identity import save_interval, trial_id
 from thriftune.search.optuna_study import OptunaStudy, trial_row
@@ -106,7 +107,7 @@ def evaluate_study(
         store.start(running_elsewhere(store, ownership))
         corpus = corpora.open(record["data"]["fingerprint"])
         corpus.check("test", "validation")
-        store.require_room(evaluation_bytes(corpus, parameters))
+        store.require_room(evaluation_bytes(CorpusSize.of(corpus), parameters))
         evaluation = _evaluate(parameters, study, optuna_study, store, corpus, record, before, flag)
         write_page(study, store, optuna_study, record, corpora, evaluation, settings.evaluation.examples)
         _deliver(settings, study)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from thriftune.checkpoints.tensors import tensor_bytes
-from thriftune.config import EncoderFromConfig, Parameters
+from thriftune.config import EncoderFromConfig, Parameters, override
 from thriftune.corpus.store import Corpus
 from thriftune.model.dual_agent import DualAgent
 from thriftune.model.encoder import Encoder, check_source, resolve_encoder, vocabulary_size
@@ -26,6 +26,21 @@ def model_bytes(parameters: Parameters, corpus: Corpus, encoder: Encoder | None 
     return tensor_bytes(agent.trained_state())
 
 
+def assumed_model_bytes(parameters: Parameters, criteria: tuple[str, ...]) -> int:
+    """Return the same where there is no corpus yet, at most: its tokenizer is taken to be as large as it may
+    be, and adapters in an encoder from the configuration to be the whole of it."""
+    source = resolve_encoder(parameters.encoder, parameters.encoders)
+    if isinstance(source, EncoderFromConfig):
+        check_source(source, parameters.training.max_length)
+        if parameters.model.fine_tuning == "lora":
+            parameters = override(parameters, {"model.fine_tuning": "full"})
+        return tensor_bytes(_on_meta(source, source.vocabulary_size, parameters, criteria).trained_state())
+    from thriftune.search.prepared import pretrained
+    from thriftune.search.trial import build_agent
+
+    return tensor_bytes(build_agent(parameters, pretrained(parameters), criteria).trained_state())
+
+
 def _shape(parameters: Parameters, corpus: Corpus) -> DualAgent | None:
     """Return a dual agent without values; None where that takes more than the configuration."""
     source = resolve_encoder(parameters.encoder, parameters.encoders)
@@ -35,10 +50,14 @@ def _shape(parameters: Parameters, corpus: Corpus) -> DualAgent | None:
     check_source(source, parameters.training.max_length)
     texts = (post.text for post in corpus.posts("train"))
     tokens = vocabulary_size(source, texts, Path(parameters.corpus.cache))
-    if tokens is None:
-        return None
+    return None if tokens is None else _on_meta(source, tokens, parameters, corpus.criteria)
+
+
+def _on_meta(
+    source: EncoderFromConfig, tokens: int, parameters: Parameters, criteria: tuple[str, ...]
+) -> DualAgent:
     with torch.device("meta"):
-        return DualAgent(BertShape(source, tokens), parameters.model, corpus.criteria)
+        return DualAgent(BertShape(source, tokens), parameters.model, criteria)
 
 
 def _built(parameters: Parameters, corpus: Corpus, encoder: Encoder | None) -> DualAgent:

@@ -18,13 +18,14 @@ from thriftune.checkpoints.forecast import Workload, forecast
 from thriftune.checkpoints.retention import Policy
 from thriftune.config import Choices, Parameters, override
 from thriftune.corpus.ingest import ingested
-from thriftune.corpus.store import Corpus, CorpusStore
+from thriftune.corpus.store import CorpusStore
 from thriftune.errors import DataError
 from thriftune.evaluation.examples import KINDS
 from thriftune.evaluation.metrics import curves, produced_metrics
+from thriftune.search.corpus_size import CorpusSize, assumed_size
 from thriftune.search.identity import save_interval
 from thriftune.search.milestones import PARENT_KEYS
-from thriftune.search.model_size import model_bytes
+from thriftune.search.model_size import assumed_model_bytes, model_bytes
 from thriftune.search.overhead import FIGURES
 from thriftune.search.record import trial_params
 from thriftune.tracking.footprint import (
@@ -59,8 +60,6 @@ PREDICTION_BYTES_PER_CRITERION, PREDICTION_BYTES, EVALUATION_BYTES = 110, 700, 1
 """Of predictions.jsonl a post; of evaluation.json and the page."""
 PAGE_BYTES_PER_TRIAL, QUOTE_BYTES = 400, 2_500
 """Of report.html: a trial in its charts and tables; a post that it quotes."""
-ASSUMED_CRITERIA = tuple(f"CRITERION_{number}" for number in range(9))
-ASSUMED_POSTS = 1000
 
 
 @dataclass(frozen=True)
@@ -73,35 +72,33 @@ class Surroundings:
     """What counts against the budget beside trials: corpora, tokens, databases without this study's rows."""
 
 
-def surroundings(settings: Parameters, root: Path, corpus: Corpus | None) -> Surroundings:
-    """Of a corpus; without one, nine criteria and a thousand posts are assumed."""
+def surroundings(settings: Parameters, root: Path, size: CorpusSize) -> Surroundings:
+    """Return what the forecast takes from a corpus of that size and from what is on the disk already."""
     cache, tracking = root / settings.corpus.cache, root / settings.tracking.root
     tokens, tables = files.directory_bytes(cache), files.directory_bytes(root / settings.corpus.root)
     databases = _database(tracking / OPTUNA_DATABASE, EMPTY_OPTUNA_BYTES) + OPTUNA_LOG_BYTES
     if settings.tracking.mlflow_uri is None:
         databases += _database(tracking / MLFLOW_DATABASE, EMPTY_MLFLOW_BYTES) + MLFLOW_LOG_BYTES
-    if corpus is None:
-        return Surroundings(
-            settings.corpus.criteria or ASSUMED_CRITERIA, ASSUMED_POSTS, tokens + tables + databases
-        )
-    read = corpus.split_bytes("train") + corpus.split_bytes("validation")
+    read = size.split_bytes["train"] + size.split_bytes["validation"]
+    if size.assumed:
+        tables += sum(size.split_bytes.values())
     return Surroundings(
-        corpus.criteria,
-        corpus.counts["train"],
+        size.criteria,
+        size.posts["train"],
         tables
         + max(tokens, round(_tokens_per_byte(settings) * read))
         + databases
-        + evaluation_bytes(corpus, settings),
+        + evaluation_bytes(size, settings),
     )
 
 
-def evaluation_bytes(corpus: Corpus, settings: Parameters) -> int:
+def evaluation_bytes(size: CorpusSize, settings: Parameters) -> int:
     """What the test evaluation writes: the test split's tokens, predictions, evaluation and page."""
-    tokens = _tokens_per_byte(settings) * corpus.split_bytes("test")
-    per_post = PREDICTION_BYTES_PER_CRITERION * len(corpus.criteria) + PREDICTION_BYTES
-    quotes = QUOTE_BYTES * settings.evaluation.examples * len(KINDS) * len(corpus.criteria)
+    tokens = _tokens_per_byte(settings) * size.split_bytes["test"]
+    per_post = PREDICTION_BYTES_PER_CRITERION * len(size.criteria) + PREDICTION_BYTES
+    quotes = QUOTE_BYTES * settings.evaluation.examples * len(KINDS) * len(size.criteria)
     page = PAGE_BYTES_PER_TRIAL * settings.study.trials + quotes
-    return round(tokens) + corpus.counts["test"] * per_post + EVALUATION_BYTES + page
+    return round(tokens) + size.posts["test"] * per_post + EVALUATION_BYTES + page
 
 
 def _tokens_per_byte(settings: Parameters) -> float:
@@ -115,8 +112,14 @@ def _database(path: Path, empty_bytes: int) -> int:
 
 
 def configured(settings: Parameters, root: Path, weights: int | None) -> tuple[int, Surroundings]:
-    """(bytes of the model, surroundings) from the configuration, on its corpus or, where that was not
-    ingested yet, the one that was last. Where the weights are given there need be none (else DataError)."""
+    """Return the bytes of the model and its surroundings from the configuration.
+
+    On the configured corpus; where that was not ingested yet, on the one that was last; where there is none,
+    on one of a size that is assumed, which the log says.
+
+    Args:
+        weights: Bytes of the model where they are given; else those of the configured encoder and agents.
+    """
     store = CorpusStore(root / settings.corpus.root)
     try:
         corpus = ingested(settings.corpus, store)
@@ -127,13 +130,16 @@ def configured(settings: Parameters, root: Path, weights: int | None) -> tuple[i
                     "the configured corpus was not ingested yet: this is of the last one, %s",
                     corpus.fingerprint[:12],
                 )
+        size = CorpusSize.of(corpus)
     except DataError:
-        if weights is None:
-            raise
-        return weights, surroundings(settings, root, None)
+        corpus, size = None, assumed_size(settings.corpus, root)
+        log.warning(
+            "no corpus has been ingested yet; assumed %s. After `kedro run --pipeline ingest` it is exact",
+            size.assumed,
+        )
     if weights is None:
-        weights = model_bytes(settings, corpus)
-    return weights, surroundings(settings, root, corpus)
+        weights = model_bytes(settings, corpus) if corpus else assumed_model_bytes(settings, size.criteria)
+    return weights, surroundings(settings, root, size)
 
 
 def trial_bytes(settings: Parameters, around: Surroundings) -> int:

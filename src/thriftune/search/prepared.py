@@ -30,6 +30,14 @@ def encoder_for(parameters: Parameters, corpus: Corpus) -> Encoder:
     return encoder
 
 
+def pretrained(parameters: Parameters) -> Encoder:
+    """The encoder of a configuration that names one of a package, a folder or the hub, its window checked."""
+    source = resolve_encoder(parameters.encoder, parameters.encoders)
+    encoder = build_encoder(source, lambda: (), Path(parameters.corpus.cache), hub_of(parameters))
+    check_window(encoder, parameters.training.max_length)
+    return encoder
+
+
 def rows_of(
     parameters: Parameters, corpus: Corpus, encoder: Encoder, split: SplitName
 ) -> list[dict[str, Any]]:

@@ -29,6 +29,7 @@ from thriftune.evaluation.metrics import produced_metrics
 from thriftune.observe.logs import log_context
 from thriftune.observe.progress import StudyProgress
 from thriftune.search.check import check_configuration, check_metric
+from thriftune.search.corpus_size import CorpusSize
 from thriftune.search.delivery import study_delivery, undelivered
 from thriftune.search.failures import check_failures, failure_reason, give_back_memory
 from thriftune.search.identity import study_identity
@@ -84,7 +85,7 @@ def run_search(
     row = None
     if parameters.storage.checkpointing and (study.record() is None or study.is_parallel):
         weights = model_bytes(parameters, corpus, encoder)
-        row = forecast_row(parameters, weights, surroundings(parameters, Path(), corpus))
+        row = forecast_row(parameters, weights, surroundings(parameters, Path(), CorpusSize.of(corpus)))
         store.require_budget(row["least_budget_bytes"])
         if study.record() is None:
             log.info("%s", forecast_line(row))
