@@ -33,7 +33,7 @@ pytestmark = pytest.mark.integration
 
 
 def parts(parameters: Parameters) -> tuple[CorpusStore, StudyHandle, CheckpointStore]:
-    study = StudyHandle(parameters.study.name, Path(parameters.storage.root), Path(parameters.tracking.root))
+    study = StudyHandle.of(Path.cwd(), parameters, parameters.study.name)
     return (
         CorpusStore(Path(parameters.corpus.root)),
         study,
