@@ -17,6 +17,7 @@ from sklearn.metrics import f1_score
 from tests.conftest import small_parameters, write_small_tables
 
 from thriftune import files
+from thriftune.checkpoints.manifest import MANIFEST, MODEL
 from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import Parameters, override
 from thriftune.corpus.ingest import ingest
@@ -469,6 +470,47 @@ def test_ties_are_evaluated_where_they_are_left_and_listed_where_not(small: Path
     best = parts(parameters)[1].optuna(parameters).best()
     assert best is not None
     assert best.number == 0
+
+
+def spoil_best(folder: Path, checkpoint: str, name: str) -> None:
+    """Flip a bit of a file of a checkpoint, in a study that is to be evaluated again."""
+    (folder / "evaluation.json").unlink()
+    damaged = folder / checkpoint / name
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+
+
+def test_a_damaged_best_is_trained_again_though_another_epoch_ties(
+    small: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its trial's next epoch has the same value and other weights: it is evaluated beside the best, never in
+    its place, whichever file of the best is damaged. Without a journal that is refused."""
+    parameters = small_parameters(
+        small,
+        training={**small_parameters(small).training.model_dump(), "learning_rate": 1e-7},
+        search={"space": {}},
+        study={"name": "ties", "trials": 1},
+    )
+    run(parameters)
+    before = evaluate(parameters)
+    best, tie = before["checkpoints"]
+    assert [(row["trial"], row["epoch"], row["kept"]) for row in (best, tie)] == [(0, 1, True), (0, 2, True)]
+    assert best["sha256"] != tie["sha256"]
+    folder = parts(parameters)[1].folder
+    for name in (MODEL, MANIFEST):
+        caplog.clear()
+        spoil_best(folder, best["path"], name)
+        after = evaluate(parameters)
+        assert "the study's best (trial 0, epoch 1) is left: the trial is trained again" in caplog.text
+        assert after["checkpoints"] == before["checkpoints"]
+        assert after["test_metrics"] == before["test_metrics"]
+        assert after["evaluations"][-1]["epoch"] == 1
+    assert len(list(folder.glob("trials/*/checkpoints/quarantine-epoch_0001*"))) == 2
+    spoil_best(folder, best["path"], MODEL)
+    next(folder.glob("trials/*/metrics.jsonl")).unlink()
+    with pytest.raises(StudyError, match="its journal does not say at which epoch"):
+        evaluate(parameters)
 
 
 def test_metrics_alone_count_against_the_budget_too(small: Path) -> None:

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from optuna.trial import FrozenTrial
+
 from thriftune import files
 from thriftune.checkpoints.entries import Entry, verify
 from thriftune.checkpoints.mending import quarantine
@@ -32,7 +34,7 @@ from thriftune.evaluation.report import (
 )
 from thriftune.search.corpus_size import CorpusSize
 from thriftune.search.delivery import deliver_evaluation, has_evaluation
-from thriftune.search.identity import save_interval, trial_id
+from thriftune.search.identity import trial_id
 from thriftune.search.optuna_study import OptunaStudy, trial_row
 from thriftune.search.outlook import evaluation_bytes
 from thriftune.search.ownership import TRIALS, guard_of, running_elsewhere
@@ -220,7 +222,7 @@ def _best_checkpoints(
     flag: StopFlag,
 ) -> list[Entry]:
     """The study's best and its exact ties, each verified. A damaged one is set aside; where no valid copy of
-    the best is left, its trial is trained again (SPEC 6.2)."""
+    the best is left, its trial is trained again; a tie never takes its place."""
     best = optuna_study.best()
     if best is None:
         raise StudyError(
@@ -228,13 +230,14 @@ def _best_checkpoints(
             where=str(study.folder),
             remedy="look at `thriftune study show` for why they failed.",
         )
+    epoch = _best_epoch(best)
     for again in (False, True):
-        ties = [entry for entry in store.co_best() if _is_sound(store, entry)]
-        if any(e.manifest.trial == best.number and e.manifest.value == best.value for e in ties):
+        ties = [entry for entry in store.co_best() if _is_sound(entry)]
+        if any(e.held.key == (best.number, epoch) and e.held.value == best.value for e in ties):
             return ties
         if not again:
             own = _config_of(parameters, optuna_study, best.number)
-            _make_again(own, study, store, corpus, flag, best.number, best.value)
+            _make_again(own, study, store, corpus, flag, best, epoch)
     raise DamageError(
         f"trial {best.number}, trained again, did not come to its value of {best.value} again",
         where=str(study.folder),
@@ -242,7 +245,13 @@ def _best_checkpoints(
     )
 
 
-def _is_sound(store: CheckpointStore, entry: Entry) -> bool:
+def _best_epoch(best: FrozenTrial) -> int | None:
+    """Return the epoch whose checkpoint is the best: the earliest of equals, as retention ranks them."""
+    values = best.intermediate_values
+    return min((epoch for epoch, value in values.items() if value == best.value), default=None)
+
+
+def _is_sound(entry: Entry) -> bool:
     try:
         verify(entry)
     except DamageError as error:
@@ -257,26 +266,23 @@ def _make_again(
     store: CheckpointStore,
     corpus: Corpus,
     flag: StopFlag,
-    number: int,
-    value: float | None,
+    best: FrozenTrial,
+    epoch: int | None,
 ) -> None:
-    folder = trial_folder(study.folder, number, trial_id(own))
+    folder = trial_folder(study.folder, best.number, trial_id(own))
     journal = Journal(folder / JOURNAL)
-    metric = f"validation/{own.study.metric}"
-    interval = save_interval(own)
-    epochs = [step for step in journal.steps(metric) if journal.value(metric, step) == value]
-    epoch = next((step for step in epochs if step % interval == 0), None)
-    if epoch is None:
+    if epoch is None or (epoch, best.value) not in journal.rows(f"validation/{own.study.metric}"):
+        journal.close()
         raise StudyError(
-            f"no valid copy of the study's best (trial {number}) is left, and its journal does not say at "
-            "which epoch it was made",
+            f"no valid copy of the study's best (trial {best.number}) is left, and its journal does not say "
+            "at which epoch it was made",
             where=str(folder / JOURNAL),
             remedy=f"put the journal or the checkpoint back, or `thriftune study delete {study.name}` and "
             "search again.",
         )
     log.warning(
         "no valid copy of the study's best (trial %d, epoch %d) is left: the trial is trained again",
-        number,
+        best.number,
         epoch,
     )
     device = resolve_device(own.training.device)
@@ -292,7 +298,7 @@ def _make_again(
         prepared=Prepared(corpus),
     )
     try:
-        retrain(Finished(number, own), setting, journal, folder, epoch)
+        retrain(Finished(best.number, own), setting, journal, folder, epoch)
     finally:
         store.drain()
         journal.close()
