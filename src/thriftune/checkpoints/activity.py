@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextvars
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,8 +56,12 @@ def commit_nothing() -> None:
     raise StudyError("the run has ended; what it was still writing is not committed")
 
 
-def _nothing() -> Iterable[Path]:
-    return ()
+Disposal = Callable[[Callable[[Path], None]], None]
+"""Calls what it is given for each folder that can be made again and that nobody uses meanwhile."""
+
+
+def dispose_of_nothing(remove: Callable[[Path], None]) -> None:
+    """The disposal where nothing outside the store can be made again."""
 
 
 Guard = Callable[[], AbstractContextManager[None]]
@@ -81,8 +85,8 @@ class Activity:
     """One process at a time is in it: planning, deleting, committing."""
     shared: bool = False
     """Other processes may work on the study too."""
-    disposable: Callable[[], Iterable[Path]] = _nothing
-    """Folders outside the store that can be made again: the first to go under pressure."""
+    dispose: Disposal = dispose_of_nothing
+    """Of folders outside the store: the first to go under pressure."""
     promised: Callable[[], int] = lambda: 0
     """Bytes that count against the budget and that others are still going to write."""
     before_commit: Callable[[], None] = do_nothing

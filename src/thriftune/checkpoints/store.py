@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any
 
 from thriftune import files
 from thriftune.checkpoints import disk, retention
-from thriftune.checkpoints.activity import Guard, activity_in, alone, commit_nothing, do_nothing
+from thriftune.checkpoints.activity import Disposal, Guard, activity_in, alone, commit_nothing, do_nothing
 from thriftune.checkpoints.attempts import Attempt, read_attempts, remove_attempt, write_attempt
 from thriftune.checkpoints.checkpoint import Checkpoint
 from thriftune.checkpoints.entries import (
@@ -229,9 +229,9 @@ class CheckpointStore:
             if entry.manifest.trial == trial:
                 set_aside(entry.path)
 
-    def dispose_of(self, find: Callable[[], Iterable[Path]]) -> None:
-        """Where to look for folders that can be made again; they go first under pressure."""
-        self._activity.disposable = find
+    def dispose_by(self, disposal: Disposal) -> None:
+        """Set what finds folders that can be made again; they go first under pressure."""
+        self._activity.dispose = disposal
 
     def leave_room_for(self, promised: Callable[[], int]) -> None:
         """How many bytes others are still going to write under the budget, asked before each write here."""
@@ -418,14 +418,18 @@ class CheckpointStore:
     def _reclaim(self, *, on_this_disk: bool) -> None:
         """Step 0: what nobody needs, and what can be made again. on_this_disk: not what lies on another
         one, since the disk is full and not the budget."""
-        for path in [*self._debris(), *self._activity.disposable()]:
+        if self.policy.dry_run:
+            return
+
+        def remove(path: Path) -> None:
             if on_this_disk and not disk.same_disk(path, self.folder):
-                continue
-            size = files.directory_bytes(path)
-            if self.policy.dry_run:
-                continue
-            log.info("removed %s (%s): room was needed", path, disk.human_bytes(size))
+                return
+            log.info("removed %s (%s): room was needed", path, disk.human_bytes(files.directory_bytes(path)))
             files.remove_tree(path)
+
+        for path in self._debris():
+            remove(path)
+        self._activity.dispose(remove)
 
     def _debris(self) -> list[Path]:
         """Temporary and quarantined folders but those that are being written."""

@@ -7,7 +7,7 @@ import gc
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from itertools import chain, count, islice
@@ -100,15 +100,24 @@ class TokenisedStore:
             [datasets.Dataset.from_file(str(folder / shard["name"])) for shard in shards]
         )
 
-    def unused(self) -> Iterator[Path]:
-        """Folders of tokenised splits that no process reads or makes; they can be made again."""
+    def dispose(self, remove: Callable[[Path], None]) -> None:
+        """Call `remove` for the folder of each tokenised split that no process reads or makes.
+
+        The folder is locked meanwhile, so that a process that has just found it there, and does not hold it
+        yet, either keeps it or finds it gone and tokenises again.
+
+        Args:
+            remove: Deletes the folder, or leaves it.
+        """
         for folder in sorted(self.root.glob("tokens_*")):
-            if not _is_held(folder / FACTS):
-                yield folder
+            with suppress(TimeoutError), files.alone_with(folder, wait=False):
+                if folder.is_dir() and not _is_held(folder / FACTS):
+                    remove(folder)
         for temporary in sorted(self.root.glob(f"{_TEMPORARY}tokens_*")):
             folder = temporary.with_name(temporary.name.removeprefix(_TEMPORARY))
             with suppress(TimeoutError), files.alone_with(folder, wait=False):
-                yield temporary
+                if temporary.is_dir():
+                    remove(temporary)
 
     def _write(
         self, folder: Path, corpus: PostSource, split: SplitName, tokenizer: Any, layout: Layout

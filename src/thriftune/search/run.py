@@ -111,7 +111,7 @@ def run_search(
             store.start(elsewhere)
             optuna_study = study.optuna(parameters, flag.check)
             restore_missing(study, optuna_study, parameters)
-        store.dispose_of(TokenisedStore(Path(parameters.corpus.cache)).unused)
+        store.dispose_by(TokenisedStore(Path(parameters.corpus.cache)).dispose)
         stack.enter_context(DiskMonitor(store, closing=flag.seconds_left))
         stack.callback(lambda: store.drain(flag.seconds_left()))
         run = _Run(parameters, corpus, study, store, optuna_study, record, flag, device, ownership)

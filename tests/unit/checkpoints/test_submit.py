@@ -210,7 +210,7 @@ def test_pressure_takes_first_what_can_be_made_again(
     ):
         place.mkdir(parents=True)
         (place / "rows").write_bytes(b"x" * 2 * size)
-    store.dispose_of(lambda: [tokens / "tokens_a"])
+    store.dispose_by(lambda remove: remove(tokens / "tokens_a"))
     with caplog.at_level("INFO"):
         store.save(make_checkpoint(3, 0.3))
     assert [entry.manifest.epoch for entry in store.entries()] == [2, 3]
