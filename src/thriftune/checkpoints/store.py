@@ -130,9 +130,10 @@ class CheckpointStore:
 
     def explain(self) -> list[tuple[Entry, str]]:
         """Every checkpoint that is held, and why."""
-        plan = self._plan()
+        entries = self.entries()
+        plan = self._plan(entries=entries)
         reasons = {**plan.keep, **plan.strip, **plan.delete}
-        return [(entry, reasons[entry.held.key]) for entry in self.entries()]
+        return [(entry, reasons[entry.held.key]) for entry in entries]
 
     # ---- the life of a trial -----------------------------------------------------------------
 
@@ -394,12 +395,15 @@ class CheckpointStore:
     def _make_room(self, needed: int) -> None:
         """Relieve the pressure step by step (SPEC 6.5) until `needed` bytes fit; OutOfStorageError."""
         with self._activity.exclusive():
-            if self._lacking(needed):
+            lacking = self._lacking(needed)  # it walks all shared folders, so not more often than needed
+            if lacking:
                 self._reclaim(on_this_disk=needed <= self._room_in_budget())
-            if (lacking := self._lacking(needed)) > 0:
+                lacking = self._lacking(needed)
+            if lacking:
                 held = sum(entry.manifest.total_bytes for entry in self.entries())
                 self._apply(self._plan(room_bytes=max(0, held - lacking)), "room was needed")
-            if self._lacking(needed):
+                lacking = self._lacking(needed)
+            if lacking:
                 raise self._out_of_storage(needed, self._narrowest(needed))
 
     def _lacking(self, needed: int) -> int:
@@ -444,7 +448,8 @@ class CheckpointStore:
     def _disk_is_low(self) -> bool:
         return disk.disk_of(self.folder).is_low(self.policy.free_disk_watermark)
 
-    def _plan(self, room_bytes: int | None = None) -> retention.Plan:
+    def _plan(self, room_bytes: int | None = None, entries: Sequence[Entry] | None = None) -> retention.Plan:
+        """What retention keeps of these entries, by default of all that are there now."""
         policy = retention.Policy.of(self.policy)
         running = [attempt for attempt in read_attempts(self.folder).values() if attempt.running]
         pressure = retention.Pressure(
@@ -457,7 +462,8 @@ class CheckpointStore:
             room_bytes=room_bytes,
             disk_low=self._disk_is_low(),
         )
-        return retention.plan([entry.held for entry in self.entries()], policy, pressure)
+        held = [entry.held for entry in (self.entries() if entries is None else entries)]
+        return retention.plan(held, policy, pressure)
 
     def _apply(self, plan: retention.Plan, cause: str = "") -> None:
         """Carry out a plan. What pressure takes (`cause`) is said aloud."""

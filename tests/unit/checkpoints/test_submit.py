@@ -6,6 +6,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from tests.conftest import make_checkpoint, newest_valid
 from tests.unit.checkpoints.test_store import SIGNATURE, store_at
 
 from thriftune import files
-from thriftune.checkpoints import disk
+from thriftune.checkpoints import disk, retention
 from thriftune.checkpoints.checkpoint import Checkpoint, Receipt
 from thriftune.checkpoints.manifest import MODEL
 from thriftune.checkpoints.monitor import DiskMonitor
@@ -241,3 +242,36 @@ def test_what_is_kept_is_explained(tmp_path: Path) -> None:
     assert "the study's best" in reasons[1]
     assert "newest 1 of the running trial" in reasons[2]
     assert isinstance(store._plan(), Plan)
+
+
+def test_what_is_kept_is_explained_while_another_process_saves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkpoint that is committed once the plan stands is not in it."""
+    store, other = store_at(tmp_path, keep_last_n=3), store_at(tmp_path, keep_last_n=3)
+    store.save(make_checkpoint(1, 0.9))
+    plan = retention.plan
+
+    def planned(*given: Any) -> Plan:
+        found = plan(*given)
+        monkeypatch.setattr(retention, "plan", plan)
+        other.save(make_checkpoint(2, 0.2))
+        return found
+
+    monkeypatch.setattr(retention, "plan", planned)
+    assert [entry.manifest.epoch for entry, _ in store.explain()] == [1]
+    assert [entry.manifest.epoch for entry, _ in store.explain()] == [1, 2]
+
+
+def test_a_save_that_fits_measures_the_folders_once(tmp_path: Path) -> None:
+    """Each measurement walks all that studies share."""
+    store, measured = store_at(tmp_path), 0
+
+    def promised() -> int:
+        nonlocal measured
+        measured += 1
+        return 0
+
+    store.leave_room_for(promised)
+    store.save(make_checkpoint(1, 0.9))
+    assert measured == 1
