@@ -109,15 +109,26 @@ class CheckpointStore:
 
     def newest_whole(self, trial: int) -> Loaded | None:
         """The newest resume-capable checkpoint of a trial, every hash verified; damaged ones are quarantined
-        and the next older is tried. It may be another model's: see check."""
+        and the next older is tried. It may be another model's: see check.
+
+        The study is not locked while gigabytes are read, so that others can commit.
+        """
+        while (found := self._newest_resumable(trial)) is not None:
+            entry, seen = found
+            try:
+                return _read(entry)
+            except DamageError as error:
+                with self._activity.exclusive():
+                    # Others may have deleted, stripped or replaced it meanwhile: then it is not damaged.
+                    if seen and _state_of(entry.path) == seen:
+                        quarantine(entry.path, error)
+        return None
+
+    def _newest_resumable(self, trial: int) -> tuple[Entry, list[tuple[int, int, int]]] | None:
+        """With the state of its folder."""
         with self._activity.exclusive():
             own = [e for e in self.entries() if e.manifest.trial == trial and e.manifest.resumable]
-            for entry in reversed(own):
-                try:
-                    return _read(entry)
-                except DamageError as error:
-                    quarantine(entry.path, error)
-        return None
+            return (own[-1], _state_of(own[-1].path)) if own else None
 
     def check(self, entry: Entry, signature: Mapping[str, Any]) -> None:
         """StudyError where the checkpoint is another model's or another study's."""
@@ -511,6 +522,15 @@ class CheckpointStore:
             "status`, `thriftune study delete NAME`) or raise storage.max_total_size, then run "
             "the same command again.",
         )
+
+
+def _state_of(folder: Path) -> list[tuple[int, int, int]]:
+    """What differs once a checkpoint was moved, replaced or stripped; [] once it is gone."""
+    try:
+        facts = [path.stat() for path in (folder, folder / MANIFEST)]
+    except OSError:
+        return []
+    return [(fact.st_dev, fact.st_ino, fact.st_ctime_ns) for fact in facts]
 
 
 def _read(entry: Entry) -> Loaded:

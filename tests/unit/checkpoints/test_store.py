@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import resource
 import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -194,3 +197,84 @@ def test_what_studies_share_counts_against_each_budget(tmp_path: Path) -> None:
     alone = CheckpointStore(tmp_path / "study", "study-00000000", policy)
     alone.begin_trial(0)
     alone.save(make_checkpoint(1, size=1000))
+
+
+@contextmanager
+def on_first_open(name: str, act: Callable[[], None]) -> Iterator[None]:
+    """Act when a file of this name is opened for reading, once."""
+    done = False
+    real = Path.open
+
+    def opened(self: Path, *given: Any, **named: Any) -> Any:
+        nonlocal done
+        if self.name == name and not done:
+            done = True
+            act()
+        return real(self, *given, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "open", opened)
+        yield
+    assert done, f"{name} was not opened"
+
+
+def resumable_pair(folder: Path) -> CheckpointStore:
+    """A trial that was interrupted with two checkpoints to resume from."""
+    store = store_at(folder, keep_last_n=2)
+    for epoch, value in ((1, 0.1), (2, 0.9)):
+        store.save(make_checkpoint(epoch, value))
+    return store
+
+
+def test_others_plan_and_commit_while_a_checkpoint_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading gigabytes does not keep the study's lock; setting a damaged checkpoint aside does."""
+    store = resumable_pair(tmp_path)
+    locked = False
+    seen = []
+
+    @contextmanager
+    def guard() -> Iterator[None]:
+        nonlocal locked
+        locked = True
+        yield
+        locked = False
+
+    monkeypatch.setattr(files, "observer", lambda event: seen.append((event.operation, locked)))
+    (store.entries()[-1].path / OPTIMIZER).write_bytes(b"damaged")
+    with store.owned(lambda: None, guard), on_first_open(MODEL, lambda: seen.append(("read", locked))):
+        loaded = store.newest_whole(0)
+    assert loaded is not None
+    assert loaded.entry.manifest.epoch == 1
+    assert seen == [("read", False), ("rename", True), ("fsync_directory", True)]
+
+
+@pytest.mark.parametrize(("change", "epoch"), [("deleted", 1), ("stripped", 1), ("replaced", 2)])
+def test_a_checkpoint_that_changes_while_it_is_read_is_not_damaged(
+    tmp_path: Path, change: str, epoch: int
+) -> None:
+    """Another process deletes, strips, or moves it and puts it back: what is there then is used."""
+    store = resumable_pair(tmp_path)
+    newer = store.entries()[-1]
+    aside = newer.path.with_name("aside")
+    deeds: dict[str, Callable[[], Any]] = {
+        "deleted": lambda: store._delete(newer.path),
+        "stripped": lambda: store._strip(newer),
+        "replaced": lambda: newer.path.rename(aside),
+    }
+    probe = tmp_path / "probe"
+    while not probe.exists() or probe.stat().st_ctime_ns <= newer.path.stat().st_ctime_ns:
+        probe.write_bytes(b"")  # until the file system's clock has ticked since the save
+
+    @contextmanager
+    def guard() -> Iterator[None]:
+        if aside.exists():  # whoever moved it had the lock until now
+            aside.rename(newer.path)
+        yield
+
+    with store.owned(lambda: None, guard), on_first_open(MODEL, deeds[change]):
+        loaded = store.newest_whole(0)
+    assert loaded is not None
+    assert loaded.entry.manifest.epoch == epoch
+    assert not list(newer.path.parent.glob("quarantine-*"))
