@@ -89,12 +89,12 @@ def test_a_checkpoint_weighs_what_is_trained_and_fits_its_own_base_only(
     assert files.directory_bytes(best.path) <= tensor_bytes(trained) + SLACK_BYTES
     assert files.directory_bytes(newest.path) <= tensor_bytes(trained) + tensor_bytes(moments) + SLACK_BYTES
     again = agent_of(parameters, "minilm")
-    again.load_trained(store.load(best, signature_of(again)).model)
+    again.load_trained(store.load_model(best, signature_of(again)))
     for name, tensor in agent.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor), name
     other = agent_of(parameters, str(changed_copy(tmp_path)))
     with pytest.raises(StudyError, match=r"base\.frozen\.encoder\.embeddings: "):
-        store.load(best, signature_of(other))
+        store.load_model(best, signature_of(other))
 
 
 def changed_copy(tmp_path: Path) -> Path:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from thriftune.checkpoints import retention
-from thriftune.checkpoints.manifest import MANIFEST, MODEL, Manifest, read_manifest
-from thriftune.checkpoints.tensors import PARALLEL_BYTES, read_verified
+from thriftune.checkpoints.manifest import MANIFEST, MODEL, FileFact, Manifest, read_manifest
+from thriftune.checkpoints.tensors import PARALLEL_BYTES, read_verified, tensors_in, verify_file
 from thriftune.errors import DamageError, StudyError
 
+T = TypeVar("T")
 TEMPORARY, QUARANTINE, REPLACED = ".tmp-", "quarantine-", ".replaced-"
 """Beginnings of the names of folders that are no checkpoints."""
 SHOWN = 10
@@ -68,15 +69,25 @@ def read_entry(path: Path) -> Entry:
 
 
 def verify(entry: Entry) -> None:
-    """DamageError at the first file that is not what its manifest says."""
-    read_all(entry)
+    """DamageError at the first file that is not what its manifest says. No file is held in memory."""
+    _each_file(entry, entry.manifest.files, verify_file)
 
 
 def read_all(entry: Entry) -> dict[str, torch.Tensor]:
-    """The verified bytes of each file, large ones read and hashed beside each other."""
+    """The verified bytes of each file."""
+    return _each_file(entry, entry.manifest.files, read_verified)
+
+
+def read_model(entry: Entry) -> dict[str, torch.Tensor]:
+    """The model's tensors, verified; no other file is read."""
+    return tensors_in(_each_file(entry, [MODEL], read_verified)[MODEL])
+
+
+def _each_file(entry: Entry, names: Iterable[str], act: Callable[[Path, FileFact], T]) -> dict[str, T]:
+    """Act on files of a checkpoint; on those of a large one beside each other."""
     facts = entry.manifest.files
     with ThreadPoolExecutor(2 if entry.manifest.total_bytes >= PARALLEL_BYTES else 1) as pool:
-        jobs = {name: pool.submit(read_verified, entry.path / name, fact) for name, fact in facts.items()}
+        jobs = {name: pool.submit(act, entry.path / name, facts[name]) for name in names}
     return {name: job.result() for name, job in jobs.items()}
 
 

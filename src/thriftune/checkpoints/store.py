@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from thriftune import files
 from thriftune.checkpoints import disk, retention
@@ -31,6 +31,7 @@ from thriftune.checkpoints.entries import (
     check_signature,
     read_all,
     read_entry,
+    read_model,
 )
 from thriftune.checkpoints.manifest import MANIFEST, MODEL, OPTIMIZER, STATE, Manifest
 from thriftune.checkpoints.mending import checkpoint_folders, mend, quarantine, set_aside
@@ -38,6 +39,9 @@ from thriftune.checkpoints.tensors import tensors_in
 from thriftune.checkpoints.writing import write_checkpoint
 from thriftune.config import StorageConfig
 from thriftune.errors import DamageError, OutOfStorageError, StudyError, TakenOverError
+
+if TYPE_CHECKING:
+    import torch
 
 log = logging.getLogger(__name__)
 
@@ -134,10 +138,15 @@ class CheckpointStore:
         """StudyError where the checkpoint is another model's or another study's."""
         check_signature(entry, {"study": self.study_id, **signature})
 
-    def load(self, entry: Entry, signature: Mapping[str, Any]) -> Loaded:
-        """Check the signature and every hash, reading each file once. DamageError, StudyError."""
+    def load_model(self, entry: Entry, signature: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+        """Check the signature, then read the model's tensors, hashed on the way, and nothing else.
+
+        Raises:
+            StudyError: The checkpoint is another model's or another study's.
+            DamageError: The model's file is not what the manifest says.
+        """
         self.check(entry, signature)
-        return _read(entry)
+        return read_model(entry)
 
     def explain(self) -> list[tuple[Entry, str]]:
         """Every checkpoint that is held, and why."""

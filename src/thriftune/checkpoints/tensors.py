@@ -6,8 +6,10 @@ import hashlib
 import json
 import mmap
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from io import RawIOBase
 from pathlib import Path
 from typing import Any
 
@@ -159,42 +161,77 @@ def _gathered(pieces: Iterator[memoryview | bytes]) -> Iterator[memoryview | byt
 def read_verified(path: Path, fact: FileFact) -> torch.Tensor:
     """A file's bytes [size] uint8, read once and hashed beside the reading; DamageError where they are not
     what the manifest says."""
-    try:
-        if path.is_symlink() or not path.is_file():
-            raise DamageError("is missing, or no regular file", where=str(path))
-        size = path.stat().st_size
-        if size != fact.size:
-            raise DamageError(
-                f"expected {fact.size} bytes of SHA-256 {fact.sha256}, found {size} bytes", where=str(path)
-            )
-        content = torch.empty(size, dtype=torch.uint8)
-        found = _read_hashed(path, memoryview(content.numpy().data))
-    except OSError as error:
-        raise DamageError(f"cannot be read: {error}", where=str(path)) from error
-    if found != fact.sha256:
-        raise DamageError(
-            f"expected {fact.size} bytes of SHA-256 {fact.sha256}, found {size} bytes of {found}",
-            where=str(path),
-        )
+    _check_size(path, fact)
+    content = torch.empty(fact.size, dtype=torch.uint8)
+    whole = memoryview(content.numpy().data)
+    _check_hash(path, fact, (whole[start : start + READ_BYTES] for start in range(0, fact.size, READ_BYTES)))
     return content
 
 
-def _read_hashed(path: Path, into: memoryview) -> str:
+def verify_file(path: Path, fact: FileFact) -> None:
+    """Read and hash a file through two buffers, whatever its size.
+
+    Raises:
+        DamageError: It is not what the manifest says.
+    """
+    _check_size(path, fact)
+    buffers = [memoryview(bytearray(min(READ_BYTES, fact.size))) for _ in range(2)]
+    starts = enumerate(range(0, fact.size, READ_BYTES))
+    _check_hash(path, fact, (buffers[turn % 2][: fact.size - start] for turn, start in starts))
+
+
+def _check_size(path: Path, fact: FileFact) -> None:
+    with _unreadable_is_damaged(path):
+        if path.is_symlink() or not path.is_file():
+            raise DamageError("is missing, or no regular file", where=str(path))
+        size = path.stat().st_size
+    if size != fact.size:
+        raise DamageError(
+            f"expected {fact.size} bytes of SHA-256 {fact.sha256}, found {size} bytes", where=str(path)
+        )
+
+
+def _check_hash(path: Path, fact: FileFact, room: Iterable[memoryview]) -> None:
+    """Read the file into `room`, a piece hashed while the next is read; a piece may be used again after one
+    more."""
     digest = hashlib.sha256()
     hashing: Future[None] | None = None
-    with path.open("rb", buffering=0) as handle, ThreadPoolExecutor(1) as hasher:
-        start = 0
-        while start < len(into):
-            count = handle.readinto(into[start : start + READ_BYTES])
-            if not count:
-                break
+    with (
+        _unreadable_is_damaged(path),
+        path.open("rb", buffering=0) as handle,
+        ThreadPoolExecutor(1) as hasher,
+    ):
+        for piece in room:
+            count = _fill(handle, piece)
             if hashing is not None:
                 hashing.result()
-            hashing = hasher.submit(digest.update, into[start : start + count])
-            start += count
+            hashing = hasher.submit(digest.update, piece[:count])
         if hashing is not None:
             hashing.result()
-    return digest.hexdigest()
+    if digest.hexdigest() != fact.sha256:
+        raise DamageError(
+            f"expected {fact.size} bytes of SHA-256 {fact.sha256}, found {digest.hexdigest()}",
+            where=str(path),
+        )
+
+
+def _fill(handle: RawIOBase, piece: memoryview) -> int:
+    """Read until the piece is full or the file ends; the number of bytes."""
+    filled = 0
+    while filled < len(piece):
+        count = handle.readinto(piece[filled:])
+        if not count:
+            break
+        filled += count
+    return filled
+
+
+@contextmanager
+def _unreadable_is_damaged(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DamageError(f"cannot be read: {error}", where=str(path)) from error
 
 
 def tensors_in(content: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -68,7 +68,7 @@ def export_checkpoint(
     corpus = CorpusStore(root / own.corpus.root).open(record["data"]["fingerprint"])
     encoder = encoder_for(own, corpus)
     agent = build_agent(own, encoder, corpus.criteria)
-    agent.load_trained(store.load(entry, signature_of(agent)).model)
+    agent.load_trained(store.load_model(entry, signature_of(agent)))
     transformers.utils.logging.disable_progress_bar()
     made = entry.manifest
     temporary = target.with_name(f".tmp-{target.name}")

@@ -404,7 +404,7 @@ def _predict(
 ) -> tuple[Predictions, Decisions, dict[str, list[float]]]:
     encoder = encoder_for(own, corpus)
     agent = build_agent(own, encoder, corpus.criteria)
-    agent.load_trained(store.load(entry, signature_of(agent)).model)
+    agent.load_trained(store.load_model(entry, signature_of(agent)))
     agent.to(resolve_device(own.training.device))
     predictions = predict(
         agent,

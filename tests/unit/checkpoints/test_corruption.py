@@ -12,9 +12,10 @@ import pytest
 from tests.conftest import make_checkpoint, newest_valid
 from tests.unit.checkpoints.test_store import SIGNATURE, store_at
 
+from thriftune.checkpoints.entries import read_entry, verify
 from thriftune.checkpoints.manifest import MANIFEST, MODEL, OPTIMIZER, STATE
 from thriftune.checkpoints.store import CheckpointStore
-from thriftune.errors import StudyError
+from thriftune.errors import DamageError, StudyError
 
 pytestmark = pytest.mark.unit
 
@@ -83,6 +84,8 @@ def test_a_spoilt_file_is_quarantined_and_the_older_used(
     store = three_epochs(folder)
     newest = store.entries()[-1].path
     spoil(newest / name)
+    with pytest.raises(DamageError):
+        verify(read_entry(newest))
     store.start()
     loaded = newest_valid(store, SIGNATURE)
     assert loaded is not None

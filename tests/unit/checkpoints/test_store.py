@@ -278,3 +278,36 @@ def test_a_checkpoint_that_changes_while_it_is_read_is_not_damaged(
     assert loaded is not None
     assert loaded.entry.manifest.epoch == epoch
     assert not list(newer.path.parent.glob("quarantine-*"))
+
+
+def peak_growth(act: Callable[[], Any]) -> int:
+    """Bytes by which this process's memory grew at most while it acted."""
+    reset = Path("/proc/self/clear_refs")
+    if not reset.exists():
+        pytest.skip("no /proc/self/clear_refs: the peak of memory cannot be reset here")
+
+    def resident(field: str) -> int:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
+
+    reset.write_text("5", encoding="ascii")
+    before = resident("VmRSS")
+    act()
+    return resident("VmHWM") - before
+
+
+def test_files_are_verified_through_small_buffers_and_a_model_is_read_without_its_optimizer(
+    tmp_path: Path,
+) -> None:
+    """A checkpoint may be larger than the memory; 32 MiB of weights and as much of the optimizer's state."""
+    store = store_at(tmp_path, max_total_size="1GB")
+    checkpoint = make_checkpoint(size=8 << 20)
+    store.save(checkpoint)
+    [entry] = store.entries()
+    assert peak_growth(lambda: verify(entry)) < 28 << 20
+    loaded: dict[str, torch.Tensor] = {}
+    assert peak_growth(lambda: loaded.update(store.load_model(entry, SIGNATURE))) < 48 << 20
+    assert torch.equal(loaded["weight"], checkpoint.model["weight"])
+    (entry.path / MODEL).write_bytes(b"damaged")
+    with pytest.raises(DamageError):
+        store.load_model(entry, SIGNATURE)
