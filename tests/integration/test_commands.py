@@ -108,8 +108,8 @@ def test_the_main_job_and_the_commands_after_it(project: Path, run: Run) -> None
 
 
 def test_a_forecast_needs_no_corpus_and_is_exact_with_one(project: Path, run: Run) -> None:
-    """In a fresh clone it answers from the configuration and says what was assumed. It promises no less than that
-    of the ingested corpus; it may be more, since a tokenizer can turn out smaller than it is allowed to be."""
+    """In a fresh clone it answers from the configuration and says what was assumed. It is no less than with
+    the ingested corpus; it may be more, since a tokenizer can turn out smaller than it is allowed to be."""
     shutil.rmtree(project / "data")
     done = run("thriftune", "storage", "forecast", "--json")
     assert done.returncode == 0, done.stderr
@@ -121,6 +121,39 @@ def test_a_forecast_needs_no_corpus_and_is_exact_with_one(project: Path, run: Ru
     assumed, known = json.loads(done.stdout), json.loads(exact.stdout)
     for key in ("most_bytes", "least_budget_bytes", "written_bytes", "keep_all_bytes"):
         assert known[key] <= assumed[key] <= 3 * known[key]
+
+
+def test_a_damaged_study_hides_no_other_and_can_be_deleted(project: Path, run: Run) -> None:
+    """It is a row that says so in every list, the rows of the others are sent, and delete needs no record."""
+    for name in ("first", "second"):
+        params = SMALL.replace("study.name=small", f"study.name={name}")
+        assert run("kedro", "run", "--pipeline", "train", "--params", params).returncode == 0
+    (record,) = project.glob("data/06_models/study_first-train-*/study.json")
+    record.write_text(
+        record.read_text(encoding="utf-8").replace('"trials": 1', '"trials": 7'), encoding="utf-8"
+    )
+    for path in project.glob("data/06_models/**/tracking.json"):
+        path.unlink()
+    listed = json.loads(run("thriftune", "study", "list", "--json").stdout)
+    assert [(row["name"], row["trials"]) for row in listed] == [("second-train", "1/1"), ("first-train", "?")]
+    assert "checksum" in listed[1]["problem"]
+    assert "study first-train is damaged" in run("thriftune", "study", "list").stdout
+    held = json.loads(run("thriftune", "storage", "status", "--json").stdout)
+    assert [row["study"] for row in held] == ["second-train", "first-train"]
+    assert held[1]["other_bytes"] > 0
+    assert "did you mean" in run("thriftune", "study", "show", "second-trai").stderr
+    shown = run("thriftune", "study", "show", "first-train")
+    assert (shown.returncode, "thriftune study delete" in shown.stderr) == (1, True)
+    flushed = run("thriftune", "tracking", "flush")
+    assert (flushed.returncode, "checksum" in flushed.stderr) == (1, True)
+    assert len(list(project.glob("data/06_models/study_second-*/**/tracking.json"))) == 1
+    refused = run("thriftune", "tracking", "rebuild", "--yes")
+    assert (refused.returncode, list(project.glob("data/tracking/*.old-*"))) == (1, [])
+    deleted = run("thriftune", "study", "delete", "first-train", "--yes")
+    assert deleted.returncode == 0, deleted.stderr
+    assert [row["name"] for row in json.loads(run("thriftune", "study", "list", "--json").stdout)] == [
+        "second-train"
+    ]
 
 
 def test_each_pipeline_works_alone(project: Path, run: Run) -> None:

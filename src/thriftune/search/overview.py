@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +24,7 @@ from thriftune.config import (
 )
 from thriftune.container import in_image, require_mounts
 from thriftune.errors import ConfigError, DamageError, StudyError, ThriftuneError, UnavailableError
+from thriftune.search.identity import STUDY_PREFIX, study_id
 from thriftune.search.record import STUDY, read_record, versions
 from thriftune.search.study import StudyHandle
 
@@ -28,22 +32,62 @@ if TYPE_CHECKING:
     from thriftune.tracking.mlflow_sink import MlflowSink
 
 
+@dataclass(frozen=True)
+class DamagedStudy:
+    """A study whose record cannot be read."""
+
+    name: str
+    """As the record says, where that much can be read; else the study's id."""
+    folder: Path
+    error: DamageError
+
+
 def handles(root: Path, settings: Parameters) -> list[StudyHandle]:
-    """Every study below storage.root."""
-    models = root / settings.storage.root
-    records = (read_record(path.parent) for path in sorted(models.glob(f"study_*/{STUDY}")))
-    return [StudyHandle.of(root, settings, record["study_name"]) for record in records if record is not None]
+    """Every study below storage.root; DamageError where one's record cannot be read."""
+    found, damaged = find_studies(root, settings)
+    if damaged:
+        raise damaged[0].error
+    return found
+
+
+def find_studies(root: Path, settings: Parameters) -> tuple[list[StudyHandle], list[DamagedStudy]]:
+    """Every study below storage.root, those with a damaged record apart: they hide no other study."""
+    found, damaged = list[StudyHandle](), list[DamagedStudy]()
+    for path in sorted((root / settings.storage.root).glob(f"study_*/{STUDY}")):
+        try:
+            record = read_record(path.parent)
+        except DamageError as error:
+            damaged.append(DamagedStudy(_name_of(path), path.parent, error))
+            continue
+        if record is not None:  # else it was deleted meanwhile
+            found.append(StudyHandle.of(root, settings, record["study_name"]))
+    return found, damaged
+
+
+def _name_of(path: Path) -> str:
+    """The name in a damaged record, if it is the one that the folder's name was derived from; else the id."""
+    own_id = path.parent.name.removeprefix(STUDY_PREFIX)
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+        names = [json.loads(found) for found in re.findall(r'"study_name": ("(?:[^"\\]|\\.)*")', text)]
+    except (OSError, ValueError):
+        return own_id
+    return next((name for name in names if study_id(name) == own_id), own_id)
 
 
 def _handle(root: Path, settings: Parameters, name: str) -> StudyHandle:
-    if name not in (handle.name for handle in handles(root, settings)):
+    found, damaged = find_studies(root, settings)
+    for study in damaged:
+        if study.name == name:
+            raise study.error
+    if name not in (handle.name for handle in found):
         raise no_such_study(root, settings, name)
     return StudyHandle.of(root, settings, name)
 
 
 def no_such_study(root: Path, settings: Parameters, name: str) -> StudyError:
     """The error for a name that no study below storage.root has."""
-    known = [handle.name for handle in handles(root, settings)]
+    known = [study.name for studies in find_studies(root, settings) for study in studies]
     return StudyError(
         f"there is no study {name!r}{suggest(name, known)}",
         where=str(root / settings.storage.root),
@@ -53,13 +97,16 @@ def no_such_study(root: Path, settings: Parameters, name: str) -> StudyError:
 
 
 def list_studies(root: Path, settings: Parameters) -> list[dict[str, Any]]:
-    """A row a study."""
+    """A row a study; of a damaged one what can be known, and the problem."""
     from thriftune.search.optuna_study import read_trials
-    from thriftune.search.summary import listed, summarise
+    from thriftune.search.summary import listed, listed_damaged, summarise
 
-    found = handles(root, settings)
+    found, damaged = find_studies(root, settings)
     trials = read_trials(found[0].storage, [handle.id for handle in found]) if found else {}
-    return [listed(summarise(handle, weighing=False, trials=trials[handle.id])) for handle in found]
+    return [
+        *(listed(summarise(handle, weighing=False, trials=trials[handle.id])) for handle in found),
+        *(listed_damaged(study.name, study.folder, str(study.error)) for study in damaged),
+    ]
 
 
 def show_study(root: Path, settings: Parameters, name: str) -> dict[str, Any]:
@@ -83,9 +130,13 @@ def delete_study(root: Path, settings: Parameters, name: str, *, really: bool, t
     from thriftune.search.optuna_study import delete_optuna_study
 
     handle = StudyHandle.of(root, settings, name)
-    if not handle.is_known:  # one whose folder is gone can still be deleted
+    # One whose folder is gone, or whose record is damaged, can still be deleted.
+    if not (handle.is_known or (handle.folder / STUDY).exists()):
         handle = _handle(root, settings, name)
-    record = handle.record()
+    try:
+        record = handle.record()
+    except DamageError:
+        record = None
     own = settings if record is None else with_store_of(settings, record)
     size = human_bytes(files.directory_bytes(handle.folder))
     runs = " and its MLflow runs" if tracking else "; its MLflow runs stay (--tracking)"
@@ -107,7 +158,8 @@ def storage_rows(root: Path, settings: Parameters) -> list[dict[str, Any]]:
     places = (settings.corpus.root, settings.corpus.cache, settings.tracking.root)
     shared = files.directory_bytes(*(root / place for place in places))
     rows = []
-    for handle in handles(root, settings):
+    found, damaged = find_studies(root, settings)
+    for handle in found:
         checkpoints = sum(files.directory_bytes(path) for path in handle.folder.glob("trials/*/checkpoints"))
         total = files.directory_bytes(handle.folder)
         record = handle.record() or {}
@@ -120,6 +172,18 @@ def storage_rows(root: Path, settings: Parameters) -> list[dict[str, Any]]:
                 "shared_bytes": shared,
                 "budget_bytes": budget,
                 "share": f"{(total + shared) / budget:.1%}",
+            }
+        )
+    for study in damaged:
+        total = files.directory_bytes(study.folder)
+        rows.append(
+            {
+                "study": study.name,
+                "checkpoint_bytes": None,
+                "other_bytes": total,
+                "shared_bytes": shared,
+                "budget_bytes": None,
+                "share": f"damaged: {study.error}",
             }
         )
     return rows
@@ -155,36 +219,33 @@ def flush_all(
 
     Each study's go to its own store (see with_store_of); `say` hears of every study whose store is not the
     configured one. A study that a process is working on is left to that process's own sender. owned: the
-    caller holds the studies' locks. The first DamageError of a journal, UnavailableError of a store or
-    StudyError of a study that other machines keep is raised once all others were sent.
+    caller holds the studies' locks. The first DamageError of a record or a journal, UnavailableError of a
+    store or StudyError of a study that others keep or have just started is raised once all others were sent.
     """
     from thriftune.tracking.location import mlflow_uri
 
-    sent, failures = 0, list[ThriftuneError]()
+    found, damaged = find_studies(root, settings)
+    sent, failures = 0, list[ThriftuneError](study.error for study in damaged)
     sinks: dict[str, MlflowSink] = {}
-    for handle in handles(root, settings):
+    for handle in found:
         try:
             if not owned and handle.ownership().is_held():
                 continue
-        except StudyError as error:
-            failures.append(error)
-            continue
-        with nullcontext() if owned else handle.ownership(alone=True):
-            record = handle.record()
-            if record is None:  # deleted meanwhile
-                continue
-            own = with_store_of(settings, record)
-            uri = mlflow_uri(own.tracking, root)
-            try:
+            with nullcontext() if owned else handle.ownership(alone=True):
+                record = handle.record()
+                if record is None:  # deleted meanwhile
+                    continue
+                own = with_store_of(settings, record)
+                uri = mlflow_uri(own.tracking, root)
                 if uri not in sinks:
                     sinks[uri] = _open_store(own, root, uri)
-            except UnavailableError as error:
-                failures.append(error)
-                continue
-            count, damage = _flush(handle, record, uri, sinks[uri])
-            sent, failures = sent + count, failures + damage
-            if note := _store_note(settings, own, record, root):
-                say(f"study {handle.name}: {count} rows sent to {note}")
+                count, problems = _flush(handle, record, uri, sinks[uri])
+        except (StudyError, DamageError, UnavailableError) as error:
+            failures.append(error)
+            continue
+        sent, failures = sent + count, failures + problems
+        if note := _store_note(settings, own, record, root):
+            say(f"study {handle.name}: {count} rows sent to {note}")
     if failures:
         raise failures[0]
     return sent

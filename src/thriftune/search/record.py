@@ -111,7 +111,7 @@ def read_record(folder: Path) -> dict[str, Any] | None:
         raise DamageError(
             f"is no study record: {error}",
             where=str(path),
-            remedy="put it back from a copy. Settings are changed in conf/local/parameters.yml, not here.",
+            remedy="put it back from a copy. Without one, `thriftune study delete` removes the study.",
         ) from error
     return record
 

@@ -17,6 +17,7 @@ from thriftune import files
 from thriftune.checkpoints.disk import human_bytes
 from thriftune.config import parse_parameters
 from thriftune.observe.progress import human_seconds
+from thriftune.search.identity import STUDY_PREFIX
 from thriftune.search.optuna_study import trial_row
 from thriftune.search.overhead import read_summary, trial_seconds
 from thriftune.search.study import StudyHandle
@@ -115,6 +116,22 @@ def listed(found: Row) -> Row:
     }
 
 
+def listed_damaged(name: str, folder: Path, problem: str) -> Row:
+    """The row of a study whose record cannot be read, among others."""
+    return {
+        "name": name,
+        "id": folder.name.removeprefix(STUDY_PREFIX),
+        "trials": "?",
+        **dict.fromkeys(STATES),
+        "best": None,
+        "best_trial": None,
+        "seconds": None,
+        "bytes": files.directory_bytes(folder),
+        "evaluated": False,
+        "problem": problem,
+    }
+
+
 def print_list(rows: Sequence[Row], console: Console) -> None:
     """A line a study."""
     table = Table(box=None, padding=(0, 1), pad_edge=False)
@@ -125,13 +142,16 @@ def print_list(rows: Sequence[Row], console: Console) -> None:
         table.add_row(
             row["name"],
             row["trials"],
-            *(str(row[state]) for state in STATES[:-1]),
+            *("" if row[state] is None else str(row[state]) for state in STATES[:-1]),
             _figure(row["best"]),
-            human_seconds(row["seconds"]),
+            "" if row["seconds"] is None else human_seconds(row["seconds"]),
             human_bytes(row["bytes"]),
-            "done" if row["evaluated"] else "",
+            "damaged" if "problem" in row else "done" if row["evaluated"] else "",
         )
     console.print(table)
+    for row in rows:
+        if "problem" in row:
+            _line(f"study {row['name']} is damaged: {row['problem']}", console)
 
 
 def print_study(found: Row, console: Console, *, every: bool) -> None:
