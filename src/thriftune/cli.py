@@ -10,6 +10,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Any, NoReturn
@@ -25,6 +26,16 @@ from thriftune.process import prepare
 
 INTERRUPTED = 130
 NO_ROOM = "no space is left on the disk; what was committed is intact."
+META = "thriftune"
+"""The key of RunInfo in a click context's `meta`; `obj` is Kedro's where Kedro starts a command."""
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What an error's report needs: the disks to look at and the user's own patterns of secrets."""
+
+    root: Path
+    parameters: Parameters
 
 
 def exit_code(error: BaseException) -> tuple[int, str]:
@@ -39,10 +50,11 @@ def exit_code(error: BaseException) -> tuple[int, str]:
     return 1, ""
 
 
-def fail(error: BaseException, run: tuple[Path, Parameters] | None = None) -> None:
+def fail(error: BaseException, run: RunInfo | None = None) -> None:
     """Print and log what happened, without a traceback for a user's mistake, and exit.
 
-    run: the project's folder and parameters, for the report of a full disk and the user's own patterns.
+    Args:
+        run: None where the parameters could not be read.
     """
     from thriftune.observe.logs import log_end
     from thriftune.observe.sanitiser import Sanitiser
@@ -52,8 +64,8 @@ def fail(error: BaseException, run: tuple[Path, Parameters] | None = None) -> No
     if run is not None and full and "Largest files" not in message:
         from thriftune.search.upkeep import no_room
 
-        message = str(no_room(*run))
-    clean = Sanitiser(() if run is None else run[1].observe.redact).clean
+        message = str(no_room(run.root, run.parameters))
+    clean = Sanitiser(() if run is None else run.parameters.observe.redact).clean
     log_end(message or "a fault of ours", None if message else error)
     if message:
         click.secho(f"error: {clean(message)}", err=True, fg="red")
@@ -93,7 +105,7 @@ class GuardedCommand(click.Command):
             raise
         except BaseException as error:
             self.before_failing(error)
-            fail(error, ctx.obj)
+            fail(error, ctx.meta.get(META))
             raise
 
     def before_failing(self, error: BaseException) -> None:
@@ -109,11 +121,13 @@ class RunCommand(GuardedCommand):
         """Check, then run as Kedro does."""
         prepare()
         try:
-            root, parameters = ctx.obj = check_run(ctx.params)
-            _set_up_log(root, parameters)
+            check_options(ctx.params)
+            run = ctx.meta[META] = load_run(ctx.params)
+            check_run(ctx.params, run)
+            _set_up_log(run)
         except ThriftuneError as error:
-            fail(error)
-        os.chdir(root)
+            fail(error, ctx.meta.get(META))
+        os.chdir(run.root)
         # What is not yet, or no longer, in a search ends as Ctrl-C does; a search has handlers of its own.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         return super().invoke(ctx)
@@ -141,20 +155,15 @@ def _mark_killed() -> None:
         click.echo(f"MLflow's run still stands as running ({str(error).partition(chr(10))[0]})", err=True)
 
 
-def _set_up_log(root: Path, parameters: Parameters) -> None:
+def _set_up_log(run: RunInfo) -> None:
     from thriftune.observe.logs import setup
     from thriftune.observe.sanitiser import Sanitiser
 
-    setup(root / parameters.observe.log_root, Sanitiser(parameters.observe.redact))
+    setup(run.root / run.parameters.observe.log_root, Sanitiser(run.parameters.observe.redact))
 
 
-def check_run(options: Mapping[str, Any]) -> tuple[Path, Parameters]:
-    """The project's folder and its parameters; refuses what cannot work before Kedro or MLflow is
-    touched (ConfigError)."""
-    from thriftune.container import require_mounts
-    from thriftune.project import leaf_keys, load_parameters, project_root
-    from thriftune.search.space import check_space
-
+def check_options(options: Mapping[str, Any]) -> None:
+    """Raise ConfigError unless the options of `kedro run` name what is there and can work."""
     runner = options.get("runner") or "SequentialRunner"
     runner_params = options.get("runner_params") or {}
     if options.get("is_async") or runner_params.get("is_async") or "Sequential" not in runner:
@@ -164,11 +173,25 @@ def check_run(options: Mapping[str, Any]) -> tuple[Path, Parameters]:
             remedy="leave the option out.",
         )
     _check_pipeline(options)
+
+
+def load_run(options: Mapping[str, Any]) -> RunInfo:
+    """Return the project's folder and the parameters that the options of `kedro run` give."""
+    from thriftune.project import load_parameters, project_root
+
     root = project_root()
-    runtime = options.get("params") or {}
-    parameters = load_parameters(root, options.get("env"), runtime)
+    return RunInfo(root, load_parameters(root, options.get("env"), options.get("params")))
+
+
+def check_run(options: Mapping[str, Any], run: RunInfo) -> None:
+    """Raise unless the parameters can work, before Kedro or MLflow is touched."""
+    from thriftune.container import require_mounts
+    from thriftune.project import leaf_keys
+    from thriftune.search.space import check_space
+
+    root, parameters = run.root, run.parameters
     searches = options.get("pipeline") not in ("ingest", "evaluate", "train")
-    check_space(parameters, tuple(leaf_keys(runtime)), searches=searches)
+    check_space(parameters, tuple(leaf_keys(options.get("params") or {})), searches=searches)
     if searches:
         from thriftune.search.samplers import check_grid
 
@@ -179,7 +202,6 @@ def check_run(options: Mapping[str, Any]) -> tuple[Path, Parameters]:
         check_configuration(parameters, root)
     require_mounts(root, parameters.roots().values())
     _check_writable(root, parameters)
-    return root, parameters
 
 
 def _check_pipeline(options: Mapping[str, Any]) -> None:
@@ -316,6 +338,7 @@ def configured(command: Callable[..., None]) -> Callable[..., None]:
 
         root = project_root()
         settings = load_parameters(root, env, params)
+        click.get_current_context().meta[META] = RunInfo(root, settings)
         os.chdir(root)  # paths in the parameters are from there
         command(root, settings, **options)
 

@@ -168,6 +168,35 @@ def test_each_pipeline_works_alone(project: Path, run: Run) -> None:
     assert not list(project.glob("data/05_model_input/tokens_test_*"))
 
 
+INTO_A_FULL_FILE = """
+import os, sys
+os.dup2(os.open("/dev/full", os.O_WRONLY), 1)
+if sys.argv[1] == "kedro":
+    from kedro.framework.cli import main
+else:
+    from thriftune.cli import main
+del sys.argv[0]
+main()
+"""
+
+
+@pytest.mark.parametrize("program", [["thriftune"], ["kedro", "thriftune"]], ids=" ".join)
+def test_a_failing_command_says_why_in_one_message(program: list[str], project: Path, run: Run) -> None:
+    """The mistake's exit code and no traceback, by either program; secrets of the user's own are masked, and
+    a full disk is reported with what fills it."""
+    for words, text in (
+        ("study list --params training.epoch=1", "did you mean 'training.epochs'"),
+        ("study show mine", "there is no study 'mine'"),
+        ("study show hunter2secret --params observe.redact=hunter2secret", "there is no study '[redacted]'"),
+    ):
+        done = run(*program, *words.split())
+        assert (done.returncode, text in done.stderr) == (2, True), done.stderr
+        assert "Traceback" not in done.stderr
+        assert "hunter2secret" not in done.stdout + done.stderr
+    full = python(project, INTO_A_FULL_FILE, *program, "storage", "status", "--json")
+    assert (full.returncode, "Largest files" in full.stderr) == (3, True), full.stderr
+
+
 @pytest.mark.usefixtures("jupyter")
 def test_kedro_s_own_tools_load_the_project(project: Path, run: Run) -> None:
     """Kedro-Viz builds its pages (it runs no hooks), the catalog is listed; IPython has catalog and session,

@@ -200,3 +200,10 @@ def test_a_mistake_in_the_data_leaves_no_study(case: str, project: Path, run: Ru
 def test_a_wrong_option_is_refused(words: list[str], text: str, project: Path, run: Run) -> None:
     """Pipelines that are not there, runners that cannot work, a study that was never run."""
     _check(run("kedro", "run", *words), 2, text, project)
+
+
+def test_a_refused_run_masks_the_secrets_of_the_user(project: Path, run: Run) -> None:
+    """What observe.redact matches is printed neither by the run nor by the checks before it."""
+    done = run("kedro", "run", "--params", "observe.redact=hunter2secret,encoder=hunter2secret")
+    _check(done, 2, "[redacted]", project)
+    assert "hunter2secret" not in done.stdout + done.stderr

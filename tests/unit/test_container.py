@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from thriftune.cli import check_run
+from thriftune.cli import check_run, load_run
 from thriftune.config import Parameters
 from thriftune.container import mount_points, owner_advice, require_mounts, unmounted
 from thriftune.errors import ConfigError
@@ -67,10 +67,10 @@ def test_a_missing_mount_is_told_with_the_flags() -> None:
 def test_a_run_without_its_mounts_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """In the image alone: elsewhere a container may be all that somebody has."""
     monkeypatch.chdir(ROOT)
-    assert check_run({})[0] == ROOT
+    check_run({}, load_run({}))
     monkeypatch.setenv("THRIFTUNE_IMAGE", "1")
     with pytest.raises(ConfigError, match=f"not mounted: {ROOT}/data, {ROOT}/logs"):
-        check_run({})
+        check_run({}, load_run({}))
 
 
 @on_its_own_layer
@@ -123,5 +123,7 @@ def test_an_image_with_cuda_does_not_take_the_cpu_in_silence(
 def test_a_missing_gpu_is_told_before_ingest(monkeypatch: pytest.MonkeyPatch) -> None:
     """As all that the configuration alone shows to be wrong."""
     monkeypatch.chdir(ROOT)
+    options = {"params": {"training": {"device": "cuda"}}}
+    run = load_run(options)
     with pytest.raises(ConfigError, match=r"training\.device"):
-        check_run({"params": {"training": {"device": "cuda"}}})
+        check_run(options, run)
