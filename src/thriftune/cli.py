@@ -9,9 +9,10 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import wraps
+from functools import reduce, wraps
+from operator import add
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,6 +23,7 @@ from kedro.framework.cli.utils import _split_params
 from thriftune.config import Parameters
 from thriftune.errors import ConfigError, OutOfStorageError, ThriftuneError, chain
 from thriftune.files import is_out_of_space
+from thriftune.pipeline_registry import DEFAULT, NAMES, SEARCHING, TRAINING, WITH_STUDY
 from thriftune.process import prepare
 
 INTERRUPTED = 130
@@ -172,7 +174,9 @@ def check_options(options: Mapping[str, Any]) -> None:
             where="--async" if "Sequential" in runner else f"--runner={runner}",
             remedy="leave the option out.",
         )
-    _check_pipeline(options)
+    names = requested_pipelines(options)
+    _check_pipelines(names, "--pipeline" if options.get("pipeline") else "--pipelines")
+    _check_nodes(names, options)
 
 
 def load_run(options: Mapping[str, Any]) -> RunInfo:
@@ -190,13 +194,14 @@ def check_run(options: Mapping[str, Any], run: RunInfo) -> None:
     from thriftune.search.space import check_space
 
     root, parameters = run.root, run.parameters
-    searches = options.get("pipeline") not in ("ingest", "evaluate", "train")
+    names = set(requested_pipelines(options))
+    searches = not names.isdisjoint(SEARCHING)
     check_space(parameters, tuple(leaf_keys(options.get("params") or {})), searches=searches)
     if searches:
         from thriftune.search.samplers import check_grid
 
         check_grid(parameters)
-    if options.get("pipeline") not in ("ingest", "evaluate"):
+    if not names.isdisjoint(TRAINING):
         from thriftune.search.check import check_configuration
 
         check_configuration(parameters, root)
@@ -204,22 +209,34 @@ def check_run(options: Mapping[str, Any], run: RunInfo) -> None:
     _check_writable(root, parameters)
 
 
-def _check_pipeline(options: Mapping[str, Any]) -> None:
+def requested_pipelines(options: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what --pipeline and --pipelines name, each once; Kedro's default where they name nothing."""
+    given = (options.get("pipeline"), *(options.get("pipelines") or ()))
+    return tuple(dict.fromkeys(filter(None, given))) or (DEFAULT,)
+
+
+def _check_pipelines(names: Sequence[str], option: str) -> None:
     from thriftune.config import suggest
 
-    known = ("__default__", "hpo", "train", "ingest", "evaluate")
-    for name in [options.get("pipeline"), *(options.get("pipelines") or [])]:
-        if name and name not in known:
+    for name in names:
+        if name not in NAMES:
             raise ConfigError(
-                f"there is no pipeline {name!r}{suggest(name, known)}",
-                where="--pipeline",
-                remedy=f"choose one of {', '.join(known)}.",
+                f"there is no pipeline {name!r}{suggest(name, NAMES)}",
+                where=option,
+                remedy=f"choose one of {', '.join(NAMES)}.",
             )
-    _check_nodes(options)
+    # The MLflow run of a study is opened and closed around the whole run, and evaluate is part of hpo.
+    with_study = [name for name in names if name in WITH_STUDY]
+    if len(with_study) > 1:
+        raise ConfigError(
+            f"{' and '.join(with_study)} cannot share a run: one run works on one study",
+            where=option,
+            remedy="run them one after the other; ingest may be named with any of them.",
+        )
 
 
-def _check_nodes(options: Mapping[str, Any]) -> None:
-    """--nodes, --from-nodes, --tags...: ConfigError where they name what the pipeline has not."""
+def _check_nodes(pipeline_names: Sequence[str], options: Mapping[str, Any]) -> None:
+    """--nodes, --from-nodes, --tags...: ConfigError where they name what the pipelines have not."""
     names = {
         "node_names": "--nodes",
         "from_nodes": "--from-nodes",
@@ -234,7 +251,7 @@ def _check_nodes(options: Mapping[str, Any]) -> None:
         return
     from kedro.framework.project import pipelines
 
-    pipeline = pipelines[options.get("pipeline") or "__default__"]
+    pipeline = reduce(add, (pipelines[name] for name in pipeline_names))
     try:
         pipeline.filter(**given)
     except ValueError as error:

@@ -17,14 +17,13 @@ from typing import Any
 from kedro.framework.hooks import hook_impl
 from omegaconf import OmegaConf
 
+from thriftune.pipeline_registry import DEFAULT, NAMES, WITH_STUDY
 from thriftune.resolvers import resolvers
 
 # A store that hangs costs seconds, not minutes: the sender tries again for as long as it takes.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 
-STUDY_PIPELINES = ("hpo", "train", "evaluate", "__default__")
-PIPELINES = (*STUDY_PIPELINES, "ingest")
 WITHOUT_MLFLOW = (
     "MLflow's store cannot be used (%s). The run goes on without it: the journals keep every metric; what "
     "waits there is sent once the store is back, by this run, the next, or `thriftune tracking flush`"
@@ -88,7 +87,7 @@ class ThriftuneHooks:
         return {
             "server": {"mlflow_tracking_uri": f"sqlite:///{self._empty_store.name}/none.db"},
             "tracking": {
-                "disable_tracking": {"pipelines": list(PIPELINES), "disable_autologging": True},
+                "disable_tracking": {"pipelines": list(NAMES), "disable_autologging": True},
                 "experiment": {"name": self._settings.tracking.experiment},
             },
         }
@@ -107,8 +106,8 @@ class ThriftuneHooks:
         from thriftune.observe.sanitiser import Sanitiser
 
         run_params.update(Sanitiser(self._settings.observe.redact).clean_value(run_params))
-        names = run_params.get("pipeline_names") or ["__default__"]
-        if not set(names) & set(STUDY_PIPELINES):
+        names = run_params.get("pipeline_names") or [DEFAULT]
+        if not set(names) & set(WITH_STUDY):
             return
         from thriftune.search.identity import study_id
         from thriftune.search.study import as_single_trial
@@ -128,7 +127,7 @@ class ThriftuneHooks:
         except Exception as error:
             # Whatever MLflow does wrong, training goes on.
             log.warning(WITHOUT_MLFLOW, str(error).partition("\n")[0])
-            tracking.disable_tracking.pipelines = list(PIPELINES)
+            tracking.disable_tracking.pipelines = list(NAMES)
 
     @hook_impl(tryfirst=True)
     def after_pipeline_run(self) -> None:

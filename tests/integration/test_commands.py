@@ -157,11 +157,18 @@ def test_a_damaged_study_hides_no_other_and_can_be_deleted(project: Path, run: R
 
 
 def test_each_pipeline_works_alone(project: Path, run: Run) -> None:
-    """ingest writes a corpus, train a study of one trial; neither reads the test split."""
-    assert run("kedro", "run", "--pipeline", "ingest", "--params", SMALL).returncode == 0
-    assert not (project / "data/06_models").exists()
-    done = run("kedro", "run", "--pipeline", "train", "--params", SMALL)
+    """ingest writes a corpus, train a study of one trial; neither reads the test split, nor needs a space to
+    search. Kedro's own notice that an option will go is shown."""
+    (project / "conf/local/parameters.yml").write_text("search: {space: {}}\n", encoding="utf-8")
+    done = run("kedro", "run", "--pipeline", "ingest", "--params", SMALL)
     assert done.returncode == 0, done.stderr
+    assert done.stderr.count("Option '--pipeline' is deprecated") == 1
+    assert ".py" not in done.stderr
+    assert not (project / "data/06_models").exists()
+    words = ("--pipelines", "ingest,train", "--nodes", "ingest,train")
+    done = run("kedro", "run", *words, "--params", SMALL)
+    assert done.returncode == 0, done.stderr
+    assert "deprecated" not in done.stderr
     studies = [path.name for path in (project / "data/06_models").glob("study_*")]
     assert len(studies) == 1
     assert studies[0].startswith("study_small-train-")

@@ -190,6 +190,9 @@ def test_a_mistake_in_the_data_leaves_no_study(case: str, project: Path, run: Ru
     ("words", "text"),
     [
         (["--pipeline", "hpoo"], "did you mean 'hpo'"),
+        (["--pipelines", "ingest,hpoo"], "did you mean 'hpo'"),
+        (["--pipelines", "train,hpo"], "one after the other"),
+        (["--pipelines", "ingest", "--nodes", "search"], "its nodes are ingest."),
         (["--async"], "main thread"),
         (["--runner", "ThreadRunner"], "main thread"),
         (["--pipeline", "evaluate"], "there is no study"),

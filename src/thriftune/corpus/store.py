@@ -49,7 +49,7 @@ class Corpus:
             raise DataError(
                 f"the {split} split's file is gone",
                 where=str(path),
-                remedy="put it back, or run `kedro run --pipeline ingest` again.",
+                remedy="put it back, or run `kedro run --pipelines ingest` again.",
             ) from error
 
     def split_bytes(self, split: SplitName) -> int:
@@ -65,7 +65,7 @@ class Corpus:
                 raise DataError(
                     f"the {split} split's file is gone, or is not what ingest wrote",
                     where=str(path),
-                    remedy="put it back, or run `kedro run --pipeline ingest` again with the same sources.",
+                    remedy="put it back, or run `kedro run --pipelines ingest` again with the same sources.",
                 )
 
     def data_report(self) -> dict[str, Any]:
@@ -96,7 +96,7 @@ class CorpusStore:
             raise DataError(
                 "no corpus has been ingested yet",
                 where=str(self.root),
-                remedy="run `kedro run --pipeline ingest` first.",
+                remedy="run `kedro run --pipelines ingest` first.",
             ) from error
         return self.open(str(fingerprint))
 
@@ -113,7 +113,7 @@ class CorpusStore:
             raise DataError(
                 f"the corpus {fingerprint[:12]} is not there",
                 where=str(folder),
-                remedy="run `kedro run --pipeline ingest` with the corpus.* settings of the study.",
+                remedy="run `kedro run --pipelines ingest` with the corpus.* settings of the study.",
             )
         return _corpus(folder, record)
 

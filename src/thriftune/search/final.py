@@ -78,7 +78,7 @@ def evaluate_study(
         raise StudyError(
             f"there is no study {study.name!r}",
             where=str(study.folder),
-            remedy="run `kedro run --pipeline hpo` first, or give study.name.",
+            remedy="run `kedro run --pipelines hpo` first, or give study.name.",
         )
     with (
         stop_on_signal() as flag,
@@ -151,7 +151,7 @@ def _say_evaluated(
     if changed := _best_since(before, optuna_study):
         log.warning(
             "%s (%s). Test is not read again by itself: %s. "
-            '`kedro run --pipeline evaluate --params "study.name=%s,evaluation.force=true"` evaluates the '
+            '`kedro run --pipelines evaluate --params "study.name=%s,evaluation.force=true"` evaluates the '
             "new best; both are on record then",
             changed,
             at,
@@ -200,7 +200,7 @@ def _unfinished(
     done = len(optuna_study.finished())
     message = f"the study {study.name!r} is not over: {done} of {record['trials']} trials are done"
     if express:
-        raise RefusedError(message, remedy="run `kedro run --pipeline hpo` to its end first.")
+        raise RefusedError(message, remedy="run `kedro run --pipelines hpo` to its end first.")
     log.info("evaluation: %s; test is not read", message)
     return {"study_id": study.id, "state": "unfinished", "trials_done": done}
 

@@ -132,7 +132,7 @@ def _check_searchable(parameters: Parameters) -> None:
         raise ConfigError(
             f"the search space is empty: {trials - fixed} of {trials} trials would train the same again",
             where="search.space",
-            remedy="add keys to it, set study.trials=1, or run --pipeline train.",
+            remedy="add keys to it, set study.trials=1, or run --pipelines train.",
         )
     refused = None
     for number in range(SAMPLES if space else 0):
