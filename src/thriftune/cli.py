@@ -47,9 +47,12 @@ def exit_code(error: BaseException) -> tuple[int, str]:
             return link.exit_code, str(link)
         if isinstance(link, KeyboardInterrupt):
             return INTERRUPTED, "stopped; the same command goes on where this one stopped."
-        if is_out_of_space(link):
-            return OutOfStorageError.exit_code, NO_ROOM
-    return 1, ""
+    return (OutOfStorageError.exit_code, NO_ROOM) if _is_disk_full(error) else (1, "")
+
+
+def _is_disk_full(error: BaseException) -> bool:
+    """Libraries fail over what a full disk left unfinished, and do not say why."""
+    return any(map(is_out_of_space, chain(error, implicit=True)))
 
 
 def fail(error: BaseException, run: RunInfo | None = None) -> None:
@@ -62,7 +65,7 @@ def fail(error: BaseException, run: RunInfo | None = None) -> None:
     from thriftune.observe.sanitiser import Sanitiser
 
     code, message = exit_code(error)
-    full = code == OutOfStorageError.exit_code and any(map(is_out_of_space, chain(error)))
+    full = code == OutOfStorageError.exit_code and _is_disk_full(error)
     if run is not None and full and "Largest files" not in message:
         from thriftune.search.upkeep import no_room
 

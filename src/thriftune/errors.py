@@ -9,11 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 
-def chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error, what it was raised from, and so on."""
+def chain(error: BaseException | None, *, implicit: bool = False) -> Iterator[BaseException]:
+    """Yield an error, what it was raised from, and so on.
+
+    Args:
+        implicit: Follow as well what was being handled where an error was raised without `from`. It explains
+            an error only by chance.
+    """
     while error is not None:
         yield error
-        error = error.__cause__ or error.__context__
+        followed = implicit and not error.__suppress_context__
+        error = error.__cause__ or (error.__context__ if followed else None)
 
 
 class ThriftuneError(Exception):
