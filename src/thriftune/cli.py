@@ -187,7 +187,8 @@ def load_run(options: Mapping[str, Any]) -> RunInfo:
     from thriftune.project import load_parameters, project_root
 
     root = project_root()
-    return RunInfo(root, load_parameters(root, options.get("env"), options.get("params")))
+    env, runtime, conf_source = options.get("env"), options.get("params"), options.get("conf_source")
+    return RunInfo(root, load_parameters(root, env, runtime, conf_source))
 
 
 def check_run(options: Mapping[str, Any], run: RunInfo) -> None:

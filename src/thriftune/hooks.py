@@ -50,7 +50,7 @@ class ThriftuneHooks:
         loader = context.config_loader
         raw = dict(loader["parameters"])
         runtime = loader.runtime_params or {}
-        where = dict(sources(Path(context.project_path), context.env, runtime))
+        where = dict(sources(Path(context.project_path), loader.conf_source, context.env, runtime))
         self._context = context
         raw = with_credentials(raw, credentials_of(loader), where)
         self._settings = parse_parameters(raw, where=where)

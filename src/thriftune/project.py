@@ -26,17 +26,27 @@ def project_root() -> Path:
 
 
 def load_parameters(
-    root: Path, env: str | None = None, runtime: Mapping[str, Any] | None = None
+    root: Path,
+    env: str | None = None,
+    runtime: Mapping[str, Any] | None = None,
+    conf_source: str | None = None,
 ) -> Parameters:
-    """The parsed parameters of an environment, with --params on top (ConfigError)."""
-    loader = ConfigLoader(
-        conf_source=str(root / "conf"), env=env, runtime_params=dict(runtime or {}), **LOADER_ARGS
-    )
+    """Return the parsed parameters of an environment, with --params on top.
+
+    Args:
+        root: The project's folder.
+        conf_source: As of `kedro run`: the folder, archive or URL of the configuration; None: the project's.
+
+    Raises:
+        ConfigError: The files cannot be read, or a parameter is wrong.
+    """
+    conf = conf_source or str(root / "conf")
+    loader = ConfigLoader(conf_source=conf, env=env, runtime_params=dict(runtime or {}), **LOADER_ARGS)
     try:
         raw = dict(loader["parameters"])
     except Exception as error:
-        raise ConfigError(f"the parameter files cannot be read: {error}", where=str(root / "conf")) from error
-    where = dict(sources(root, env, runtime or {}))
+        raise ConfigError(f"the parameter files cannot be read: {error}", where=conf) from error
+    where = dict(sources(root, conf, env, runtime or {}))
     return parse_parameters(with_credentials(raw, credentials_of(loader), where), where=where)
 
 
@@ -49,12 +59,16 @@ def credentials_of(loader: Any) -> Mapping[str, Any]:
     return found
 
 
-def sources(root: Path, env: str | None, runtime: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """(dotted key, where it was set), later pairs winning: base, environment, --params."""
+def sources(
+    root: Path, conf_source: str, env: str | None, runtime: Mapping[str, Any]
+) -> Iterator[tuple[str, str]]:
+    """(dotted key, where it was set), later pairs winning: base, environment, --params. Of an archive or a
+    URL only --params are known."""
     for folder in ("base", env or "local"):
-        for path in sorted((root / "conf" / folder).glob("**/parameters*.y*ml")):
+        for path in sorted((Path(conf_source) / folder).glob("**/parameters*.y*ml")):
+            shown = path.relative_to(root) if path.is_relative_to(root) else path
             for key in leaf_keys(_read_yaml(path)):
-                yield key, str(path.relative_to(root))
+                yield key, str(shown)
     for key in leaf_keys(runtime):
         yield key, "--params"
 

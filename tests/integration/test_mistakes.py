@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -210,3 +211,17 @@ def test_a_refused_run_masks_the_secrets_of_the_user(project: Path, run: Run) ->
     done = run("kedro", "run", "--params", "observe.redact=hunter2secret,encoder=hunter2secret")
     _check(done, 2, "[redacted]", project)
     assert "hunter2secret" not in done.stdout + done.stderr
+
+
+def test_the_configuration_that_is_checked_is_the_one_that_runs(project: Path, run: Run) -> None:
+    """With --conf-source the project's own conf counts for nothing, and messages name the other file."""
+    elsewhere = shutil.copytree(project / "conf", project.parent / "elsewhere")
+    (project / "conf/local/parameters.yml").write_text("training: {epochs: 0}\n", encoding="utf-8")
+    (elsewhere / "local/parameters.yml").write_text("training: {epochs: -1}\n", encoding="utf-8")
+    tables = "corpus.source=files,corpus.files.posts=posts.csv,corpus.files.annotations=annotations.csv"
+    words = ("kedro", "run", "--pipelines", "ingest", "--conf-source", "../elsewhere", "--params", tables)
+    _check(run(*words), 2, f"training.epochs ({elsewhere}/local/parameters.yml)", project)
+    assert not (project / "data").exists()
+    (elsewhere / "local/parameters.yml").unlink()
+    done = run(*words)
+    assert done.returncode == 0, done.stderr
