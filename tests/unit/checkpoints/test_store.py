@@ -17,7 +17,7 @@ from tests.conftest import make_checkpoint, newest_valid
 from thriftune import files
 from thriftune.checkpoints import disk
 from thriftune.checkpoints.entries import verify
-from thriftune.checkpoints.manifest import MANIFEST, MODEL, read_manifest
+from thriftune.checkpoints.manifest import MANIFEST, MODEL, OPTIMIZER, read_manifest
 from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import StorageConfig
 from thriftune.errors import DamageError, OutOfStorageError, ThriftuneError
