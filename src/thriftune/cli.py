@@ -205,6 +205,10 @@ def check_run(options: Mapping[str, Any], run: RunInfo) -> None:
         from thriftune.search.samplers import check_grid
 
         check_grid(parameters)
+    if "train" in names:
+        from thriftune.search.study import as_single_trial
+
+        as_single_trial(parameters)
     if not names.isdisjoint(TRAINING):
         from thriftune.search.check import check_configuration
 

@@ -197,6 +197,7 @@ def test_a_mistake_in_the_data_leaves_no_study(case: str, project: Path, run: Ru
         (["--async"], "main thread"),
         (["--runner", "ThreadRunner"], "main thread"),
         (["--pipeline", "evaluate"], "there is no study"),
+        (["--pipelines", "train", "--params", f"study.name={'n' * 95}"], "nn' has 95 characters"),
         (["--nodes", "nope"], "its nodes are"),
         (["--tags", "zzz"], "its nodes are"),
     ],

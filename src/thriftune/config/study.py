@@ -9,11 +9,14 @@ from pydantic import Field, field_validator, model_validator
 
 from thriftune.config.base import Section, Text
 
+MAX_NAME_LENGTH = 100
+"""Characters of a study's name."""
+
 
 class StudyConfig(Section):
     """Identity and size of one study."""
 
-    name: Text = Field(default="sample", min_length=1, max_length=100)
+    name: Text = Field(default="sample", min_length=1, max_length=MAX_NAME_LENGTH)
     trials: int = Field(default=6, ge=1, le=100_000)
     """Trials of the study, pruned and failed ones included."""
     seed: int = Field(default=0, ge=0, lt=2**32)

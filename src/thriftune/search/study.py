@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from thriftune.config import Parameters
-from thriftune.errors import StudyError
+from thriftune.config.study import MAX_NAME_LENGTH
+from thriftune.errors import ConfigError, StudyError
 from thriftune.search.identity import study_folder, study_id
 from thriftune.tracking.location import OPTUNA_DATABASE
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
     from thriftune.search.optuna_study import OptunaStudy
     from thriftune.search.ownership import Ownership
+
+SINGLE_TRIAL_SUFFIX = "-train"
+"""What the name of a study of one trial ends with; conf/base/catalog.yml has it too."""
 
 
 @dataclass(frozen=True)
@@ -133,12 +137,19 @@ def require_mounted(study: StudyHandle) -> None:
 
 
 def as_single_trial(parameters: Parameters) -> Parameters:
-    """The same configuration as a study of one trial, named `<study.name>-train`."""
-    return parameters.model_copy(
-        update={
-            "study": parameters.study.model_copy(
-                update={"name": f"{parameters.study.name}-train", "trials": 1}
-            ),
-            "search": parameters.search.model_copy(update={"space": {}, "baselines": ()}),
-        }
-    )
+    """Return the same configuration as a study of one trial, named `<study.name>-train`.
+
+    Raises:
+        ConfigError: With the suffix the name is longer than a study's may be.
+    """
+    name, longest = parameters.study.name, MAX_NAME_LENGTH - len(SINGLE_TRIAL_SUFFIX)
+    if len(name) > longest:
+        raise ConfigError(
+            f"{name!r} has {len(name)} characters, and the pipeline train adds {SINGLE_TRIAL_SUFFIX!r}: "
+            f"expected at most {longest}",
+            where="study.name",
+            remedy="give a shorter name.",
+        )
+    study = parameters.study.model_copy(update={"name": name + SINGLE_TRIAL_SUFFIX, "trials": 1})
+    search = parameters.search.model_copy(update={"space": {}, "baselines": ()})
+    return parameters.model_copy(update={"study": study, "search": search})
