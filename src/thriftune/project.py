@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -35,12 +36,13 @@ def load_parameters(
 
     Args:
         root: The project's folder.
+        env: None: what KEDRO_ENV names, else `local`, as Kedro has it.
         conf_source: As of `kedro run`: the folder, archive or URL of the configuration; None: the project's.
 
     Raises:
         ConfigError: The files cannot be read, or a parameter is wrong.
     """
-    conf = conf_source or str(root / "conf")
+    conf, env = conf_source or str(root / "conf"), env or os.environ.get("KEDRO_ENV")
     loader = ConfigLoader(conf_source=conf, env=env, runtime_params=dict(runtime or {}), **LOADER_ARGS)
     try:
         raw = dict(loader["parameters"])
