@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import torch
 
+from thriftune.corpus.rows import column, token_counts
 from thriftune.evaluation.places import find_places
 from thriftune.evaluation.predictions import Matrix, Place, Predictions
 from thriftune.model.batch import Collator
@@ -27,7 +29,7 @@ def predict(
     """
     agent.eval()
     device = next(agent.parameters()).device
-    by_length = sorted(range(len(rows)), key=lambda i: (sum(map(len, rows[i]["input_ids"])), i))
+    by_length = sorted(range(len(rows)), key=token_counts(rows).__getitem__)
     posts: dict[int, Matrix] = {}
     sentences: dict[int, Matrix] = {}
     places: dict[int, tuple[Place, ...]] = {}
@@ -62,20 +64,21 @@ def assemble(
     ranges."""
     width = len(criteria)
     order = range(len(rows))
+    sentences_of = [*column(rows, "sentences")]
     return Predictions(
         criteria=criteria,
-        post_ids=tuple(row["post_id"] for row in rows),
-        criteria_true=np.array([row["criteria"] for row in rows], dtype=bool).reshape(-1, width),
+        post_ids=tuple(column(rows, "post_id")),
+        criteria_true=np.array([*column(rows, "criteria")], dtype=bool).reshape(-1, width),
         criteria_prob=np.stack([posts[i] for i in order]) if posts else None,
-        sentence_post=np.array([i for i in order for _ in rows[i]["sentences"]], dtype=int),
-        sentence_spans=np.array([span for row in rows for span in row["sentences"]], dtype=int).reshape(
-            -1, 2
+        sentence_post=np.array([i for i in order for _ in sentences_of[i]], dtype=int),
+        sentence_spans=np.array([*chain.from_iterable(sentences_of)], dtype=int).reshape(-1, 2),
+        sentence_true=np.array([*chain.from_iterable(column(rows, "sentence_targets"))], dtype=bool).reshape(
+            -1, width
         ),
-        sentence_true=np.array(
-            [marks for row in rows for marks in row["sentence_targets"]], dtype=bool
-        ).reshape(-1, width),
         sentence_prob=np.concatenate([sentences[i] for i in order]) if sentences else None,
-        evidence_true=tuple(tuple((c, start, end) for c, start, end in row["evidence"]) for row in rows),
-        words=tuple(tuple((start, end) for start, end in row["words"]) for row in rows),
+        evidence_true=tuple(
+            tuple((c, start, end) for c, start, end in each) for each in column(rows, "evidence")
+        ),
+        words=tuple(tuple((start, end) for start, end in each) for each in column(rows, "words")),
         places=tuple(places[i] for i in order) if places else None,
     )

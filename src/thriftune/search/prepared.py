@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from thriftune.config import Parameters, suggest
+from thriftune.corpus.rows import TokenisedRows
 from thriftune.corpus.store import Corpus
 from thriftune.corpus.tokens import TokenisedStore
 from thriftune.corpus.types import SplitName
@@ -38,15 +39,12 @@ def pretrained(parameters: Parameters) -> Encoder:
     return encoder
 
 
-def rows_of(
-    parameters: Parameters, corpus: Corpus, encoder: Encoder, split: SplitName
-) -> list[dict[str, Any]]:
-    """The tokenised posts of a split; tokenised once per encoder and length."""
+def rows_of(parameters: Parameters, corpus: Corpus, encoder: Encoder, split: SplitName) -> TokenisedRows:
+    """The tokenised posts of a split; tokenised once per encoder and length, and read from disk."""
     dataset = TokenisedStore(Path(parameters.corpus.cache)).get(
         corpus, split, encoder.tokenizer, encoder.fingerprint, layout_of(parameters, corpus.criteria)
     )
-    rows: list[dict[str, Any]] = dataset.to_list()
-    return rows
+    return TokenisedRows(dataset)
 
 
 def layout_of(parameters: Parameters, criteria: Sequence[str]) -> Layout:
@@ -80,12 +78,12 @@ def _as_words(name: str) -> str:
 
 class Prepared:
     """What the trial before was trained on, for the next one that takes the same: its encoder, and the rows
-    of its encoder and length. Others take their place, so that memory holds one of each."""
+    of its encoder and length. Others take their place."""
 
     def __init__(self, corpus: Corpus) -> None:
         self._corpus = corpus
         self._encoder: tuple[Any, Encoder] | None = None
-        self._rows: dict[SplitName, list[dict[str, Any]]] = {}
+        self._rows: dict[SplitName, TokenisedRows] = {}
         self._rows_key: tuple[Any, ...] = ()
 
     def encoder(self, parameters: Parameters) -> Encoder:
@@ -97,8 +95,8 @@ class Prepared:
         check_window(self._encoder[1], parameters.training.max_length)
         return self._encoder[1]
 
-    def rows(self, parameters: Parameters, encoder: Encoder, split: SplitName) -> list[dict[str, Any]]:
-        """See rows_of; nobody may change them."""
+    def rows(self, parameters: Parameters, encoder: Encoder, split: SplitName) -> TokenisedRows:
+        """See rows_of."""
         key = encoder.fingerprint, layout_of(parameters, self._corpus.criteria)
         if key != self._rows_key:
             self._rows, self._rows_key = {}, key

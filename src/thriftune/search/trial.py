@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from thriftune.checkpoints.manifest import Manifest
 from thriftune.checkpoints.store import CheckpointStore
 from thriftune.checkpoints.tensors import describe
 from thriftune.config import Parameters
+from thriftune.corpus.rows import column
 from thriftune.corpus.store import Corpus
 from thriftune.evaluation.metrics import curves
 from thriftune.evaluation.report import SCHEMA_VERSION, write_trial_report
@@ -40,6 +42,9 @@ from thriftune.training.seeding import seed_everything
 from thriftune.training.validation import Validation, validate
 
 log = logging.getLogger(__name__)
+
+COUNTED_TOGETHER = 4096
+"""Rows of targets that are in memory at once while class weights are computed."""
 
 
 @dataclass(frozen=True)
@@ -309,16 +314,25 @@ def _trainer(
 
 
 def class_weights(
-    parameters: Parameters, rows: list[dict[str, Any]], device: torch.device
+    parameters: Parameters, rows: Sequence[Mapping[str, Any]], device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The positive weights of the two agents' losses from the training rows, [criteria] float32 each."""
     ceiling = parameters.model.max_positive_weight
-    posts = torch.tensor([row["criteria"] for row in rows])
-    sentences = torch.tensor([marks for row in rows for marks in row["sentence_targets"]])
+    posts = _positives(column(rows, "criteria"))
+    sentences = _positives(chain.from_iterable(column(rows, "sentence_targets")))
     return (
-        positive_weights(posts.sum(0), len(posts), ceiling).to(device),
-        positive_weights(sentences.sum(0), len(sentences), ceiling).to(device),
+        positive_weights(*posts, ceiling).to(device),
+        positive_weights(*sentences, ceiling).to(device),
     )
+
+
+def _positives(marks: Iterator[Sequence[int]]) -> tuple[torch.Tensor, int]:
+    """(how many are 1 in each column, number of rows), a few thousand rows at a time."""
+    positives, total = torch.zeros((), dtype=torch.int64), 0
+    while some := list(islice(marks, COUNTED_TOGETHER)):
+        positives = positives + torch.tensor(some).sum(0)
+        total += len(some)
+    return positives, total
 
 
 def _write_config(path: Path, parameters: Parameters) -> None:

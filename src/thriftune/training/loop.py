@@ -18,6 +18,7 @@ from torch import nn
 
 from thriftune.checkpoints.checkpoint import Checkpoint, Receipt
 from thriftune.config import TrainingConfig
+from thriftune.corpus.rows import token_counts
 from thriftune.errors import ThriftuneError
 from thriftune.model.batch import Batch, Collator
 from thriftune.model.dual_agent import DualAgent
@@ -164,8 +165,7 @@ def _train_epoch(
 ) -> None:
     config, agent = trainer.training, trainer.agent
     agent.train()
-    lengths = [sum(len(window) for window in row["input_ids"]) for row in trainer.rows]
-    batches = epoch_batches(lengths, config.batch_size, trainer.seed, progress.epoch)
+    batches = epoch_batches(token_counts(trainer.rows), config.batch_size, trainer.seed, progress.epoch)
     ahead = Ahead(trainer, batches)
     window: list[tuple[float, float]] = []
     window_started_at = trainer.clock()
