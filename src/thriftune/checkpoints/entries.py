@@ -68,25 +68,30 @@ def read_entry(path: Path) -> Entry:
     return Entry(path, manifest)
 
 
-def verify(entry: Entry) -> None:
-    """DamageError at the first file that is not what its manifest says. No file is held in memory."""
-    _each_file(entry, entry.manifest.files, verify_file)
+def verify(entry: Entry, parallel_bytes: int = PARALLEL_BYTES) -> None:
+    """DamageError at the first file that is not what its manifest says. No file is held in memory.
+
+    parallel_bytes: as of `read_all`.
+    """
+    _each_file(entry, entry.manifest.files, verify_file, parallel_bytes)
 
 
-def read_all(entry: Entry) -> dict[str, torch.Tensor]:
-    """The verified bytes of each file."""
-    return _each_file(entry, entry.manifest.files, read_verified)
+def read_all(entry: Entry, parallel_bytes: int) -> dict[str, torch.Tensor]:
+    """The verified bytes of each file; of a checkpoint of so many bytes two are read and hashed at a time."""
+    return _each_file(entry, entry.manifest.files, read_verified, parallel_bytes)
 
 
-def read_model(entry: Entry) -> dict[str, torch.Tensor]:
-    """The model's tensors, verified; no other file is read."""
-    return tensors_in(_each_file(entry, [MODEL], read_verified)[MODEL])
+def read_model(entry: Entry, parallel_bytes: int) -> dict[str, torch.Tensor]:
+    """The model's tensors, verified; no other file is read. parallel_bytes: as of `read_all`."""
+    return tensors_in(_each_file(entry, [MODEL], read_verified, parallel_bytes)[MODEL])
 
 
-def _each_file(entry: Entry, names: Iterable[str], act: Callable[[Path, FileFact], T]) -> dict[str, T]:
+def _each_file(
+    entry: Entry, names: Iterable[str], act: Callable[[Path, FileFact], T], parallel_bytes: int
+) -> dict[str, T]:
     """Act on files of a checkpoint; on those of a large one beside each other."""
     facts = entry.manifest.files
-    with ThreadPoolExecutor(2 if entry.manifest.total_bytes >= PARALLEL_BYTES else 1) as pool:
+    with ThreadPoolExecutor(2 if entry.manifest.total_bytes >= parallel_bytes else 1) as pool:
         jobs = {name: pool.submit(act, entry.path / name, facts[name]) for name in names}
     return {name: job.result() for name, job in jobs.items()}
 

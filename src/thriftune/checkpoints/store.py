@@ -32,10 +32,11 @@ from thriftune.checkpoints.entries import (
     read_all,
     read_entry,
     read_model,
+    verify,
 )
 from thriftune.checkpoints.manifest import MANIFEST, MODEL, OPTIMIZER, STATE, Manifest
 from thriftune.checkpoints.mending import checkpoint_folders, mend, quarantine, set_aside
-from thriftune.checkpoints.tensors import tensors_in
+from thriftune.checkpoints.tensors import PARALLEL_BYTES, tensors_in
 from thriftune.checkpoints.writing import write_checkpoint
 from thriftune.config import StorageConfig
 from thriftune.errors import DamageError, OutOfStorageError, StudyError, TakenOverError
@@ -51,13 +52,20 @@ class CheckpointStore:
 
     shared: folders of what studies share (corpora, token stores, tracking databases). Their bytes count in
     full against the budget of each study (SPEC 6.4.2).
+    parallel_bytes: a checkpoint of so many bytes has two files written, and verified, at a time.
     """
 
     def __init__(
-        self, folder: Path, study_id: str, policy: StorageConfig, shared: Sequence[Path] = ()
+        self,
+        folder: Path,
+        study_id: str,
+        policy: StorageConfig,
+        shared: Sequence[Path] = (),
+        parallel_bytes: int = PARALLEL_BYTES,
     ) -> None:
         self.folder, self.study_id, self.policy = Path(folder), study_id, policy
         self.shared = tuple(Path(path) for path in shared)
+        self.parallel_bytes = parallel_bytes
         self._activity = activity_in(self.folder)
 
     def __repr__(self) -> str:
@@ -120,7 +128,7 @@ class CheckpointStore:
         while (found := self._newest_resumable(trial)) is not None:
             entry, seen = found
             try:
-                return _read(entry)
+                return _read(entry, self.parallel_bytes)
             except DamageError as error:
                 with self._activity.exclusive():
                     # Others may have deleted, stripped or replaced it meanwhile: then it is not damaged.
@@ -146,7 +154,11 @@ class CheckpointStore:
             DamageError: The model's file is not what the manifest says.
         """
         self.check(entry, signature)
-        return read_model(entry)
+        return read_model(entry, self.parallel_bytes)
+
+    def verify(self, entry: Entry) -> None:
+        """DamageError at the first file that is not what its manifest says."""
+        verify(entry, self.parallel_bytes)
 
     def explain(self) -> list[tuple[Entry, str]]:
         """Every checkpoint that is held, and why."""
@@ -385,7 +397,7 @@ class CheckpointStore:
         temporary = self._activity.writing = target.with_name(TEMPORARY + target.name)
         try:
             files.remove_tree(temporary)
-            manifest = write_checkpoint(temporary, checkpoint)
+            manifest = write_checkpoint(temporary, checkpoint, self.parallel_bytes)
             with self._activity.exclusive():
                 self._activity.before_commit()
                 self.check_attempt()
@@ -542,8 +554,8 @@ def _state_of(folder: Path) -> list[tuple[int, int, int]]:
     return [(fact.st_dev, fact.st_ino, fact.st_ctime_ns) for fact in facts]
 
 
-def _read(entry: Entry) -> Loaded:
-    content = read_all(entry)
+def _read(entry: Entry, parallel_bytes: int) -> Loaded:
+    content = read_all(entry, parallel_bytes)
     resumable = entry.manifest.resumable
     return Loaded(
         entry=entry,

@@ -35,7 +35,7 @@ _TORCH = {name: dtype for dtype, name in _DTYPES.items()}
 CHUNK_BYTES, READ_BYTES = 16 << 20, 4 << 20
 SMALL_BYTES = 1 << 20
 PARALLEL_BYTES = 64 << 20
-"""A checkpoint of so many bytes has its two large files handled beside each other."""
+"""A checkpoint of so many bytes has its two large files handled beside each other, by default."""
 DIRECT_BYTES = 32 << 20
 """One of the two buffers of a direct write."""
 FLUSH_BYTES = 256 << 20

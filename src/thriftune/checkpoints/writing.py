@@ -21,23 +21,30 @@ from thriftune.checkpoints.manifest import (
     FileFact,
     Manifest,
 )
-from thriftune.checkpoints.tensors import PARALLEL_BYTES, describe, serialise, write_hashed
+from thriftune.checkpoints.tensors import describe, serialise, write_hashed
 
 
-def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Manifest:
-    """Make the folder and all files of a checkpoint in it."""
+def write_checkpoint(folder: Path, checkpoint: Checkpoint, parallel_bytes: int) -> Manifest:
+    """Make the folder and all files of a checkpoint in it.
+
+    Args:
+        folder: It must not be there.
+        checkpoint: What is written.
+        parallel_bytes: From this size on, the two tensor files are written at the same time, past the page
+            cache.
+    """
     files.make_directory(folder)
-    facts = _write_tensors(folder, checkpoint)
+    facts = _write_tensors(folder, checkpoint, parallel_bytes)
     facts[STATE] = write_file(folder / STATE, _json_pieces(checkpoint.state))
     manifest = _manifest(checkpoint, facts)
     files.write_bytes(folder / MANIFEST, manifest.to_bytes())
     return manifest
 
 
-def _write_tensors(folder: Path, checkpoint: Checkpoint) -> dict[str, FileFact]:
+def _write_tensors(folder: Path, checkpoint: Checkpoint, parallel_bytes: int) -> dict[str, FileFact]:
     """Both tensor files; large ones beside each other, since one SHA-256 keeps only one core busy."""
     tensors = {MODEL: checkpoint.model, OPTIMIZER: checkpoint.optimizer}
-    if disk.estimate_bytes(checkpoint) < PARALLEL_BYTES:
+    if disk.estimate_bytes(checkpoint) < parallel_bytes:
         return {name: write_file(folder / name, serialise(values)) for name, values in tensors.items()}
     with ThreadPoolExecutor(len(tensors)) as pool:
         jobs = {

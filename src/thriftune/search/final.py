@@ -12,7 +12,7 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from thriftune import files
-from thriftune.checkpoints.entries import Entry, verify
+from thriftune.checkpoints.entries import Entry
 from thriftune.checkpoints.mending import quarantine
 from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import Parameters, override, parse_parameters
@@ -232,7 +232,7 @@ def _best_checkpoints(
         )
     epoch = _best_epoch(best)
     for again in (False, True):
-        ties = [entry for entry in store.co_best() if _is_sound(entry)]
+        ties = [entry for entry in store.co_best() if _is_sound(store, entry)]
         if any(e.held.key == (best.number, epoch) and e.held.value == best.value for e in ties):
             return ties
         if not again:
@@ -251,9 +251,9 @@ def _best_epoch(best: FrozenTrial) -> int | None:
     return min((epoch for epoch, value in values.items() if value == best.value), default=None)
 
 
-def _is_sound(entry: Entry) -> bool:
+def _is_sound(store: CheckpointStore, entry: Entry) -> bool:
     try:
-        verify(entry)
+        store.verify(entry)
     except DamageError as error:
         quarantine(entry.path, error)
         return False

@@ -15,6 +15,7 @@ from tests.unit.checkpoints.test_store import SIGNATURE, store_at
 from thriftune.checkpoints.entries import read_entry, verify
 from thriftune.checkpoints.manifest import MANIFEST, MODEL, OPTIMIZER, STATE
 from thriftune.checkpoints.store import CheckpointStore
+from thriftune.checkpoints.tensors import PARALLEL_BYTES
 from thriftune.errors import DamageError, StudyError
 
 pytestmark = pytest.mark.unit
@@ -22,8 +23,8 @@ pytestmark = pytest.mark.unit
 FILES = (MODEL, OPTIMIZER, STATE, MANIFEST)
 
 
-def three_epochs(folder: Path) -> CheckpointStore:
-    store = store_at(folder, keep_last_n=3)
+def three_epochs(folder: Path, parallel_bytes: int = PARALLEL_BYTES) -> CheckpointStore:
+    store = store_at(folder, parallel_bytes, keep_last_n=3)
     store.begin_trial(0)
     for epoch in (1, 2, 3):
         store.save(make_checkpoint(epoch, 0.5 - epoch / 10))
@@ -71,17 +72,19 @@ def linked(path: Path) -> None:
         (unreadable, "regular file|cannot be read"),
         (linked, "regular file|symbolic link"),
     ],
+    ids=["truncated", "emptied", "swapped", "missing", "unreadable", "linked"],
 )
 def test_a_spoilt_file_is_quarantined_and_the_older_used(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
+    parallel_bytes: int,
     name: str,
     spoil: Callable[[Path], None],
     said: str,
 ) -> None:
     """The message names what is wrong; nothing is deleted in silence; no half is loaded."""
     folder = tmp_path / "study"
-    store = three_epochs(folder)
+    store = three_epochs(folder, parallel_bytes)
     newest = store.entries()[-1].path
     spoil(newest / name)
     with pytest.raises(DamageError):
@@ -100,21 +103,25 @@ def test_a_spoilt_file_is_quarantined_and_the_older_used(
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_one_flipped_bit_is_found_wherever_it_is(tmp_path: Path, name: str) -> None:
-    """At 20 places of each file."""
+def test_one_flipped_bit_is_found_wherever_it_is(tmp_path: Path, parallel_bytes: int, name: str) -> None:
+    """At 20 places of each file, by who verifies it and by who loads it."""
     chance = random.Random(name)
     folder = tmp_path / "study"
-    three_epochs(folder)
+    three_epochs(folder, parallel_bytes)
     shutil.copytree(folder, tmp_path / "whole")
     for _ in range(20):
         shutil.rmtree(folder)
         shutil.copytree(tmp_path / "whole", folder)
-        store = store_at(folder, keep_last_n=3)
+        store = store_at(folder, parallel_bytes, keep_last_n=3)
         path = store.entries()[-1].path / name
         content = bytearray(path.read_bytes())
         place = chance.randrange(len(content))
         content[place] ^= 1 << chance.randrange(8)
+        newest = store.entries()[-1]
         path.write_bytes(bytes(content))
+        if name != MANIFEST:  # which is read with the entry
+            with pytest.raises(DamageError, match=name):
+                store.verify(newest)
         store.start()
         loaded = newest_valid(store, SIGNATURE)
         assert loaded is not None

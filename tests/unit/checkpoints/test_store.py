@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from thriftune.checkpoints import disk
 from thriftune.checkpoints.entries import verify
 from thriftune.checkpoints.manifest import MANIFEST, MODEL, OPTIMIZER, read_manifest
 from thriftune.checkpoints.store import CheckpointStore
+from thriftune.checkpoints.tensors import PARALLEL_BYTES
 from thriftune.config import StorageConfig
 from thriftune.errors import DamageError, OutOfStorageError, ThriftuneError
 
@@ -26,14 +28,16 @@ pytestmark = pytest.mark.unit
 SIGNATURE = {"architecture": "Toy", "criteria": ["A"]}
 
 
-def store_at(folder: Path, **policy: object) -> CheckpointStore:
+def store_at(folder: Path, parallel_bytes: int = PARALLEL_BYTES, **policy: object) -> CheckpointStore:
     settings = {"free_disk_watermark": 0.0, "max_total_size": "50MB", **policy}
-    return CheckpointStore(folder, "study-00000000", StorageConfig.model_validate(settings))
+    parsed = StorageConfig.model_validate(settings)
+    return CheckpointStore(folder, "study-00000000", parsed, parallel_bytes=parallel_bytes)
 
 
-def test_a_saved_checkpoint_is_read_back_bit_for_bit(tmp_path: Path) -> None:
-    """Tensors, state and facts survive; the receipt is settled; no time stands in the tensors."""
-    store, checkpoint = store_at(tmp_path), make_checkpoint()
+def test_a_saved_checkpoint_is_read_back_bit_for_bit(tmp_path: Path, parallel_bytes: int) -> None:
+    """Tensors, state and facts survive; the receipt is settled; no time stands in the tensors, and nothing
+    of how they were written."""
+    store, checkpoint = store_at(tmp_path, parallel_bytes), make_checkpoint()
     store.begin_trial(0)
     with pytest.raises(ThriftuneError, match="no store saved it"):
         checkpoint.receipt.check()
@@ -47,6 +51,42 @@ def test_a_saved_checkpoint_is_read_back_bit_for_bit(tmp_path: Path) -> None:
     assert manifest.sha256 == files.sha256_file(loaded.entry.path / MODEL)
     again = store_at(tmp_path / "other")
     assert again.save(make_checkpoint()).files == manifest.files
+
+
+def is_direct(path: Path) -> bool:
+    """Whether this process has the file open for writes past the page cache."""
+    for descriptor in Path("/proc/self/fd").iterdir():
+        if os.path.realpath(descriptor) == str(path):
+            facts = Path("/proc/self/fdinfo", descriptor.name).read_text(encoding="ascii")
+            return bool(int(facts.split("flags:")[1].split()[0], 8) & os.O_DIRECT)
+    return False
+
+
+@pytest.mark.parametrize("size", [1500, 9_000_000], ids=["a block and a rest", "64 MiB and more"])
+def test_a_large_checkpoint_is_written_two_files_at_a_time_past_the_page_cache(
+    on_disk: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """From the size on that the store was given, 64 MiB by default; the same bytes as a small one's."""
+    checkpoint = make_checkpoint(size=size)
+    needed = disk.estimate_bytes(checkpoint)
+    plain = store_at(on_disk / "small", needed + 1, max_total_size="200MB")
+    large = store_at(on_disk / "large", min(needed, PARALLEL_BYTES), max_total_size="200MB")
+    both, seen = threading.Barrier(2, timeout=30), set()
+
+    def watch(event: files.Event) -> None:
+        if event.operation == "create" and event.path.name in (MODEL, OPTIMIZER):
+            both.wait()
+        elif event.operation == "write" and is_direct(event.path):
+            seen.add(event.path.name)
+
+    expected = plain.save(checkpoint).files
+    assert CheckpointStore(on_disk, "study-00000000", plain.policy).parallel_bytes == 64 * 2**20
+    monkeypatch.setattr(files, "observer", watch)
+    assert large.save(make_checkpoint(size=size)).files == expected
+    assert seen == {MODEL, OPTIMIZER}
+    loaded = newest_valid(large, SIGNATURE)
+    assert loaded is not None
+    assert torch.equal(loaded.model["weight"], checkpoint.model["weight"])
 
 
 def test_only_newest_and_best_are_held_and_the_best_is_stripped(tmp_path: Path) -> None:
@@ -101,23 +141,26 @@ def test_a_budget_below_the_least_is_refused_with_the_least(tmp_path: Path) -> N
         store_at(tmp_path, max_total_size=least - 1).require_budget(least)
 
 
-def test_a_disk_that_fills_in_the_middle_leaves_no_debris(tmp_path: Path) -> None:
+def test_a_disk_that_fills_in_the_middle_leaves_no_debris(place: Path, parallel_bytes: int) -> None:
     """A write that the system refuses ends as out of storage; the older checkpoint is intact."""
-    store = store_at(tmp_path)
+    store = store_at(place, parallel_bytes)
     store.begin_trial(0)
     store.save(make_checkpoint(1))
     large = make_checkpoint(2, size=100_000)  # made here: torch's threads do not survive a fork
     if (pid := os.fork()) == 0:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+        limit = 24 * files.BLOCK_BYTES
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        code = 1
         try:
             store.save(large)
         except OutOfStorageError as error:
-            os._exit(error.exit_code)
-        os._exit(0)
+            code = error.exit_code
+        finally:
+            os._exit(code)
     _, status = os.waitpid(pid, 0)
     assert os.waitstatus_to_exitcode(status) == 3
-    assert not list(tmp_path.rglob(".tmp-*"))
+    assert not list(place.rglob(".tmp-*"))
     loaded = newest_valid(store, SIGNATURE)
     assert loaded is not None
     assert loaded.entry.manifest.epoch == 1
@@ -133,9 +176,9 @@ def test_the_watermark_leaves_only_what_is_protected(tmp_path: Path) -> None:
     assert [entry.manifest.trial for entry in store.entries()] == [0]
 
 
-def test_an_epoch_made_again_replaces_the_older(tmp_path: Path) -> None:
+def test_an_epoch_made_again_replaces_the_older(tmp_path: Path, parallel_bytes: int) -> None:
     """The same epoch saved twice stands once."""
-    store = store_at(tmp_path)
+    store = store_at(tmp_path, parallel_bytes)
     store.begin_trial(0)
     store.save(make_checkpoint(1, fill=1.0))
     store.save(make_checkpoint(1, fill=5.0))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 import time
 from dataclasses import replace
@@ -16,7 +18,7 @@ from tests.unit.checkpoints.test_store import SIGNATURE, store_at
 from thriftune import files
 from thriftune.checkpoints import disk, retention
 from thriftune.checkpoints.checkpoint import Checkpoint, Receipt
-from thriftune.checkpoints.manifest import MODEL
+from thriftune.checkpoints.manifest import MODEL, OPTIMIZER
 from thriftune.checkpoints.monitor import DiskMonitor
 from thriftune.checkpoints.retention import Plan
 from thriftune.checkpoints.store import CheckpointStore
@@ -45,7 +47,7 @@ def test_what_one_entry_saves_is_protected_through_the_other(tmp_path: Path) -> 
 
 
 def test_training_goes_on_while_a_checkpoint_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parallel_bytes: int
 ) -> None:
     """submit returns before the write; a second one waits for it; wait() ends with the commit."""
     go = threading.Event()
@@ -55,7 +57,7 @@ def test_training_goes_on_while_a_checkpoint_is_written(
             assert go.wait(30)
 
     monkeypatch.setattr(files, "observer", block)
-    store = store_at(tmp_path)
+    store = store_at(tmp_path, parallel_bytes)
     first, second = detached(1), detached(2)
     store.submit(first)
     first.receipt.check()
@@ -67,9 +69,9 @@ def test_training_goes_on_while_a_checkpoint_is_written(
     assert [entry.manifest.epoch for entry in store.entries()][-1] == 2
 
 
-def test_live_tensors_are_written_before_submit_returns(tmp_path: Path) -> None:
+def test_live_tensors_are_written_before_submit_returns(tmp_path: Path, parallel_bytes: int) -> None:
     """What is not detached may change at the next step."""
-    store, checkpoint = store_at(tmp_path), make_checkpoint()
+    store, checkpoint = store_at(tmp_path, parallel_bytes), make_checkpoint()
     store.submit(checkpoint)
     checkpoint.model["weight"].fill_(-1)
     loaded = newest_valid(store, SIGNATURE)
@@ -88,6 +90,28 @@ def test_a_failed_write_is_raised_where_it_is_awaited_or_else_at_once(tmp_path: 
         awaited.receipt.check()
     with pytest.raises(OutOfStorageError):
         small.submit(make_checkpoint(1))
+
+
+@pytest.mark.parametrize("name", [MODEL, OPTIMIZER])
+def test_an_error_in_one_of_two_files_fails_the_whole_save(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parallel_bytes: int, name: str
+) -> None:
+    """Whichever it is in: the receipt has it, nothing is committed, and the next save is."""
+    store, first = store_at(tmp_path, parallel_bytes), detached(1)
+
+    def fail(event: files.Event) -> None:
+        if event.operation == "fsync" and event.path.name == name:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(event.path))
+
+    monkeypatch.setattr(files, "observer", fail)
+    store.submit(first)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        first.receipt.wait()
+    assert store.entries() == []
+    assert not list(tmp_path.rglob(".tmp-*"))
+    monkeypatch.setattr(files, "observer", None)
+    store.save(make_checkpoint(1))
+    assert len(store.entries()) == 1
 
 
 def test_snapshots_are_copies_in_buffers_that_are_used_again() -> None:
@@ -159,7 +183,9 @@ def test_the_monitor_waits_until_it_is_known_what_is_resumed(
     assert [(e.manifest.epoch, e.manifest.resumable) for e in store.entries()] == [(1, False), (2, True)]
 
 
-def test_a_write_that_hangs_is_abandoned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_that_hangs_is_abandoned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parallel_bytes: int
+) -> None:
     """After a signal the process does not wait for it longer than it has; the next start mends."""
     go = threading.Event()
 
@@ -168,7 +194,7 @@ def test_a_write_that_hangs_is_abandoned(tmp_path: Path, monkeypatch: pytest.Mon
             go.wait(30)
 
     monkeypatch.setattr(files, "observer", block)
-    store = store_at(tmp_path)
+    store = store_at(tmp_path, parallel_bytes)
     store.submit(detached(1))
     started = time.monotonic()
     store.drain(0.1)

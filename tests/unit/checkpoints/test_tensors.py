@@ -23,7 +23,7 @@ BUFFER = 4 * files.BLOCK_BYTES
     "size", [0, 1, 4095, 4096, BUFFER - 1, BUFFER, BUFFER + 1, 5 * BUFFER, 5 * BUFFER + 4097]
 )
 def test_direct_writes_put_the_same_bytes_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+    on_disk: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     """Whatever the sizes of pieces and file: whole buffers, aligned rests, an unaligned end."""
     monkeypatch.setattr(tensors, "DIRECT_BYTES", BUFFER)
@@ -34,8 +34,9 @@ def test_direct_writes_put_the_same_bytes_there(
         end = min(size, start + chance.randint(1, 2 * BUFFER))
         pieces.append(content[start:end])
         start = end
-    path = tmp_path / "file"
+    path = on_disk / "file"
     with files.NewFile(path, direct=True) as handle:
+        assert handle.direct
         fact = write_hashed(handle, iter(pieces))
         handle.sync()
     assert path.read_bytes() == content
@@ -58,12 +59,15 @@ def test_where_the_file_system_refuses_direct_writes_they_are_buffered(
     assert fact.sha256 == hashlib.sha256(b"abc").hexdigest()
 
 
-def test_large_tensors_are_what_safetensors_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Written direct, by two threads, and read back by ours and by the library."""
+@pytest.mark.parametrize("direct", [False, True], ids=["buffered", "direct"])
+def test_large_tensors_are_what_safetensors_reads(
+    on_disk: Path, monkeypatch: pytest.MonkeyPatch, direct: bool
+) -> None:
+    """Written by two threads, and read back by ours and by the library."""
     values = {"a": torch.randn(300_001), "b": torch.arange(7), "c": torch.empty(0), "d": torch.tensor(2.0)}
     monkeypatch.setattr(tensors, "DIRECT_BYTES", BUFFER)
-    fact = writing.write_file(tmp_path / "file", serialise(values), direct=True)
-    ours, theirs = tensors_in(read_verified(tmp_path / "file", fact)), load_file(tmp_path / "file")
+    fact = writing.write_file(on_disk / "file", serialise(values), direct=direct)
+    ours, theirs = tensors_in(read_verified(on_disk / "file", fact)), load_file(on_disk / "file")
     for name, tensor in values.items():
         assert torch.equal(ours[name], tensor)
         assert torch.equal(theirs[name], tensor)
