@@ -25,10 +25,19 @@ def test_a_difference_is_found_wherever_it_is() -> None:
     assert len(differences(expected, {**expected, "trials": other[:1]})) == 1
 
 
-def test_no_kill_changes_the_result(tmp_path: Path) -> None:
-    """Ended in each group of moments, once as a whole command and else in forks, a study ends the same."""
+@pytest.mark.parametrize(
+    "large",
+    [
+        pytest.param([], id="small"),
+        pytest.param(["--parallel-bytes", "0"], id="parallel", marks=pytest.mark.slow),
+    ],
+)
+def test_no_kill_changes_the_result(tmp_path: Path, large: list[str]) -> None:
+    """Ended in each group of moments, once as a whole command and else in forks, a study ends the same;
+    where two files of a checkpoint are written at a time too."""
     kills = 5
     words = ["--kills", str(kills), "--lanes", "1", "--seed", "1", "--folder", str(tmp_path / "torture")]
+    words += large
     done = subprocess.run(
         [sys.executable, "-m", "tests.torture", *words],
         cwd=ROOT,

@@ -1,11 +1,12 @@
 """Kill a study again and again; the same command must end the same (SPEC 7.1).
 
-    python -m tests.torture --kills 200 [--lanes 2] [--seed 0] [--folder build/torture]
+    python -m tests.torture --kills 200 [--lanes 2] [--seed 0] [--folder build/torture] [--parallel-bytes 0]
 
 A study of five trials is run once undisturbed. Then others like it are ended and begun again until they are
 over, first once in each group of moments (tests/torture/groups.py), then in every kind of write, at instants
 and in the very start that resumes. Each must equal the first. The last lines say which groups were met and
-`n kills, m different`; what differs is kept.
+`n kills, m different`; what differs is kept. With `--parallel-bytes 0` every checkpoint is written and
+verified as those of 64 MiB and more are.
 """
 
 from __future__ import annotations
@@ -95,6 +96,7 @@ class Lane:
     reference: dict[str, Any]
     kills: int
     random: random.Random
+    parallel_bytes: int | None = None
     number: int = 0
     lanes: int = 1
     tally: Tally = field(default_factory=Tally)
@@ -105,7 +107,7 @@ class Lane:
             self.tally.studies += 1
             parent = self.folder / f"study_{self.tally.studies:03d}"
             parent.mkdir(parents=True)
-            project = copy_project(parent)
+            project = new_project(parent, self.parallel_bytes)
             wrong = self._to_its_end(project)
             if wrong:
                 self.tally.different.append(f"{project}: {'; '.join(wrong[:5])}")
@@ -184,10 +186,22 @@ class Lane:
         self.tally.early += moment.kind == ANY
 
 
-def undisturbed(folder: Path) -> dict[str, Any]:
+def new_project(parent: Path, parallel_bytes: int | None) -> Path:
+    """Return a copy of the project whose checkpoints are large from this size on; None: as in production."""
+    project = copy_project(parent)
+    if parallel_bytes is not None:
+        catalog, policy = project / "conf/base/catalog.yml", "  policy: ${param:storage}\n"
+        text = catalog.read_text(encoding="utf-8")
+        assert policy in text, f"no entry of a checkpoint store in {catalog}"
+        changed = text.replace(policy, f"{policy}  parallel_bytes: {parallel_bytes}\n")
+        catalog.write_text(changed, encoding="utf-8")
+    return project
+
+
+def undisturbed(folder: Path, parallel_bytes: int | None) -> dict[str, Any]:
     """Outcome, counts by kind and seconds of a study that is left alone."""
     folder.mkdir(parents=True)
-    project = copy_project(folder)
+    project = new_project(folder, parallel_bytes)
     started = time.monotonic()
     code = forked(project, Moment())
     assert code == 0, (project / OUTPUT).read_text(encoding="utf-8")
@@ -209,6 +223,7 @@ def main() -> None:
     parser.add_argument("--lanes", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, default=Path("build/torture"))
+    parser.add_argument("--parallel-bytes", type=int, help="size from which two files are written at a time")
     parser.add_argument("--lane", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     folder = options.folder.absolute()
@@ -220,11 +235,13 @@ def main() -> None:
     shutil.rmtree(folder, ignore_errors=True)
     preload()
     started = time.monotonic()
-    reference = undisturbed(folder / "undisturbed")
+    reference = undisturbed(folder / "undisturbed", options.parallel_bytes)
     (folder / "reference.json").write_text(json.dumps(reference), encoding="utf-8")
     shares = [len(range(lane, options.kills, options.lanes)) for lane in range(options.lanes)]
     words = [sys.executable, "-m", "tests.torture", "--folder", str(folder)]
     words += ["--seed", str(options.seed), "--lanes", str(options.lanes)]
+    if options.parallel_bytes is not None:
+        words += ["--parallel-bytes", str(options.parallel_bytes)]
     others = [
         subprocess.Popen([*words, "--lane", str(lane), "--kills", str(kills)])
         for lane, kills in enumerate(shares)
@@ -255,7 +272,8 @@ def run_lane(folder: Path, number: int, kills: int, options: argparse.Namespace)
     """Make a lane's kills, and write down what it did."""
     reference = json.loads((folder / "reference.json").read_text(encoding="utf-8"))
     drawn = random.Random(f"{options.seed}:{number}")
-    lane = Lane(folder / f"lane_{number}", reference, kills, drawn, number, options.lanes)
+    place, large = folder / f"lane_{number}", options.parallel_bytes
+    lane = Lane(place, reference, kills, drawn, large, number, options.lanes)
     lane.run()
     (folder / f"lane_{number}.json").write_text(json.dumps(vars(lane.tally)), encoding="utf-8")
 

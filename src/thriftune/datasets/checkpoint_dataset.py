@@ -23,6 +23,7 @@ class CheckpointDataset(AbstractDataset[Any, Any]):
       study: my-study
       policy: {keep_last_n: 1, keep_best_k: 1, max_total_size: 10GB}
       shared: [data/tracking]  # counted against the budget too
+      parallel_bytes: 67108864  # from this size on, two files are written at a time, past the page cache
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class CheckpointDataset(AbstractDataset[Any, Any]):
         study: str,
         policy: dict[str, Any] | None = None,
         shared: list[str] | None = None,
+        parallel_bytes: int | None = None,
         version: Any = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
@@ -43,6 +45,7 @@ class CheckpointDataset(AbstractDataset[Any, Any]):
         self._filepath, self._study = Path(filepath), study
         self._policy = policy or {}
         self._shared = tuple(Path(path) for path in shared or ())
+        self._parallel_bytes = parallel_bytes
         self.metadata = metadata
         self._store: CheckpointStore | None = None
 
@@ -50,13 +53,20 @@ class CheckpointDataset(AbstractDataset[Any, Any]):
         """The handle on the study's store."""
         if self._store is None:
             from thriftune.checkpoints.store import CheckpointStore
+            from thriftune.checkpoints.tensors import PARALLEL_BYTES
             from thriftune.config import parse_parameters
             from thriftune.search.identity import study_folder, study_id
 
             given = {"storage": {"root": str(self._filepath), **dict(self._policy)}}
             policy = parse_parameters(given, where={"storage": "the catalog entry's policy"}).storage
             folder = study_folder(self._filepath, self._study)
-            self._store = CheckpointStore(folder, study_id(self._study), policy, self._shared)
+            self._store = CheckpointStore(
+                folder,
+                study_id(self._study),
+                policy,
+                self._shared,
+                PARALLEL_BYTES if self._parallel_bytes is None else self._parallel_bytes,
+            )
         return self._store
 
     def save(self, data: "Checkpoint") -> None:
