@@ -47,10 +47,15 @@ def environment(project: Path) -> dict[str, str]:
 
 
 def python(
-    project: Path, program: str, *words: str, timeout: float = processes.TIMEOUT_SECONDS
+    project: Path,
+    program: str,
+    *words: str,
+    timeout: float = processes.TIMEOUT_SECONDS,
+    real: bool = False,
 ) -> subprocess.CompletedProcess[str]:
     """Run a program in the project, in a process of its own; output as text, never raises."""
-    return processes.run([sys.executable, "-c", program, *words], project, environment(project), timeout)
+    command = [sys.executable, "-c", program, *words]
+    return processes.run(command, project, environment(project), timeout, real=real)
 
 
 def thriftune(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
