@@ -88,7 +88,7 @@ def test_a_spoilt_file_is_quarantined_and_the_older_used(
     newest = store.entries()[-1].path
     spoil(newest / name)
     with pytest.raises(DamageError):
-        verify(read_entry(newest))
+        verify(read_entry(newest), parallel_bytes)
     store.start()
     loaded = newest_valid(store, SIGNATURE)
     assert loaded is not None
