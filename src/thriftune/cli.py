@@ -70,7 +70,10 @@ def fail(error: BaseException, run: RunInfo | None = None) -> None:
         from thriftune.search.upkeep import no_room
 
         message = str(no_room(run.root, run.parameters))
-    clean = Sanitiser(() if run is None else run.parameters.observe.redact).clean
+    try:
+        clean = Sanitiser(() if run is None else run.parameters.observe.redact).clean
+    except ConfigError:  # the error that is told, or one that the next run will tell
+        clean = Sanitiser().clean
     log_end(message or "a fault of ours", None if message else error)
     if message:
         click.secho(f"error: {clean(message)}", err=True, fg="red")

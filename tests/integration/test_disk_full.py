@@ -115,7 +115,7 @@ def run(project: Path, kind: str = "", number: int = 0) -> subprocess.CompletedP
 @pytest.fixture(scope="module")
 def with_room(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Moment], dict[str, Any]]:
     """The moments of a run with room, and what it ends with."""
-    project = copy_project(tmp_path_factory.mktemp("room"))
+    project = copy_project(tmp_path_factory.mktemp("room"), mlflow_tables=False)
     done = run(project)
     assert done.returncode == 0, done.stderr
     return moments(json.loads((project / "operations.json").read_text(encoding="utf-8"))), outcome(project)
@@ -124,7 +124,7 @@ def with_room(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Moment], d
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A project whose data stand on a file system of 64 MB."""
-    project = copy_project(tmp_path)
+    project = copy_project(tmp_path, mlflow_tables=False)
     data = project / "data"
     data.mkdir()
     mount("-t", "tmpfs", "-o", "size=64m", "tmpfs", str(data))
