@@ -72,7 +72,7 @@ if sys.argv[1:] == ["kill"]:
 else:
     from thriftune.training import loop
     loop._accumulate = tell
-sys.argv = ["kedro", "run", "--pipeline", "train"]
+sys.argv = ["kedro", "run", "--pipelines", "train"]
 from kedro.framework.cli import main
 main()
 """
@@ -141,7 +141,7 @@ def startup(folder: Path, pairs: int) -> Row:
     ours, empty = copy_of_this(folder / "ours", {}), empty_project(folder / "empty")
     took: dict[str, list[float]] = {"ours": [], "empty": []}
     for pair in range(pairs + 1):
-        for name, project, words in (("ours", ours, ["--pipeline", "hpo"]), ("empty", empty, [])):
+        for name, project, words in (("ours", ours, ["--pipelines", "hpo"]), ("empty", empty, [])):
             seconds = seconds_to(TO_FIRST_NODE, project, *words)
             if pair:
                 took[name].append(seconds)

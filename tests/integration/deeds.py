@@ -33,7 +33,7 @@ def observe(event):
                 for path in Path("data/tracking").glob("mlflow.db*"):
                     path.unlink()
 files.observer = observe
-sys.argv = ["kedro", "run", "--pipeline", "hpo", "--params", sys.argv[2]]
+sys.argv = ["kedro", "run", "--pipelines", "hpo", "--params", sys.argv[2]]
 from kedro.framework.cli import main
 main()
 """

@@ -35,7 +35,7 @@ class Worker:
         self._log = project / f"worker{number}.log"
         program = Path(sys.executable).parent / "kedro"
         with self._log.open("ab") as log:
-            words = [*prefix, str(program), "run", "--pipeline", "hpo"]
+            words = [*prefix, str(program), "run", "--pipelines", "hpo"]
             self.process = processes.start(words, project, environment(project), log.fileno())
 
     @property
@@ -120,7 +120,7 @@ class Team:
 
     def set_least_budget(self) -> int:
         """Give all the least budget that they need together, from the forecast; bytes."""
-        assert run_kedro(self.copies[0], "run", "--pipeline", "ingest").returncode == 0
+        assert run_kedro(self.copies[0], "run", "--pipelines", "ingest").returncode == 0
         shown = thriftune(self.copies[0], "storage", "forecast", "--json")
         found = json.loads(shown.stdout)
         budget = int(found["least_budget_bytes"] + (len(self.copies) - 1) * found["further_worker_bytes"])

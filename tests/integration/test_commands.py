@@ -116,7 +116,7 @@ def test_a_forecast_needs_no_corpus_and_is_exact_with_one(project: Path, run: Ru
     assert done.returncode == 0, done.stderr
     assert "no corpus has been ingested yet; assumed" in done.stderr
     assert not (project / "data").exists()
-    assert run("kedro", "run", "--pipeline", "ingest").returncode == 0
+    assert run("kedro", "run", "--pipelines", "ingest").returncode == 0
     exact = run("thriftune", "storage", "forecast", "--json")
     assert exact.stderr == ""
     assumed, known = json.loads(done.stdout), json.loads(exact.stdout)
@@ -128,7 +128,7 @@ def test_a_damaged_study_hides_no_other_and_can_be_deleted(project: Path, run: R
     """It is a row that says so in every list, the rows of the others are sent, and delete needs no record."""
     for name in ("first", "second"):
         params = SMALL.replace("study.name=small", f"study.name={name}")
-        assert run("kedro", "run", "--pipeline", "train", "--params", params).returncode == 0
+        assert run("kedro", "run", "--pipelines", "train", "--params", params).returncode == 0
     (record,) = project.glob("data/06_models/study_first-train-*/study.json")
     record.write_text(
         record.read_text(encoding="utf-8").replace('"trials": 1', '"trials": 7'), encoding="utf-8"
@@ -161,7 +161,7 @@ def test_each_pipeline_works_alone(project: Path, run: Run) -> None:
     """ingest writes a corpus, train a study of one trial; neither reads the test split, nor needs a space to
     search. Kedro's own notice that an option will go is shown."""
     (project / "conf/local/parameters.yml").write_text("search: {space: {}}\n", encoding="utf-8")
-    done = run("kedro", "run", "--pipeline", "ingest", "--params", SMALL)
+    done = run("kedro", "run", "--pipelines", "ingest", "--params", SMALL)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("Option '--pipeline' is deprecated") == 1
     assert ".py" not in done.stderr
@@ -256,7 +256,7 @@ def run(node, *words, **more):
     print("loaded", *sorted(sys.modules.keys() & heavy), flush=True)
     os._exit(0)
 Node.run = run
-sys.argv = ["kedro", "run", "--pipeline", "hpo"]
+sys.argv = ["kedro", "run", "--pipelines", "hpo"]
 from kedro.framework.cli import main
 main()
 """

@@ -135,7 +135,7 @@ def test_dashboards_on_a_running_search_stop_nothing(tmp_path: Path) -> None:
 
     with ExitStack() as stack:
         search = stack.enter_context(
-            process(project, "run", "kedro", "run", "--pipeline", "hpo", "--params", study)
+            process(project, "run", "kedro", "run", "--pipelines", "hpo", "--params", study)
         )
         while not list(project.glob("data/06_models/*/trials/*/checkpoints/epoch_*")):
             assert search.poll() is None, (project / "run.log").read_text(encoding="utf-8")
@@ -171,7 +171,7 @@ def test_dashboards_on_a_running_search_stop_nothing(tmp_path: Path) -> None:
 def test_kedro_viz_tells_the_story_of_the_data_with_pictures(tmp_path: Path) -> None:
     """In a real browser: nodes by name and by tag, and a picture of history, scores and bytes when asked."""
     project, port = copy_project(tmp_path), free_port()
-    with process(project, "run", "kedro", "run", "--pipeline", "hpo", "--params", SMALL) as search:
+    with process(project, "run", "kedro", "run", "--pipelines", "hpo", "--params", SMALL) as search:
         assert search.wait(timeout=600) == 0
     words = ("kedro", "viz", "run", "--no-browser", "--port", str(port), "--params", SMALL)
     with process(project, "viz", *words), browser(1500) as driver:

@@ -46,7 +46,7 @@ def observe(event):
     if current == kind and seen == number:
         fill(len(event.data) // 2)
 files.observer = observe
-sys.argv = ["kedro", "run", "--pipeline", "hpo", "--params", sys.argv[3]]
+sys.argv = ["kedro", "run", "--pipelines", "hpo", "--params", sys.argv[3]]
 from kedro.framework.cli import main
 try:
     main()
@@ -180,7 +180,7 @@ def observe(event):
             print(f"pruned after {time.monotonic() - started:.2f} s", flush=True)
             assert time.monotonic() - started < 5
 files.observer = observe
-sys.argv = ["kedro", "run", "--pipeline", "train", "--params", sys.argv[2]]
+sys.argv = ["kedro", "run", "--pipelines", "train", "--params", sys.argv[2]]
 from kedro.framework.cli import main
 main()
 """

@@ -51,7 +51,7 @@ def observe(event):
         with Path("alive").open("a") as notes:
             notes.write(f"{event.operation} {alive()}\\n")
 files.observer = observe
-sys.argv = ["kedro", "run", "--pipeline", "hpo", "--params", sys.argv[1]]
+sys.argv = ["kedro", "run", "--pipelines", "hpo", "--params", sys.argv[1]]
 from kedro.framework.cli import main
 main()
 """

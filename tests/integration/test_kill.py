@@ -39,7 +39,7 @@ def observe(event):
     if count == at:
         os.kill(os.getpid(), signal.SIGKILL)
 files.observer = observe
-sys.argv = ["kedro", "run", "--pipeline", "hpo", "--params", sys.argv[2]]
+sys.argv = ["kedro", "run", "--pipelines", "hpo", "--params", sys.argv[2]]
 from kedro.framework.cli import main
 try:
     main()
@@ -149,7 +149,7 @@ def test_a_signal_does_not_wait_for_a_server_that_hangs(tmp_path: Path) -> None:
     project, port = copy_project(tmp_path), free_port()
     extra = f",training.epochs=200,tracking.mlflow_uri=http://127.0.0.1:{port}"
     with mlflow_server(tmp_path / "server", port) as group:
-        words = ("kedro", "run", "--pipeline", "hpo", "--params", SMALL + extra)
+        words = ("kedro", "run", "--pipelines", "hpo", "--params", SMALL + extra)
         with process(project, "run", *words) as running:
             wait_until(project / "run.log", running, lambda text: "epoch 2 of 200" in text)
             os.killpg(group, signal.SIGSTOP)
@@ -171,7 +171,7 @@ def test_a_second_process_is_told_whose_the_study_is(tmp_path: Path) -> None:
     """Refused with pid, host and instant while the first is stopped, and while it runs, with how to end it;
     once that is dead the same command adopts the study and goes on."""
     project, more = copy_project(tmp_path), ",training.epochs=1000"
-    words = ("kedro", "run", "--pipeline", "hpo", "--params", SMALL + more)
+    words = ("kedro", "run", "--pipelines", "hpo", "--params", SMALL + more)
     with process(project, "first", *words) as first:
         wait_until(project / "first.log", first, lambda text: "epoch 1 of 1000" in text)
         owner = f"pid {first.pid} on {socket.gethostname()} since"
@@ -239,7 +239,7 @@ def observe(event):
         Path("signalled").write_text(str(time.time()))
         os.kill(os.getpid(), signal.SIGTERM)
 files.observer = observe
-sys.argv = ["kedro", "run", "--pipeline", "hpo", "--params", sys.argv[1]]
+sys.argv = ["kedro", "run", "--pipelines", "hpo", "--params", sys.argv[1]]
 from kedro.framework.cli import main
 main()
 """

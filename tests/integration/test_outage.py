@@ -312,7 +312,7 @@ def add_trial(study, trial):
         os.kill(os.getpid(), signal.SIGKILL)
     add(study, trial)
 Study.add_trial = add_trial
-sys.argv = ["kedro", "run", "--pipeline", "hpo", "--params", sys.argv[1]]
+sys.argv = ["kedro", "run", "--pipelines", "hpo", "--params", sys.argv[1]]
 from kedro.framework.cli import main
 main()
 """
@@ -341,7 +341,7 @@ def observe(event):
             for path in Path("data/tracking").glob("optuna.db*"):
                 path.unlink()
 files.observer = observe
-sys.argv = ["kedro", "run", "--pipeline", "hpo", "--params", sys.argv[4]]
+sys.argv = ["kedro", "run", "--pipelines", "hpo", "--params", sys.argv[4]]
 from kedro.framework.cli import main
 main()
 """
@@ -375,7 +375,7 @@ def test_optuna_s_database_fails_in_the_middle_and_the_study_ends_the_same(tmp_p
 
 EVALUATING = """
 import sys
-sys.argv = ["kedro", "run", "--pipeline", "evaluate", "--params", sys.argv[1]]
+sys.argv = ["kedro", "run", "--pipelines", "evaluate", "--params", sys.argv[1]]
 from kedro.framework.cli import main
 main()
 """

@@ -40,7 +40,7 @@ def kedro(
 ) -> subprocess.CompletedProcess[str]:
     """`kedro run`, with a program before it."""
     code = f"import sys; sys.argv[0] = 'kedro'\n{program}\nfrom kedro.framework.cli import main\nmain()"
-    return python(project, code, "run", "--pipeline", pipeline, "--params", params, timeout=7200)
+    return python(project, code, "run", "--pipelines", pipeline, "--params", params, timeout=7200)
 
 
 def best_sha256(project: Path) -> str:

@@ -17,7 +17,7 @@ from tests.integration.conftest import SMALL, copy_project
 from tests.integration.servers import BIN
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
-WORDS = ("run", "--pipeline", "hpo", "--params", SMALL)
+WORDS = ("run", "--pipelines", "hpo", "--params", SMALL)
 ROWS = 100
 BAR = "━"
 MOMENT = re.compile(r"\d\d:\d\d:\d\d ")

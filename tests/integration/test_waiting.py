@@ -24,7 +24,7 @@ def trained(parent: Path, **waiting: str) -> tuple[set[str], str]:
     project = copy_project(parent)
     plain = {name: value for name, value in os.environ.items() if name not in WAITING}
     done = subprocess.run(  # a whole start: what is measured is read when a library is loaded
-        [str(BIN / "kedro"), "run", "--pipeline", "train", "--params", TWO_THREADS],
+        [str(BIN / "kedro"), "run", "--pipelines", "train", "--params", TWO_THREADS],
         cwd=project,
         env={**plain, **waiting, "OMP_DISPLAY_ENV": "verbose", "PYTHONPATH": str(project / "src")},
         capture_output=True,

@@ -47,7 +47,7 @@ def check_refusals(team: Team, server: Postgres) -> None:
     known = yaml.safe_load(secrets.read_text(encoding="utf-8"))
     url = known["study_db"]["url"].replace(PASSWORD, "wrong")
     secrets.write_text(yaml.safe_dump({**known, "study_db": {"url": url}}))
-    wrong = run_kedro(outsider, "run", "--pipeline", "hpo")
+    wrong = run_kedro(outsider, "run", "--pipelines", "hpo")
     assert wrong.returncode == 4, wrong.stderr
     assert "password authentication failed" in wrong.stderr
     assert "Traceback" not in wrong.stderr
@@ -55,7 +55,7 @@ def check_refusals(team: Team, server: Postgres) -> None:
     assert found is not None
     assert "refuses the connection" in found
     secrets.write_text(yaml.safe_dump({"mlflow": known["mlflow"]}))
-    refused = run_kedro(outsider, "run", "--pipeline", "hpo")
+    refused = run_kedro(outsider, "run", "--pipelines", "hpo")
     assert refused.returncode == 2, refused.stderr
     assert "is kept by the PostgreSQL" in refused.stderr
     client = MlflowClient(tracking_uri=server.url("mlflow").replace("postgresql://", "postgresql+psycopg://"))

@@ -21,7 +21,7 @@ PARAMS = (
     ",search.startup_trials=2,search.pruner=median,search.pruner_startup_trials=1,search.pruner_warmup_epochs=0"
 )
 """Both agents, dropout, early stopping, a pruner, accumulation, a schedule, TPE from the third trial on."""
-COMMAND = ["kedro", "run", "--pipeline", "hpo", "--params", PARAMS]
+COMMAND = ["kedro", "run", "--pipelines", "hpo", "--params", PARAMS]
 COUNTS, OUTPUT = "counts.json", "output.log"
 LONGEST_SECONDS = 600
 
