@@ -35,6 +35,10 @@ def truncated(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def lengthened(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"more")
+
+
 def emptied(path: Path) -> None:
     path.write_bytes(b"")
 
@@ -66,6 +70,7 @@ def linked(path: Path) -> None:
     ("spoil", "said"),
     [
         (truncated, "expected|no manifest|cannot be read"),
+        (lengthened, "expected|cannot be read"),
         (emptied, "expected|cannot be read"),
         (swapped, "expected|epoch"),
         (missing, "missing|cannot be read"),

@@ -17,12 +17,13 @@ from tests.unit.checkpoints.test_store import SIGNATURE, store_at
 
 from thriftune import files
 from thriftune.checkpoints import disk, retention
+from thriftune.checkpoints.attempts import Attempt, write_attempt
 from thriftune.checkpoints.checkpoint import Checkpoint, Receipt
 from thriftune.checkpoints.manifest import MODEL, OPTIMIZER
 from thriftune.checkpoints.monitor import DiskMonitor
 from thriftune.checkpoints.retention import Plan
 from thriftune.checkpoints.store import CheckpointStore
-from thriftune.errors import OutOfStorageError, StudyError
+from thriftune.errors import OutOfStorageError, StudyError, TakenOverError
 from thriftune.training import snapshot
 from thriftune.training.snapshot import CONTROL_GROUPS, Snapshots, available_memory
 
@@ -301,3 +302,31 @@ def test_a_save_that_fits_measures_the_folders_once(tmp_path: Path) -> None:
     store.leave_room_for(promised)
     store.save(make_checkpoint(1, 0.9))
     assert measured == 1
+
+
+@pytest.mark.parametrize("lost", ["the trial", "the study"])
+def test_what_is_lost_while_a_checkpoint_is_written_is_not_committed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    """Another process takes over once the write has begun: this one commits nothing and leaves no debris."""
+    store = store_at(tmp_path)
+    store.begin_trial(0)
+    owned = True
+
+    def check() -> None:
+        if not owned:
+            raise StudyError("another process owns the study")
+
+    def lose(event: files.Event) -> None:
+        nonlocal owned
+        if event.operation == "fsync" and event.path.name == MODEL:
+            monkeypatch.setattr(files, "observer", None)
+            if lost == "the trial":
+                write_attempt(tmp_path, Attempt(0, 2))
+            owned = lost == "the trial"
+
+    monkeypatch.setattr(files, "observer", lose)
+    with store.owned(check), pytest.raises(TakenOverError if lost == "the trial" else StudyError):
+        store.save(make_checkpoint(1, 0.9, trial=0))
+    assert store.entries() == []
+    assert list((tmp_path / "trials").glob("*/checkpoints/*")) == []
