@@ -33,22 +33,29 @@ MEMORY = Path("/dev/shm")
 MEMORY_BYTES = 4_000_000_000
 """Free bytes that a file system in memory must have to hold the temporary files; they need under 2 GB."""
 LONGEST_FIRST = (
-    "test_outage",
+    "test_torture",
+    "test_contributing",
     "test_workers",
-    "test_kill",
-    "test_storage",
+    "test_tutorial",
     "test_commands",
+    "test_from_the_hub",
+    "test_outage",
+    "test_eta",
+    "test_waiting",
+    "test_storage",
+    "test_failures",
+    "test_kill",
     "test_disk_full",
     "test_mistakes",
-    "test_failures",
+    "test_growth",
+    "test_no_text",
     "test_search",
-    "test_torture",
-    "test_from_the_hub",
+    "test_terminal",
+    "test_dashboards",
     "test_report_in_a_browser",
-    "test_contributing",
+    "test_encoder",
     "test_time_limits",
-    "test_eta",
-    "test_sender",
+    "test_processes",
 )
 """The modules that take longest: started first, so that the workers end at about the same time."""
 

@@ -239,6 +239,7 @@ def delete_database(path: Path) -> None:
         part.unlink()
 
 
+@pytest.mark.measured
 def test_every_database_is_rebuilt_from_the_journals_alone(tmp_path: Path) -> None:
     """Killed in the second trial, both databases deleted and rebuilt: the same runs, parameters, metrics,
     tags and nesting, the same Optuna trials; and the same command ends as the run that was never stopped."""

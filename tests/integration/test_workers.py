@@ -76,6 +76,7 @@ def check_refusals(team: Team, server: Postgres) -> None:
 
 @pytest.mark.postgres
 @pytest.mark.timeout(900)
+@pytest.mark.measured
 @needs_postgres
 def test_workers_share_a_study_on_postgres(tmp_path: Path) -> None:
     """Two working copies on one server: trials are shared out, one worker dies in the middle of an epoch and

@@ -6,6 +6,8 @@ import errno
 import os
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from thriftune import files
 from thriftune.checkpoints import disk, retention
 from thriftune.checkpoints.attempts import Attempt, write_attempt
 from thriftune.checkpoints.checkpoint import Checkpoint, Receipt
+from thriftune.checkpoints.entries import verify
 from thriftune.checkpoints.manifest import MODEL, OPTIMIZER
 from thriftune.checkpoints.monitor import DiskMonitor
 from thriftune.checkpoints.retention import Plan
@@ -330,3 +333,60 @@ def test_what_is_lost_while_a_checkpoint_is_written_is_not_committed(
         store.save(make_checkpoint(1, 0.9, trial=0))
     assert store.entries() == []
     assert list((tmp_path / "trials").glob("*/checkpoints/*")) == []
+
+
+def test_commits_and_deletions_hold_the_study_and_writes_do_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every rename of a checkpoint's folder is under the lock; no tensor is written under it."""
+    store, locked, seen = store_at(tmp_path), False, set()
+
+    @contextmanager
+    def guard() -> Iterator[None]:
+        nonlocal locked
+        locked = True
+        yield
+        locked = False
+
+    def note(event: files.Event) -> None:
+        if "epoch_" in event.path.name or event.path.name == MODEL:
+            seen.add((event.operation, locked))
+
+    monkeypatch.setattr(files, "observer", note)
+    with store.owned(lambda: None, guard):
+        for epoch, value in ((1, 0.1), (2, 0.9), (3, 0.2)):
+            store.save(make_checkpoint(epoch, value))
+    assert ("rename", True) in seen
+    assert ("rename", False) not in seen
+    assert ("write", True) not in seen
+
+
+def test_a_strip_that_stops_anywhere_leaves_a_whole_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new manifest stands before the files go that only the old one lists."""
+    for fatal in range(1, 30):
+        store = store_at(tmp_path / str(fatal), keep_last_n=2)
+        for epoch, value in ((1, 0.9), (2, 0.1)):
+            store.save(make_checkpoint(epoch, value))
+        left = fatal
+
+        def stop(event: files.Event) -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(files, "observer", stop)
+        try:
+            store.end_trial()
+        except KeyboardInterrupt:
+            pass
+        else:
+            break
+        finally:
+            monkeypatch.setattr(files, "observer", None)
+        best = store_at(tmp_path / str(fatal)).best()
+        assert best is not None
+        verify(best)
+    assert 3 < fatal < 29
