@@ -163,7 +163,7 @@ def test_each_pipeline_works_alone(project: Path, run: Run) -> None:
     """ingest writes a corpus, train a study of one trial; neither reads the test split, nor needs a space to
     search. Kedro's own notice that an option will go is shown."""
     (project / "conf/local/parameters.yml").write_text("search: {space: {}}\n", encoding="utf-8")
-    done = run("kedro", "run", "--pipelines", "ingest", "--params", SMALL)
+    done = run("kedro", "run", "--pipeline", "ingest", "--params", SMALL)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("Option '--pipeline' is deprecated") == 1
     assert ".py" not in done.stderr
