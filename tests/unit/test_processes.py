@@ -200,7 +200,8 @@ def test_coverage_is_measured_where_it_is_asked_for(tmp_path: Path) -> None:
     """The same lines as in a real start inside `coverage_measured`, none outside."""
     (tmp_path / "module.py").write_text("import sys\nif len(sys.argv) > 5:\n    x = 1\ny = 2\n")
     (tmp_path / "rc").write_text(f"[run]\nparallel = true\ndata_file = {tmp_path}/data\n")
-    env = {**os.environ, "COVERAGE_PROCESS_START": str(tmp_path / "rc")}
+    outer = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    env = {**outer, "COVERAGE_PROCESS_START": str(tmp_path / "rc")}
     words = [sys.executable, "-c", "import sys; sys.path.insert(0, '.'); import module"]
     processes.run(words, tmp_path, env)
     assert not list(tmp_path.glob("data*"))

@@ -70,7 +70,7 @@ def test_the_clock_stands_still_while_the_process_is_stopped() -> None:
     os.kill(pid, signal.SIGCONT)
     os.waitpid(pid, 0)
     shown, really = map(float, os.read(reader, 100).split())
-    assert really > 1.0
+    assert really >= 1.0
     assert shown < really - 0.9
 
 
