@@ -207,8 +207,10 @@ class StudyLock:
         return _FileLock(self._folder / LOCKS / f"trial_{trial:04d}.lock")
 
     def _taken(self) -> list[int]:
+        # Not `is_taken`: who is refused may want the whole study, of which others share the trials.
         found = sorted((self._folder / LOCKS).glob("trial_*.lock"))
-        return [trial for trial in (int(path.stem.split("_")[1]) for path in found) if self.is_taken(trial)]
+        trials = [int(path.stem.split("_")[1]) for path in found]
+        return [trial for trial in trials if self._trial(trial).is_held()]
 
 
 class _FileLock:
