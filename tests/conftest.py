@@ -97,6 +97,21 @@ def _part_of(item: pytest.Item, parts: int) -> int:
     return zlib.crc32(unit.encode()) % parts + 1
 
 
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """(inode, size) of every file and folder that a call of os.fsync made durable, in order."""
+    calls: list[tuple[int, int]] = []
+    fsync = os.fsync
+
+    def note(descriptor: int) -> None:
+        fsync(descriptor)
+        fact = os.fstat(descriptor)
+        calls.append((fact.st_ino, fact.st_size))
+
+    monkeypatch.setattr(os, "fsync", note)
+    return calls
+
+
 TINY: dict[str, Any] = {
     "kind": "config",
     "vocabulary_size": 500,

@@ -66,3 +66,42 @@ def test_removal_of_what_is_gone_is_fine(tmp_path: Path) -> None:
     assert files.directory_bytes(tmp_path) == 5
     files.remove_tree(tmp_path / "some")
     assert not (tmp_path / "some").exists()
+
+
+def test_every_fsync_that_is_announced_is_done(
+    tmp_path: Path, synced: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tests of kills and power cuts see what is announced; the disk sees the calls. Each has its own."""
+    announced: list[tuple[str, Path]] = []
+
+    def note(event: files.Event) -> None:
+        if event.operation.startswith("fsync"):
+            announced.append((event.operation, event.path))
+
+    monkeypatch.setattr(files, "observer", note)
+    target, log = tmp_path / "deep" / "a.json", tmp_path / "deep" / "a.log"
+    files.write_json(target, "value")
+    files.append_bytes(log, b"line")
+    files.fsync_path(log)
+    temporary = target.with_name(target.name + files.TEMPORARY_SUFFIX)
+    assert announced == [
+        ("fsync_directory", tmp_path),
+        ("fsync", temporary),
+        ("fsync_directory", target.parent),
+        ("fsync", log),
+        ("fsync", log),
+    ]
+    places = [target if path == temporary else path for _, path in announced]
+    assert [inode for inode, _ in synced] == [path.stat().st_ino for path in places]
+    assert synced[1][1] == target.stat().st_size
+    assert synced[3][1] == len(b"line")
+
+
+def test_what_the_system_takes_in_parts_is_written_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One call may write less than it was given; the next one continues there."""
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:3]))
+    files.append_bytes(tmp_path / "a.log", b"0123456789")
+    assert (tmp_path / "a.log").read_bytes() == b"0123456789"

@@ -18,6 +18,7 @@ from thriftune.search.record import (
     read_record,
     recorded_threads,
     require_arbiter,
+    study_params,
     write_record,
 )
 
@@ -42,7 +43,57 @@ def test_what_may_change_is_noted_and_what_may_not_is_refused(tmp_path: Path) ->
     assert opened(tmp_path, study={"trials": 4, "extend": True})["trials"] == 4
     assert opened(tmp_path, study={"trials": 2})["trials"] == 4
     assert recorded_threads(tmp_path, None) == 3
+    assert recorded_threads(tmp_path, 7) == 7
     assert recorded_threads(tmp_path / "none", 7) == 7
+
+
+def test_every_change_is_noted_once(tmp_path: Path) -> None:
+    """With those before it; the same settings again leave the file as it is."""
+    record = opened(tmp_path, study={"trials": 2, "seed": 11}, corpus={"split": {"seed": 12}})
+    assert (record["trials"], record["seeds"]) == (2, {"study": 11, "split": 12, "bootstrap": 0})
+    settings: dict[str, Any] = {"study": {"trials": 2, "seed": 11}, "corpus": {"split": {"seed": 12}}}
+    opened(tmp_path, **settings, storage={"keep_last_n": 3})
+    opened(tmp_path, **settings, storage={"keep_last_n": 4})
+    file = (tmp_path / "study.json").stat().st_ino
+    record = opened(tmp_path, **settings, storage={"keep_last_n": 4})
+    assert [change["settings"] for change in record["changes"]] == [
+        ["storage.keep_last_n: 1 -> 3"],
+        ["storage.keep_last_n: 3 -> 4"],
+    ]
+    assert record == read_record(tmp_path)
+    assert (tmp_path / "study.json").stat().st_ino == file
+
+
+def test_a_branch_that_moved_on_is_named_with_the_commit_to_return_to(tmp_path: Path) -> None:
+    """Where the data differ because of it; not where another data set was chosen, or other settings."""
+
+    def refusal(device: str, **revision: str) -> str:
+        data = {"fingerprint": "0", "revision": {"id": "me/posts", "revision": "main", **revision}}
+        with pytest.raises(RefusedError) as caught:
+            open_or_create(tmp_path, "s-0", parse_parameters({}), {**IDENTITY, "device": device}, data)
+        return str(caught.value)
+
+    first = {"fingerprint": "0", "revision": {"id": "me/posts", "revision": "main", "commit": "c0ffee"}}
+    record = open_or_create(tmp_path, "s-0", parse_parameters({}), IDENTITY, first)
+    assert study_params(record)["data_commit"] == "c0ffee"
+    assert "set corpus.hub.revision=c0ffee" in refusal("cuda", commit="decade")
+    assert "corpus.hub.revision" not in refusal("cuda", commit="c0ffee")
+    assert "corpus.hub.revision" not in refusal("cuda", commit="decade", id="me/others")
+
+
+def test_a_study_s_run_shows_its_settings_without_catalogue_and_space(tmp_path: Path) -> None:
+    """Hundreds of parameters of encoders that it does not use would hide the others."""
+    shown = study_params(opened(tmp_path, study={"trials": 2}))
+    assert (shown["study.trials"], shown["device"]) == (2, "cpu")
+    assert not [name for name in shown if name.startswith(("encoders.", "search."))]
+
+
+def test_a_record_that_breaks_its_schema_is_not_written(tmp_path: Path) -> None:
+    """What is there stays."""
+    record = opened(tmp_path)
+    with pytest.raises(ValueError, match="minimum"):
+        write_record(tmp_path, {**record, "trials": 0})
+    assert read_record(tmp_path) == record
 
 
 def test_a_search_that_another_process_ended_continues_on_disk_too(tmp_path: Path) -> None:
@@ -72,13 +123,19 @@ def test_who_asks_another_arbiter_is_refused_until_the_study_is_moved(tmp_path: 
     with pytest.raises(RefusedError):
         StudyLock(tmp_path).is_held()
     with StudyLock(tmp_path, moving=True):
-        move(tmp_path, FILES, parameters)
+        move(tmp_path, FILES, parse_parameters({"tracking": {"root": "elsewhere"}}))
+        moved = read_record(tmp_path)
+        move(tmp_path, FILES, parameters)  # it is there
+    assert moved is not None
+    assert moved["config"]["tracking"]["root"] == "elsewhere"
+    assert read_record(tmp_path) == moved
     with StudyLock(tmp_path):
         record = open_or_create(*words, FILES)
-    assert record["changes"][-1]["settings"] == [f"arbiter: {server} -> {FILES}"]
+    assert record["changes"][0]["settings"] == [f"arbiter: {server} -> {FILES}"]
     write_record(tmp_path, {key: value for key, value in record.items() if key != "arbiter"})
     require_arbiter(tmp_path, server)
     assert open_or_create(*words, FILES)["arbiter"] == FILES
+    assert (read_record(tmp_path) or {})["arbiter"] == FILES
 
 
 def test_a_record_that_was_edited_is_damage(tmp_path: Path) -> None:
@@ -96,6 +153,7 @@ def test_a_garbled_record_is_damage(tmp_path: Path, content: str) -> None:
     (tmp_path / "study.json").write_text(content, encoding="utf-8")
     with pytest.raises(DamageError, match="no study record"):
         read_record(tmp_path)
+    require_arbiter(tmp_path, FILES)  # left to those who need what the record says
 
 
 def test_outside_a_checkout_there_is_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

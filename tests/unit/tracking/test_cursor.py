@@ -58,6 +58,29 @@ def test_a_journal_that_was_cut_or_made_anew_has_everything_to_send(journal: Pat
     assert read_cursor(journal, URI) == Cursor(URI)
 
 
+def test_a_journal_of_which_a_sent_line_was_deleted_has_everything_to_send(journal: Path) -> None:
+    """What its user is told to do with a garbled line. The last line is the same, the file is shorter."""
+    sent(journal, 10)
+    journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[1:]))
+    assert read_cursor(journal, URI) == Cursor(URI)
+
+
+def test_a_password_is_in_no_cursor_and_no_part_of_what_it_knows(journal: Path) -> None:
+    """A store is the same with and without it, and after it was changed."""
+    end = journal.stat().st_size
+    write_cursor(
+        journal, Cursor("postgresql://me:hunter2@host/db", "parent", end, line_checksum(journal, end))
+    )
+    assert "hunter2" not in journal.with_name(CURSOR).read_text(encoding="utf-8")
+    for uri in (
+        "postgresql://me:hunter2@host/db",
+        "postgresql://me:other@host/db",
+        "postgresql://me@host/db",
+    ):
+        assert read_cursor(journal, uri).sent_bytes == end
+    assert read_cursor(journal, "postgresql://you:hunter2@host/db").sent_bytes == 0
+
+
 @pytest.mark.parametrize("bytes_sent", [99_999_999, 5, -1, "x", None, 1.5])
 def test_a_cursor_that_was_edited_is_not_believed(journal: Path, bytes_sent: Any) -> None:
     """Past the end, inside a line, no number: all is sent again."""

@@ -11,17 +11,18 @@ import pytest
 
 from thriftune.errors import DamageError, OutOfStorageError, StudyError
 from thriftune.tracking.backoff import wait_seconds
-from thriftune.tracking.cursor import Cursor, read_cursor, unsent, write_cursor
+from thriftune.tracking.cursor import Cursor, line_checksum, read_cursor, unsent, write_cursor
 from thriftune.tracking.journal import Journal, read_rows
 
 pytestmark = pytest.mark.unit
 
 
 def test_a_torn_last_line_is_cut_and_the_rest_stands(tmp_path: Path) -> None:
-    """Whatever part of the last line a kill left, the lines before are read and appended to."""
+    """Whatever part of the last line a kill left, its end alone too, the lines before are read and appended
+    to."""
     path = tmp_path / "metrics.jsonl"
     journal = Journal(path)
-    journal.log({"a": 1.0, "b": float("nan")}, 1)
+    journal.log({"a": 1.0, "b": float("nan"), "c": float("inf"), "d": None}, 1)
     journal.log({"a": 2.0}, 2)
     journal.close()
     whole = path.read_bytes()
@@ -29,12 +30,55 @@ def test_a_torn_last_line_is_cut_and_the_rest_stands(tmp_path: Path) -> None:
         path.write_bytes(whole[:-cut])
         again = Journal(path)
         again.log({"a": 2.0}, 2)
+        again.log({"a": 3.0}, 3)
         again.close()
         assert [(r.key, r.step, r.value) for r in read_rows(path)] == [
             ("a", 1, 1.0),
             ("b", 1, None),
+            ("c", 1, None),
+            ("d", 1, None),
             ("a", 2, 2.0),
+            ("a", 3, 3.0),
         ]
+
+
+def test_what_a_journal_promises_is_on_the_disk(tmp_path: Path, synced: list[tuple[int, int]]) -> None:
+    """Its name once it is open; its rows when a checkpoint commits, when it is closed, and where a part of a
+    row was cut off. A row alone does not wait for the disk."""
+    path = tmp_path / "metrics.jsonl"
+
+    def content() -> tuple[int, int]:
+        return path.stat().st_ino, path.stat().st_size
+
+    journal = Journal(path)
+    assert [inode for inode, _ in synced] == [tmp_path.stat().st_ino]
+    journal.log({"a": 1.0}, 1)
+    assert content() not in synced
+    journal.sync()
+    assert content() in synced
+    journal.log({"a": 2.0}, 2)
+    journal.close()
+    assert content() in synced
+    path.write_bytes(path.read_bytes()[:-3])
+    synced.clear()
+    again = Journal(path)
+    assert content() in synced
+    again.close()
+
+
+def test_who_was_taken_over_writes_to_a_file_that_nobody_reads(tmp_path: Path) -> None:
+    """It may sit on another machine, in the middle of a row, and write on when it is back."""
+    path = tmp_path / "metrics.jsonl"
+    before = Journal(path)
+    before.log({"a": 1.0}, 1)
+    with path.open("ab") as handle:
+        handle.write(b'{"key": "a", "st')
+    now = Journal(path, taken_over=True)
+    before.log({"a": 9.0, "b": 9.0}, 2)
+    now.log({"a": 2.0}, 2)
+    before.close()
+    now.close()
+    assert [(r.key, r.step, r.value) for r in read_rows(path)] == [("a", 1, 1.0), ("a", 2, 2.0)]
 
 
 def test_a_bad_line_in_the_middle_is_damage(tmp_path: Path) -> None:
@@ -86,11 +130,28 @@ def test_the_row_first_written_stands(tmp_path: Path, caplog: pytest.LogCaptureF
     assert len(caplog.records) == 2
     assert journal.value("a", 1) == 1.0
     assert journal.steps("a") == [1]
+    journal.log({"a": 0.5}, 0)
     journal.record_once("start", trial=0)
     journal.record_once("start", trial=0)
     journal.close()
     journal.close()
-    assert (tmp_path / "metrics.jsonl").read_text().count("start") == 1
+    written = journal.path.read_bytes()
+    again = Journal(journal.path)
+    again.log({"a": 6.0, "validation/a": 6.0}, 1)
+    again.record_once("start", trial=1)
+    assert (again.value("a", 1), again.steps("a"), again.rows("a")) == (1.0, [0, 1], [(1, 1.0), (0, 0.5)])
+    assert (again.record("start") or {})["trial"] == 0
+    again.close()
+    assert again.path.read_bytes() == written
+    assert written.count(b"start") == 1
+
+
+def test_only_a_full_disk_is_called_full(tmp_path: Path) -> None:
+    """Any other fault of the system is raised as it is."""
+    journal = Journal(tmp_path / "metrics.jsonl")
+    journal.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        journal.log({"a": 1.0}, 1)
 
 
 def test_who_lost_the_study_appends_nothing(tmp_path: Path) -> None:
@@ -136,12 +197,18 @@ def test_the_cursor_belongs_to_one_store(tmp_path: Path) -> None:
     journal.log({"a": 1.0}, 1)
     rows, end = unsent(path, 0)
     assert len(rows) == 1
-    write_cursor(path, Cursor("one", end))
-    assert read_cursor(path, "one") == Cursor("one", end)
+    cursor = Cursor("one", sent_bytes=end, last_line=line_checksum(path, end))
+    write_cursor(path, cursor)
+    assert read_cursor(path, "one") == cursor
     assert read_cursor(path, "two") == Cursor("two")
     with path.open("ab") as handle:
         handle.write(b'{"key": "a", "st')
     assert unsent(path, end) == ([], end)
+    again = Journal(path)
+    again.log({"a": 2.0}, 2)
+    again.close()
+    rows, later = unsent(path, end)
+    assert ([row.value for row in rows], later) == ([2.0], path.stat().st_size)
     assert unsent(tmp_path / "none", 0) == ([], 0)
 
 

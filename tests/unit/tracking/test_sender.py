@@ -247,6 +247,47 @@ def test_what_comes_after_a_trials_end_does_not_change_its_status(
     assert read_cursor(journal.path, uri(tmp_path)).closed
 
 
+def test_the_cursor_follows_what_the_store_has(
+    tmp_path: Path, store: MlflowSink, synced: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows are on the disk before they are sent, noted after it, and not sent again by the next sender. The
+    cursor is closed once the run has its status, and only at the trial's end."""
+    journal = Journal(tmp_path / "t" / "metrics.jsonl")
+    steps: list[tuple[str, int, bool, bool]] = []
+    send, finish = MlflowSink.log_rows, MlflowSink.finish
+
+    def note(step: str, rows: int = 0) -> None:
+        cursor = read_cursor(journal.path, uri(tmp_path))
+        steps.append((step, rows, cursor.sent_bytes == journal.path.stat().st_size, cursor.closed))
+
+    def log_rows(sink: MlflowSink, run: str, rows: list[MetricRow]) -> None:
+        fact = journal.path.stat()
+        note("durable" if (fact.st_ino, fact.st_size) in synced else "lost by a power cut", len(rows))
+        send(sink, run, rows)
+
+    def finish_noted(sink: MlflowSink, run: str, status: str) -> None:
+        note(status)
+        finish(sink, run, status)
+
+    monkeypatch.setattr(MlflowSink, "log_rows", log_rows)
+    monkeypatch.setattr(MlflowSink, "finish", finish_noted)
+    told = Delivery(journal.path, delivery(journal).open_run, lambda sink, run: note("done"))
+    for step, status in enumerate(("KILLED", "FINISHED")):
+        steps.clear()
+        journal.log({"a": float(step)}, step)
+        if status == "FINISHED":
+            journal.record_once("end", state="complete", value=0.5, reason=None)
+        sender = Sender(lambda: store, uri(tmp_path))
+        sender.watch(told, "KILLED")
+        assert sender.close(60) == 0
+        assert steps == [
+            ("durable", 1, False, False),
+            ("done", 0, True, False),
+            (status, 0, True, False),
+        ]
+        assert read_cursor(journal.path, uri(tmp_path)).closed == (status == "FINISHED")
+
+
 def test_damage_in_the_middle_is_told_with_its_remedy(
     tmp_path: Path, store: MlflowSink, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
