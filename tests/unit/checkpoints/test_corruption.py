@@ -77,7 +77,7 @@ def linked(path: Path) -> None:
         (unreadable, "regular file|cannot be read"),
         (linked, "regular file|symbolic link"),
     ],
-    ids=["truncated", "emptied", "swapped", "missing", "unreadable", "linked"],
+    ids=["truncated", "lengthened", "emptied", "swapped", "missing", "unreadable", "linked"],
 )
 def test_a_spoilt_file_is_quarantined_and_the_older_used(
     tmp_path: Path,
