@@ -29,6 +29,8 @@ from thriftune.tracking.journal import read_rows
 pytestmark = pytest.mark.integration
 
 TINY = (
+    "corpus.source=files,corpus.files.posts=posts.csv,corpus.files.annotations=annotations.csv,"
+    "training.max_length=64,training.overlap=8,"
     "encoders.tiny.hidden_size=16,encoders.tiny.layers=1,encoders.tiny.attention_heads=2,"
     "encoders.tiny.intermediate_size=32,training.threads=1,evaluation.bootstrap_samples=0,"
     "storage.free_disk_watermark=0.0"
@@ -94,8 +96,15 @@ def watched(folder: Path, interval: float = 0.05) -> Iterator[list[int]]:
 @pytest.mark.parametrize(
     ("trials", "epochs", "budget", "times"),
     [
-        (3, 4, 20_000_000, 1.2),
-        pytest.param(60, 8, 30_000_000, 20, marks=[pytest.mark.slow, pytest.mark.timeout(3600)]),
+        pytest.param(3, 4, 20_000_000, 1.2, id="3 trials in 20 MB"),
+        pytest.param(
+            60,
+            8,
+            30_000_000,
+            20,
+            id="60 trials in 30 MB",
+            marks=[pytest.mark.slow, pytest.mark.timeout(3600)],
+        ),
     ],
 )
 def test_a_watcher_never_sees_more_than_the_budget(

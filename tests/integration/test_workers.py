@@ -12,6 +12,7 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 from tests.integration.conftest import thriftune
+from tests.integration.holds import Holds
 from tests.integration.networks import needs_networks, networks
 from tests.integration.postgres import PASSWORD, Postgres, needs_postgres, postgres
 from tests.integration.team import NAME, Team, Worker, check_team, run_kedro
@@ -26,14 +27,18 @@ pytestmark = pytest.mark.integration
 def test_processes_of_one_machine_share_a_study(tmp_path: Path) -> None:
     """study.parallel on SQLite: each takes other trials; one is killed, and the other goes on with its trial
     from its checkpoint."""
-    settings = {"study": {"trials": 3, "parallel": True}, "training": {"epochs": 40}}
+    settings = {"study": {"trials": 3, "parallel": True}, "training": {"epochs": 4}}
     with Team(tmp_path, 1, None, settings) as team:
+        holds = Holds(tmp_path / "holds", team.copies)
+        holds.hold(3)
         (copy,) = team.copies
         first, second = Worker(copy, 0), Worker(copy, 1)
         for worker in (first, second):
-            worker.until(r"trial \d .*, epoch 3 of 40")
+            worker.until(r"trial \d .*, epoch 2 of 4")
+        holds.until_held(3, [0, 1])
         (doomed,) = re.findall(r"trial (\d) .*: starts", first.said)
         first.kill()
+        holds.release(3)
         assert second.end() == 0, second.said
         check_team(team, 3, [first, second])
     assert re.search(rf"adopted trial {doomed} from a process that was killed: pid", second.said)
@@ -81,22 +86,31 @@ def check_refusals(team: Team, server: Postgres) -> None:
 def test_workers_share_a_study_on_postgres(tmp_path: Path) -> None:
     """Two working copies on one server: trials are shared out, one worker dies in the middle of an epoch and
     the other goes on from its checkpoint; the server is started again on the way."""
-    settings = {"study": {"trials": 3}, "training": {"epochs": 60}}
+    settings = {"study": {"trials": 3}, "training": {"epochs": 6}}
     with postgres() as server, Team(tmp_path, 3, server, settings) as team:
+        holds = Holds(tmp_path / "holds", team.copies[:2])
+        holds.hold(3)
         first, second = Worker(team.copies[0], 0), Worker(team.copies[1], 1)
         for worker in (first, second):
-            worker.until(r"trial \d .*, epoch 2 of 60")
+            worker.until(r"trial \d .*, epoch 2 of 6")
+        holds.until_held(3, [0, 1])
         server.stop()
         server.start()
+        holds.hold(5)
+        holds.release(3)
         for worker in (first, second):
             worker.until("connected to PostgreSQL again; nobody has taken anything over")
-        doomed = re.findall(r"trial (\d) .*: starts", first.said)[-1]
+        holds.until_held(5, [0, 1])
+        (doomed,) = re.findall(r"trial (\d) .*: starts", first.said)
         first.kill()
+        holds.hold(6, int(doomed))
+        holds.release(5)
         second.until(rf"trial {doomed} .*: goes on after epoch")
         busy = thriftune(team.copies[0], "study", "delete", "small", "--yes")
         assert busy.returncode == 2
         assert f"pid {second.process.pid} on" in busy.stderr
         check_refusals(team, server)
+        holds.release(6, int(doomed))
         assert second.end() == 0, second.said
         check_team(team, 3, [first, second])
 
@@ -106,11 +120,15 @@ def test_workers_share_a_study_on_postgres(tmp_path: Path) -> None:
 def test_a_signal_ends_a_worker_whose_server_hangs(tmp_path: Path) -> None:
     """PostgreSQL is stopped, and answers nobody; SIGTERM comes while the worker waits for it. It ends in the
     time that any signal is given, and the same command goes on with the trial."""
-    settings = {"study": {"trials": 1}, "training": {"epochs": 12}}
+    settings = {"study": {"trials": 1}, "training": {"epochs": 4}}
     with postgres() as server, Team(tmp_path, 1, server, settings) as team:
+        holds = Holds(tmp_path / "holds", team.copies)
+        holds.hold(3)
         worker = Worker(team.copies[0], 0)
-        worker.until("trial 0 .*, epoch 2 of 12")
+        worker.until("trial 0 .*, epoch 2 of 4")
+        holds.until_held(3, [0])
         server.send(signal.SIGSTOP)
+        holds.release(3)
         time.sleep(3)
         worker.process.send_signal(signal.SIGTERM)
         signalled = time.monotonic()
