@@ -201,6 +201,7 @@ def test_a_mistake_in_the_data_leaves_no_study(case: str, project: Path, run: Ru
         (["--nodes", "nope"], "its nodes are"),
         (["--tags", "zzz"], "its nodes are"),
     ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_a_wrong_option_is_refused(words: list[str], text: str, project: Path, run: Run) -> None:
     """Pipelines that are not there, runners that cannot work, a study that was never run."""

@@ -199,7 +199,9 @@ def test_a_study_from_posts_to_one_test_evaluation(small: Path) -> None:
         run(small_parameters(small, study={"name": "small", "trials": 3, "seed": 1}))
 
 
-@pytest.mark.parametrize(("first", "later"), [(1e-7, 1e-2), (1e-2, 1e-7)])
+@pytest.mark.parametrize(
+    ("first", "later"), [(1e-7, 1e-2), (1e-2, 1e-7)], ids=["by a better trial", "by a worse trial"]
+)
 def test_an_extended_study_says_whether_its_best_changed(
     small: Path, caplog: pytest.LogCaptureFixture, first: float, later: float
 ) -> None:

@@ -89,7 +89,7 @@ def test_what_changed_a_moment_ago_is_not_remembered(tmp_path: Path) -> None:
     assert folders.held_bytes() == 150
 
 
-def test_other_names_and_missing_folders(tmp_path: Path) -> None:
+def test_other_names_count_as_bytes_and_missing_folders_as_none(tmp_path: Path) -> None:
     """A study without trials holds nothing; what is no trial's folder counts and has no checkpoints."""
     folders = TrialFolders(tmp_path / "none")
     folders.settle([0])

@@ -115,7 +115,7 @@ def test_no_more_than_twenty_of_a_kind_are_shown(folder: Path) -> None:
     assert "and 10 more" in refused(folder)
 
 
-def test_unreadable_tables(folder: Path) -> None:
+def test_a_table_that_cannot_be_read_is_refused_with_its_cause(folder: Path) -> None:
     """Missing file, missing column, empty, no UTF-8, other format, broken lines."""
     posts = folder / "posts.csv"
     write(posts, [["post_id", "txt"], ["a", "b"]])

@@ -85,7 +85,7 @@ def test_each_token_is_where_it_stands_in_the_text(encoder: Encoder) -> None:
     assert {number for window in row["sentence"] for number in window} == {-1, 0, 1, 2}
 
 
-def test_a_post_has_the_same_logits_in_any_batch(encoder: Encoder, device: torch.device) -> None:
+def test_a_post_has_the_same_logits_on_each_device(encoder: Encoder, device: torch.device) -> None:
     """Alone, or beside longer and shorter ones; on the CPU too."""
     model, collate = agent(encoder), collator(encoder, LAYOUT)
     made = rows(encoder, [post(5), post(40, 1), post(90, 2)], LAYOUT)

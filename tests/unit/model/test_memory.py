@@ -32,6 +32,6 @@ def test_torch_is_understood_on_the_cpu() -> None:
         (ValueError("out of memory"), False),
     ],
 )
-def test_others_are_told_apart(error: Exception, expected: bool) -> None:
+def test_running_out_of_memory_is_told_from_other_errors(error: Exception, expected: bool) -> None:
     """By type, by error number, and among RuntimeErrors by what they say."""
     assert is_out_of_memory(error) is expected

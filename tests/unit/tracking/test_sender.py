@@ -203,7 +203,7 @@ def sent_bytes(journal: Journal, root: Path) -> int:
     return read_cursor(journal.path, uri(root)).sent_bytes
 
 
-@pytest.mark.parametrize("later", [0, 1])
+@pytest.mark.parametrize("later", [0, 1], ids=["after its last rows", "before its last row"])
 def test_a_run_that_is_deleted_in_the_middle_is_made_again(
     tmp_path: Path, store: MlflowSink, monkeypatch: pytest.MonkeyPatch, later: int
 ) -> None:

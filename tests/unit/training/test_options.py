@@ -48,6 +48,13 @@ LOGGED = ("train/loss", "train/gradient_norm", "train/learning_rate")
 PAIRS = [dict(zip(OPTIONS, row, strict=True)) for row in AllPairs(list(OPTIONS.values()))]
 
 
+def in_words(options: dict[str, Any]) -> str:
+    """Return the options that matter most to what is stored, as a test's id."""
+    named = ("evidence_agent.kind", "reading", "coupling", "fine_tuning")
+    shown = [options[f"model.{name}"] for name in named]
+    return ", ".join([*shown, options["training.optimizer"], options["training.precision"]])
+
+
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
     """Two layers, with its own tokenizer."""
@@ -85,7 +92,7 @@ def stored(checkpoint: Checkpoint, folder: Path) -> Resume:
     return Resume(checkpoint.epoch, checkpoint.step, found[0], found[1], state)
 
 
-@pytest.mark.parametrize("options", PAIRS, ids=[str(number) for number in range(len(PAIRS))])
+@pytest.mark.parametrize("options", PAIRS, ids=in_words)
 def test_options_go_together_and_resume_exactly(
     options: dict[str, Any], encoder: Encoder, device: torch.device, tmp_path: Path
 ) -> None:
