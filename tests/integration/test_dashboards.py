@@ -25,7 +25,7 @@ from tests.integration.browser import NEEDS, browser
 from tests.integration.complete import check_complete
 from tests.integration.conftest import SMALL, copy_project
 from tests.integration.servers import free_port, process
-from tests.integration.test_search import evaluate, run
+from tests.support.studies import evaluate, run
 
 from thriftune import files
 from thriftune.search.identity import study_id

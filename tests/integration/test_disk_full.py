@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 from tests.integration.conftest import copy_project, python, thriftune
+from tests.integration.kills import PARAMS, command
 from tests.integration.mounts import mount, mounting
 from tests.integration.outcome import outcome
-from tests.integration.test_kill import PARAMS, command
 
 pytestmark = pytest.mark.integration
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.conftest import small_parameters, write_small_tables
-from tests.integration.test_search import parts
+from tests.support.studies import parts
 
 from thriftune.corpus.ingest import ingest
 from thriftune.observe.progress import eta_seconds, human_seconds

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from tests.conftest import TINY, small_parameters, write_small_tables
 from tests.integration.conftest import SMALL, copy_project, python
-from tests.integration.test_search import facts, in_child, parts, run
+from tests.support.studies import facts, in_child, parts, run
 
 from thriftune import files
 from thriftune.config import EncoderFromConfig, Parameters

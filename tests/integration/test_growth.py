@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tests.conftest import small_parameters
 from tests.history import lengthen
-from tests.integration.test_search import parts, run
+from tests.support.studies import parts, run
 
 from thriftune import files
 

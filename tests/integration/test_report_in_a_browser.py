@@ -12,7 +12,7 @@ import pytest
 from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
 from tests.integration.browser import NEEDS, address, browser, complaints
-from tests.unit.evaluation.test_page import CRITERIA, EVALUATION, QUOTE, STUDY, page
+from tests.support.reports import CRITERIA, EVALUATION, QUOTE, STUDY, page
 
 from thriftune.evaluation.charts import Axis
 

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import traceback
 from pathlib import Path
 from typing import Any
 
@@ -15,81 +14,21 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 from tests.conftest import small_parameters, write_small_tables
+from tests.support.studies import evaluate, facts, in_child, parts, run
 
 from thriftune import files
 from thriftune.checkpoints.manifest import MANIFEST, MODEL
 from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import Parameters, override
 from thriftune.corpus.ingest import ingest
-from thriftune.corpus.store import CorpusStore
 from thriftune.errors import ConfigError, DataError, InterruptedRunError, OutOfStorageError, StudyError
 from thriftune.search import overview
-from thriftune.search.final import evaluate_study
 from thriftune.search.run import run_search
-from thriftune.search.study import StudyHandle, as_single_trial
+from thriftune.search.study import as_single_trial
 from thriftune.tracking.journal import read_rows
 from thriftune.tracking.parent import connect
 
 pytestmark = pytest.mark.integration
-
-
-def parts(parameters: Parameters) -> tuple[CorpusStore, StudyHandle, CheckpointStore]:
-    study = StudyHandle.of(Path.cwd(), parameters, parameters.study.name)
-    return (
-        CorpusStore(Path(parameters.corpus.root)),
-        study,
-        CheckpointStore(
-            study.folder,
-            study.id,
-            parameters.storage,
-            [Path(parameters.corpus.root), Path(parameters.corpus.cache), Path(parameters.tracking.root)],
-        ),
-    )
-
-
-def run(parameters: Parameters) -> None:
-    """The search, driven as the catalog drives it."""
-    corpora, study, store = parts(parameters)
-    corpus = ingest(parameters.corpus, corpora, lambda line: None)
-    for checkpoint in run_search(parameters, corpus, study, store):
-        try:
-            store.save(checkpoint)
-        except Exception as error:
-            checkpoint.receipt.fail(error)
-
-
-def evaluate(parameters: Parameters, *, express: bool = False) -> dict[str, Any]:
-    corpora, study, store = parts(parameters)
-    return evaluate_study(parameters, study, store, corpora, express=express)
-
-
-def facts(parameters: Parameters) -> dict[str, Any]:
-    """What must be equal after any interruption."""
-    _, study, store = parts(parameters)
-    best = store.best()
-    assert best is not None
-    trials = [
-        (t.number, t.state.name, t.params, t.value, t.intermediate_values)
-        for t in study.optuna(parameters).trials()
-    ]
-    rows = {
-        path.parent.name: [(r.key, r.step, r.value) for r in read_rows(path) if "system/" not in r.key]
-        for path in sorted(study.folder.glob("trials/*/metrics.jsonl"))
-    }
-    return {"best": best.manifest.sha256, "trials": trials, "rows": rows}
-
-
-def in_child(parameters: Parameters, observer: files.Observer | None) -> int:
-    """Run the search in a forked process; its exit code, or minus the signal."""
-    if (pid := os.fork()) == 0:
-        files.observer = observer
-        try:
-            run(parameters)
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def overview_is_true(parameters: Parameters) -> None:

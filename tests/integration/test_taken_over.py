@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from tests.conftest import small_parameters, write_small_tables
 from tests.integration.postgres import Postgres, needs_postgres, postgres
-from tests.integration.test_search import facts, parts, run
+from tests.support.studies import facts, parts, run
 
 from thriftune import files
 from thriftune.search import postgres as module

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from tests.conftest import small_parameters, write_small_tables
-from tests.integration.test_search import facts, in_child, parts, run
+from tests.support.studies import facts, in_child, parts, run
 
 from thriftune import files
 from thriftune.config import Parameters

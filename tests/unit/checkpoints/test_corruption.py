@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.conftest import make_checkpoint, newest_valid
-from tests.unit.checkpoints.test_store import SIGNATURE, store_at
+from tests.support.stores import SIGNATURE, store_at
 
 from thriftune.checkpoints.entries import read_entry, verify
 from thriftune.checkpoints.manifest import MANIFEST, MODEL, OPTIMIZER, STATE

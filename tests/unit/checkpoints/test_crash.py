@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 from tests.conftest import make_checkpoint, newest_valid
+from tests.support.stores import SIGNATURE, store_at
 from tests.unit.checkpoints.crash import ForgetfulDisk
-from tests.unit.checkpoints.test_store import SIGNATURE, store_at
 
 from thriftune import files
 from thriftune.checkpoints.manifest import OPTIMIZER

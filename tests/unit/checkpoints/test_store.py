@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from tests.conftest import make_checkpoint, newest_valid
+from tests.support.stores import SIGNATURE, store_at
 
 from thriftune import files
 from thriftune.checkpoints import disk
@@ -25,13 +26,6 @@ from thriftune.config import StorageConfig
 from thriftune.errors import DamageError, OutOfStorageError, ThriftuneError
 
 pytestmark = pytest.mark.unit
-SIGNATURE = {"architecture": "Toy", "criteria": ["A"]}
-
-
-def store_at(folder: Path, parallel_bytes: int = PARALLEL_BYTES, **policy: object) -> CheckpointStore:
-    settings = {"free_disk_watermark": 0.0, "max_total_size": "50MB", **policy}
-    parsed = StorageConfig.model_validate(settings)
-    return CheckpointStore(folder, "study-00000000", parsed, parallel_bytes=parallel_bytes)
 
 
 def test_a_saved_checkpoint_is_read_back_bit_for_bit(tmp_path: Path, parallel_bytes: int) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 from tests.conftest import make_checkpoint, newest_valid
-from tests.unit.checkpoints.test_store import SIGNATURE, store_at
+from tests.support.stores import SIGNATURE, store_at
 
 from thriftune import files
 from thriftune.checkpoints import disk, retention

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from pathlib import Path
 
@@ -10,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.conftest import small_parameters
+from tests.support.tables import POSTS, ROWS, config_at, write
 
-from thriftune.config import CorpusConfig
 from thriftune.corpus.align import Aligner
 from thriftune.corpus.ingest import ingest
 from thriftune.corpus.sample import CRITERIA, SAMPLE, generate, render
@@ -22,22 +21,6 @@ from thriftune.corpus.types import SPLITS
 from thriftune.errors import DataError
 
 pytestmark = pytest.mark.unit
-
-POSTS = [["post_id", "text"]] + [[f"p{i}", f"I sleep badly number {i}. The bus was late."] for i in range(20)]
-ROWS = [["post_id", "sentence_text", "DSM5_symptom", "status"]] + [
-    [f"p{i}", f"I sleep badly number {i}.", "SLEEP" if i % 2 else "MOOD", "1"] for i in range(20)
-]
-
-
-def write(path: Path, rows: list[list[str]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as handle:
-        csv.writer(handle).writerows(rows)
-
-
-def config_at(folder: Path, **more: object) -> CorpusConfig:
-    named = {"posts": str(folder / "posts.csv"), "annotations": str(folder / "annotations.csv")}
-    splits = more.pop("splits", None)
-    return CorpusConfig.model_validate({"source": "files", "files": {**named, "splits": splits}, **more})
 
 
 @pytest.fixture

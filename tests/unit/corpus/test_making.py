@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.conftest import TINY
-from tests.unit.corpus.test_ingest import POSTS, ROWS, config_at, write
+from tests.support.tables import POSTS, ROWS, config_at, write
 
 from thriftune import files
 from thriftune.config import EncoderFromConfig, SplitConfig

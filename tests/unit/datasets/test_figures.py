@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from plotly.graph_objects import Figure
-from tests.unit.evaluation.test_page import CRITERIA, EVALUATION
+from tests.support.reports import CRITERIA, EVALUATION
 
 from thriftune.datasets.figures import bytes_over_time, history, scores
 

@@ -4,81 +4,30 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from tests.support.agents import LAYOUT, SOURCE, WORDS, agent, collator, marked, post, rows
 from transformers import BertModel
 
 from thriftune import files
 from thriftune.checkpoints.tensors import read_verified, serialise, tensors_in, write_hashed
-from thriftune.config import EncoderFromConfig, ModelConfig
-from thriftune.corpus.tokens import tokenise
-from thriftune.corpus.types import Evidence, Post
-from thriftune.corpus.windows import Layout, owned_ranges, window_spans, window_tails
+from thriftune.config import ModelConfig
+from thriftune.corpus.types import Post
+from thriftune.corpus.windows import owned_ranges, window_spans
 from thriftune.errors import ConfigError, DamageError
 from thriftune.model.agents import Outputs
-from thriftune.model.batch import Collator
 from thriftune.model.dual_agent import DualAgent
 from thriftune.model.encoder import Encoder, build_encoder
 from thriftune.model.losses import joint_loss
 
 pytestmark = pytest.mark.unit
-SOURCE = EncoderFromConfig(
-    kind="config",
-    vocabulary_size=300,
-    hidden_size=16,
-    layers=1,
-    attention_heads=2,
-    intermediate_size=32,
-    window=64,
-)
-WORDS = ["the", "sun", "rose", "over", "a", "quiet", "town", "because", "every", "dog", "barked"]
-
-
-def post(words: int, number: int = 0) -> Post:
-    """A post of so many words in sentences of five."""
-    parts = [" ".join(WORDS[(number + i + j) % len(WORDS)] for j in range(5)) for i in range(0, words, 5)]
-    text = ". ".join(parts)
-    spans, at = [], 0
-    for part in parts:
-        spans.append((at, at + len(part)))
-        at += len(part) + 2
-    return Post(post_id=str(number), text=text, sentences=tuple(spans), criteria=("A",), evidence=())
-
-
-def marked(words: int, number: int = 0) -> Post:
-    """Such a post whose second sentence is evidence for A, and the last one for B."""
-    bare = post(words, number)
-    found = [
-        Evidence(criterion, 1, *bare.sentences[at], "exact", 100.0) for criterion, at in (("A", 1), ("B", -1))
-    ]
-    return replace(bare, criteria=("A", "B"), evidence=tuple(found))
 
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
     """A tiny encoder with its own tokenizer."""
     return build_encoder(SOURCE, lambda: [" ".join(WORDS)], tmp_path_factory.mktemp("cache"))
-
-
-LAYOUT = Layout(max_length=16, overlap=4)
-
-
-def rows(encoder: Encoder, posts: list[Post], layout: Layout = LAYOUT) -> list[dict[str, Any]]:
-    """Their tokenised rows, windows of 16 tokens."""
-    return list(tokenise(posts, encoder.tokenizer, ("A", "B"), layout))
-
-
-def collator(encoder: Encoder, layout: Layout = LAYOUT) -> Collator:
-    """Makes batches of rows."""
-    return Collator(2, encoder.pad_token_id, window_tails(encoder.tokenizer, layout))
-
-
-def agent(encoder: Encoder, **model: Any) -> DualAgent:
-    """A dual agent in evaluation mode."""
-    torch.manual_seed(0)
-    return DualAgent(encoder.instantiate(), ModelConfig.model_validate(model), ("A", "B")).eval()
 
 
 @pytest.mark.parametrize(

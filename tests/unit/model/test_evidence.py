@@ -12,16 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.model.test_dual_agent import (
-    LAYOUT,
-    SOURCE,
-    WORDS,
-    agent,
-    collator,
-    marked,
-    post,
-    rows,
-)
+from tests.support.agents import LAYOUT, PAIRS, SOURCE, TOKENS, WORDS, agent, collator, marked, post, rows
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
@@ -47,8 +38,6 @@ from thriftune.model.losses import joint_loss
 
 pytestmark = pytest.mark.unit
 KINDS = ("span", "biaffine", "tagger", "crf_tagger")
-TOKENS = Layout(max_length=16, overlap=4, token_ranges=True)
-PAIRS = Layout(max_length=24, overlap=4, descriptions=("the sun", "a dog barked"), token_ranges=True)
 
 
 @pytest.fixture(scope="module")

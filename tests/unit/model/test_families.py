@@ -11,8 +11,8 @@ import pytest
 import torch
 from sentencepiece import SentencePieceTrainer
 from tests.families import FAMILIES, WINDOW, build
-from tests.unit.model.test_dual_agent import WORDS, agent, collator, marked, post, rows
-from tests.unit.training.test_options import committed, stored, trainer
+from tests.support.agents import WORDS, agent, collator, marked, post, rows
+from tests.support.trainers import committed, stored, trainer
 
 from thriftune.config import EncoderFromDirectory, parse_parameters
 from thriftune.corpus.sentences import split_sentences

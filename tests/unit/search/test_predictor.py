@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.unit.model.test_dual_agent import SOURCE, WORDS, agent, collator, post, rows
-from tests.unit.model.test_evidence import PAIRS, TOKENS
+from tests.support.agents import PAIRS, SOURCE, TOKENS, WORDS, agent, collator, post, rows
 
 from thriftune.corpus.sentences import split_sentences
 from thriftune.corpus.types import Post

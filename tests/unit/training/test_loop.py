@@ -10,7 +10,8 @@ from typing import Any, cast
 
 import pytest
 import torch
-from tests.unit.model.test_dual_agent import SOURCE, WORDS, agent, collator, post, rows
+from tests.support.agents import SOURCE, WORDS, agent, collator, post, rows
+from tests.support.trainers import Log
 from torch import nn
 
 from thriftune.config import TrainingConfig
@@ -24,19 +25,6 @@ from thriftune.training.validation import validate
 
 pytestmark = pytest.mark.unit
 STEPS_PER_EPOCH = 4
-
-
-class Log:
-    """Keeps what is logged."""
-
-    def __init__(self) -> None:
-        self.rows: dict[tuple[str, int], float | None] = {}
-
-    def log(self, metrics: Mapping[str, float | None], step: int) -> None:
-        """One value a key and step."""
-        for key, value in metrics.items():
-            assert (key, step) not in self.rows
-            self.rows[key, step] = value
 
 
 @pytest.fixture(scope="module")

@@ -9,17 +9,12 @@ from typing import Any
 import pytest
 import torch
 from allpairspy import AllPairs
-from tests.unit.model.test_dual_agent import SOURCE, WORDS, collator, marked, rows
-from tests.unit.training.test_loop import Log
+from tests.support.agents import SOURCE, WORDS
+from tests.support.trainers import Log, committed, stored, trainer
 
-from thriftune import files
-from thriftune.checkpoints.checkpoint import Checkpoint
-from thriftune.checkpoints.tensors import read_verified, serialise, tensors_in, write_hashed
-from thriftune.config import Parameters, override, parse_parameters
+from thriftune.config import override, parse_parameters
 from thriftune.model.encoder import Encoder, build_encoder
-from thriftune.search.prepared import layout_of
-from thriftune.search.trial import build_agent
-from thriftune.training.loop import Identity, Resume, Trainer, train
+from thriftune.training.loop import Trainer, train
 
 pytestmark = pytest.mark.unit
 
@@ -43,7 +38,6 @@ OPTIONS: dict[str, tuple[Any, ...]] = {
     "training.gradient_checkpointing": (False, True),
     "training.precision": ("float32", "bfloat16", "float16"),
 }
-CPU = torch.device("cpu")
 LOGGED = ("train/loss", "train/gradient_norm", "train/learning_rate")
 PAIRS = [dict(zip(OPTIONS, row, strict=True)) for row in AllPairs(list(OPTIONS.values()))]
 
@@ -60,36 +54,6 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
     """Two layers, with its own tokenizer."""
     source = SOURCE.model_copy(update={"layers": 2, "dropout": 0.2})
     return build_encoder(source, lambda: [" ".join(WORDS)], tmp_path_factory.mktemp("cache"))
-
-
-def trainer(settings: Parameters, encoder: Encoder, device: torch.device = CPU) -> Trainer:
-    """Four posts, of one to three windows and more."""
-    layout = layout_of(settings, ("A", "B"))
-    weights = torch.tensor([1.0, 2.0], device=device), torch.tensor([3.0, 1.0], device=device)
-    return Trainer(
-        agent=build_agent(settings, encoder, ("A", "B")).to(device),
-        rows=rows(encoder, [marked(10 * (1 + number), number) for number in range(4)], layout),
-        collator=collator(encoder, layout),
-        positive_weights=weights,
-        training=settings.training,
-        metric="m",
-        seed=0,
-        save_every_epochs=1,
-        identity=Identity("study-00000000", 0, "00000000", "0" * 64),
-        validate=lambda agent: {"m": 0.5},
-        log=Log(),
-    )
-
-
-def stored(checkpoint: Checkpoint, folder: Path) -> Resume:
-    """The checkpoint as its files give it back."""
-    found = []
-    for name, tensors in (("model", checkpoint.model), ("optimizer", checkpoint.optimizer)):
-        with files.NewFile(folder / name) as handle:
-            fact = write_hashed(handle, serialise(tensors))
-        found.append(tensors_in(read_verified(folder / name, fact)))
-    state = json.loads(json.dumps(dict(checkpoint.state)))
-    return Resume(checkpoint.epoch, checkpoint.step, found[0], found[1], state)
 
 
 @pytest.mark.parametrize("options", PAIRS, ids=in_words)
@@ -117,12 +81,6 @@ def test_options_go_together_and_resume_exactly(
     logged = [_training_rows(made, resume.step) for made in (whole, again)]
     assert repr(logged[0]) == repr(logged[1])  # no number is not itself
     assert len(logged[0]) == len(LOGGED) * (last.step - resume.step)
-
-
-def committed(checkpoint: Checkpoint) -> Checkpoint:
-    """As if it were stored."""
-    checkpoint.receipt.commit()
-    return checkpoint
 
 
 def _training_rows(made: Trainer, after: int) -> dict[tuple[str, int], float | None]:
