@@ -54,7 +54,7 @@ def close_databases() -> None:
 
 
 def make_whole(database: Path, make: Callable[[str], object]) -> None:
-    """Let `make` create a database's tables under a temporary name, then rename it into its place.
+    """Let `make` create a database's tables under a temporary name, then put it in its place, in WAL mode.
 
     MLflow makes its tables in some 150 transactions. A process killed between two of them would leave a
     database that no later one can open, and waiting for the disk at each of them would take seconds: the new
@@ -74,6 +74,9 @@ def make_whole(database: Path, make: Callable[[str], object]) -> None:
             left.unlink()
         with _without_sync(temporary):
             make(f"{SQLITE}{temporary}")
+        with closing(sqlite3.connect(temporary)) as connection:
+            # While nobody else reads it: SQLite changes no mode beside another connection at work.
+            connection.execute("PRAGMA journal_mode=WAL")
         fold_log(temporary)
         files.fsync_path(temporary)
         set_aside(database)  # the log of a deleted database would be played back into the new one

@@ -61,6 +61,8 @@ def test_a_new_database_waits_for_the_disk_once(tmp_path: Path, monkeypatch: pyt
     make_whole(path, make)
     assert seen == [(LOG_PAGES, LOG_BYTES, OFF)]
     assert events == [("fsync", ".new-a.db"), ("rename", "a.db"), ("fsync_directory", tmp_path.name)]
+    assert path.read_bytes()[18:20] == b"\2\2", "not in WAL mode: who reads it at once would stop the writer"
+    assert not list(tmp_path.glob("*-wal"))
     keep_logs_short(path)
     assert pragmas(f"sqlite:///{path}") == (LOG_PAGES, LOG_BYTES, FULL)
     assert pragmas(f"sqlite:///{tmp_path}/.new-a.db") == (1000, -1, FULL)
