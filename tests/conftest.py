@@ -79,6 +79,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if _has_module_fixture(item):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
+        if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+            item.add_marker(pytest.mark.no_cover)  # hundreds of times through lines that others cover
     if part := config.getoption("part"):
         wanted, parts = map(int, part.split("/"))
         left_out = [item for item in items if _part_of(item, parts) != wanted]

@@ -43,7 +43,6 @@ def outputs_of(notebook: Path) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-@pytest.mark.measured
 @pytest.mark.usefixtures("jupyter")
 def test_the_main_job_and_the_commands_after_it(project: Path, run: Run) -> None:
     """`kedro run` to its report, then every command on what it left, and the notebook."""
@@ -125,7 +124,6 @@ def test_a_forecast_needs_no_corpus_and_is_exact_with_one(project: Path, run: Ru
         assert known[key] <= assumed[key] <= 3 * known[key]
 
 
-@pytest.mark.measured
 def test_a_damaged_study_hides_no_other_and_can_be_deleted(project: Path, run: Run) -> None:
     """It is a row that says so in every list, the rows of the others are sent, and delete needs no record."""
     for name in ("first", "second"):

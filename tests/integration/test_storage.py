@@ -211,7 +211,6 @@ print(json.dumps([agent(texts, batch_size=7), agent([texts[0]]), agent([]), agen
 """
 
 
-@pytest.mark.measured
 def test_an_exported_model_works_without_this_project(finished: Path, tmp_path: Path) -> None:
     """Where thriftune cannot be imported it says of the test posts what predictions.jsonl says, and of texts
     that are empty, or longer than many windows; its script runs; a second export does not overwrite."""
@@ -282,7 +281,6 @@ files.observer = die
 """
 
 
-@pytest.mark.measured
 def test_an_interrupted_trial_is_rolled_back(tmp_path: Path) -> None:
     """It resumes from the earlier epoch and ends the same; an epoch that is not there is refused."""
     project = copy_project(tmp_path)

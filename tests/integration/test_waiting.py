@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 from tests.integration.conftest import SMALL, copy_project
 from tests.integration.servers import BIN
 
@@ -18,13 +19,13 @@ pytestmark = pytest.mark.integration
 TWO_THREADS = SMALL.replace("training.threads=1", "training.threads=2")
 
 
-def trained(parent: Path, **waiting: str) -> tuple[set[str], str]:
-    """(the spin counts that OpenMP libraries of a `kedro run` have read, the hash of the trained weights)."""
+def started(parent: Path, params: str, **waiting: str) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A `kedro run` as a user starts it, since what is looked at is read when a library is loaded."""
     parent.mkdir()
     project = copy_project(parent)
     plain = {name: value for name, value in os.environ.items() if name not in WAITING}
-    done = subprocess.run(  # a whole start: what is measured is read when a library is loaded
-        [str(BIN / "kedro"), "run", "--pipelines", "train", "--params", TWO_THREADS],
+    done = subprocess.run(
+        [str(BIN / "kedro"), "run", "--pipelines", "train", "--params", params],
         cwd=project,
         env={**plain, **waiting, "OMP_DISPLAY_ENV": "verbose", "PYTHONPATH": str(project / "src")},
         capture_output=True,
@@ -32,17 +33,32 @@ def trained(parent: Path, **waiting: str) -> tuple[set[str], str]:
         timeout=280,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    (manifest,) = project.glob("data/06_models/*/trials/*/checkpoints/epoch_0002/manifest.json")
-    facts = json.loads(manifest.read_text(encoding="utf-8"))
-    return set(re.findall(r"GOMP_SPINCOUNT = '(\d+)'", done.stderr)), facts["files"]["model.safetensors"][
-        "sha256"
-    ]
+    return project, done
 
 
-def test_threads_of_a_run_do_not_spin_and_the_weights_do_not_tell(tmp_path: Path) -> None:
-    """OpenMP has read our choice, and a user's own where there is one; the weights are the same."""
-    ours, weights = trained(tmp_path / "ours")
-    theirs, same = trained(tmp_path / "theirs", GOMP_SPINCOUNT="20000")
-    assert (ours, theirs) == ({WAIT["GOMP_SPINCOUNT"]}, {"20000"})
-    assert weights == same
+def spin_counts(said: str) -> set[str]:
+    """What the OpenMP libraries of a process have read."""
+    return set(re.findall(r"GOMP_SPINCOUNT = '(\d+)'", said))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the device that is asked for is there")
+def test_openmp_reads_our_choice_and_never_over_a_user_s(tmp_path: Path) -> None:
+    """A run that is refused once torch is loaded, for its device."""
+    for name, waiting in {WAIT["GOMP_SPINCOUNT"]: {}, "20000": {"GOMP_SPINCOUNT": "20000"}}.items():
+        _, done = started(tmp_path / name, "training.device=cuda", **waiting)
+        assert done.returncode == 2, done.stderr
+        assert spin_counts(done.stderr) == {name}
+
+
+@pytest.mark.slow
+def test_how_threads_wait_is_not_seen_in_the_weights(tmp_path: Path) -> None:
+    """Trained by two threads with our choice, and with a user's own."""
+    weights = []
+    for name, waiting in {WAIT["GOMP_SPINCOUNT"]: {}, "20000": {"GOMP_SPINCOUNT": "20000"}}.items():
+        project, done = started(tmp_path / name, TWO_THREADS, **waiting)
+        assert done.returncode == 0, done.stderr
+        assert spin_counts(done.stderr) == {name}
+        (manifest,) = project.glob("data/06_models/*/trials/*/checkpoints/epoch_0002/manifest.json")
+        files = json.loads(manifest.read_text(encoding="utf-8"))["files"]
+        weights.append(files["model.safetensors"]["sha256"])
+    assert weights[0] == weights[1]

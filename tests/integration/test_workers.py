@@ -184,12 +184,15 @@ def test_a_worker_that_was_cut_off_commits_nothing_more(tmp_path: Path) -> None:
         postgres(links[0].server) as server,
         Team(tmp_path, 2, server, settings) as team,
     ):
+        holds = Holds(tmp_path / "holds", team.copies[:1])
+        holds.hold(5)
         first = Worker(team.copies[0], 0, links[0].prefix)
-        first.until("trial 0 .*, epoch 1 of 60")
+        holds.until_held(5, [0])
         second = Worker(team.copies[1], 1, links[1].prefix)
         second.until("trial 1 .*, epoch 1 of 60")
         links[0].cut()
         cut_at = time.monotonic()
+        holds.release(5)
         second.until("trial 0 .*: goes on after epoch")
         print(f"taken over after {time.monotonic() - cut_at:.0f} s")
         time.sleep(max(0.0, cut_at + 60 - time.monotonic()))

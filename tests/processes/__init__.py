@@ -48,6 +48,8 @@ READ_AT_IMPORT = (
     "XDG_",
 )
 """Prefixes of the variables that libraries read once, at their import: each value has its own server."""
+READ_AT_USE = ("HF_TOKEN",)
+"""Variables that have such a prefix and are read whenever they are needed."""
 _PR_SET_CHILD_SUBREAPER = 36
 _servers: dict[tuple[tuple[str, str], ...], socket.socket] = {}
 _lock = threading.Lock()
@@ -244,7 +246,13 @@ def _environment(env: Mapping[str, str]) -> dict[str, str]:
 
 def _server(env: Mapping[str, str]) -> socket.socket:
     """The link to the server for such an environment; starts it the first time."""
-    key = tuple(sorted((name, value) for name, value in env.items() if name.startswith(READ_AT_IMPORT)))
+    key = tuple(
+        sorted(
+            (name, value)
+            for name, value in env.items()
+            if name.startswith(READ_AT_IMPORT) and name not in READ_AT_USE
+        )
+    )
     if key not in _servers:
         # An orphan becomes a child of the nearest subreaper: a forked program, of its test.
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

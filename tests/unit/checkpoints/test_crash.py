@@ -20,7 +20,8 @@ from thriftune import files
 from thriftune.checkpoints.manifest import OPTIMIZER
 from thriftune.checkpoints.store import CheckpointStore
 
-pytestmark = pytest.mark.unit
+# Not counted for coverage: they go hundreds of times through what other tests cover, at twice the time.
+pytestmark = [pytest.mark.unit, pytest.mark.no_cover]
 
 Deed = Callable[[CheckpointStore], None]
 VALUES = {1: 0.9, 2: 0.1, 3: 0.95}

@@ -116,6 +116,7 @@ class History(RuleBasedStateMachine):
 
 
 @pytest.mark.unit
+@pytest.mark.no_cover
 class TestHistory(History.TestCase):  # type: ignore[name-defined, misc]
     """As many histories as the profile has examples."""
 
@@ -123,6 +124,7 @@ class TestHistory(History.TestCase):  # type: ignore[name-defined, misc]
 
 
 @pytest.mark.unit
+@pytest.mark.no_cover
 @pytest.mark.slow
 class TestManyHistories(History.TestCase):  # type: ignore[name-defined, misc]
     """At least 10,000."""
