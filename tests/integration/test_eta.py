@@ -18,7 +18,7 @@ from thriftune.search.run import run_search
 from thriftune.search.trial_files import journals_of
 from thriftune.tracking.journal import EPOCH_SECONDS, last_machine_rows, read_rows
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.integration, pytest.mark.no_cover, pytest.mark.timeout(600)]
 EPOCHS = 6
 SPACE = {
     "training.learning_rate": {"type": "float", "low": 1e-4, "high": 2e-2, "log": True},

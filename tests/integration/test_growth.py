@@ -15,7 +15,7 @@ from tests.support.studies import parts, run
 
 from thriftune import files
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.no_cover]
 
 
 @pytest.mark.parametrize(
