@@ -26,7 +26,7 @@ from thriftune.evaluation.predict import assemble
 from thriftune.evaluation.predictions import Decisions, Matrix, decide
 from thriftune.evaluation.thresholds import tune_all
 from thriftune.model.encoder import Encoder
-from thriftune.search.prepared import rows_of
+from thriftune.training.inputs import rows_of
 
 STRENGTHS = (0.1, 1.0, 10.0, 100.0)
 """C of the logistic regressions, the best taken by validation F1."""

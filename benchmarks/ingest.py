@@ -32,7 +32,7 @@ import psutil
 from benchmarks.rows import Row, at_most, write
 from thriftune import files
 from thriftune.config import Parameters, parse_parameters
-from thriftune.project import load_parameters
+from thriftune.project.parameters import load_parameters
 
 MOST_BYTES = 2 << 30
 ROLES = tuple("ABCDEFGHI")
@@ -89,7 +89,7 @@ def prepare(folder: Path) -> None:
     from thriftune.corpus.store import CorpusStore
     from thriftune.corpus.tokens import TokenisedStore
     from thriftune.corpus.types import SPLITS
-    from thriftune.search.prepared import encoder_for, layout_of
+    from thriftune.training.inputs import encoder_for, layout_of
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     settings = settings_of(folder)

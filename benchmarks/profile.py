@@ -36,8 +36,8 @@ from benchmarks.throughput import (
     trained,
     trainer_of,
 )
-from thriftune.model.batch import Batch, Collator
-from thriftune.model.dual_agent import DualAgent
+from thriftune.dual_agent.batch import Batch, Collator
+from thriftune.model.trainable import DualAgent
 from thriftune.training import loop
 
 PARTS: dict[str, tuple[Any, str]] = {

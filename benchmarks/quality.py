@@ -42,9 +42,9 @@ from thriftune.evaluation.predict import predict
 from thriftune.evaluation.predictions import Decisions, Matrix, Predictions, decide
 from thriftune.evaluation.thresholds import DEFAULT
 from thriftune.model.encoder import Encoder
-from thriftune.project import load_parameters
-from thriftune.search.prepared import Prepared, collator_for, encoder_for
-from thriftune.search.trial import build_agent, class_weights
+from thriftune.project.parameters import load_parameters
+from thriftune.runner.trial import build_agent, class_weights
+from thriftune.training.inputs import Prepared, collator_for, encoder_for
 from thriftune.training.loop import Identity, Trainer, train
 from thriftune.training.seeding import configure_determinism, resolve_device
 from thriftune.training.validation import validate

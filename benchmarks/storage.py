@@ -23,10 +23,10 @@ from safetensors.torch import save_file
 
 from benchmarks.rows import Row, at_least, at_most, write
 from thriftune.checkpoints.checkpoint import Checkpoint, Receipt
-from thriftune.checkpoints.forecast import Workload, forecast
 from thriftune.checkpoints.retention import Held, Policy, Pressure, plan
 from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import StorageConfig
+from thriftune.forecast.simulation import Workload, forecast
 from thriftune.training.snapshot import Snapshots
 
 TENSORS = 24

@@ -36,14 +36,14 @@ from transformers import (
 from benchmarks.quality import NoLog
 from benchmarks.rows import Row, at_least, write
 from thriftune.config import Parameters, parse_parameters
-from thriftune.corpus.sentences import split_sentences
 from thriftune.corpus.tokens import tokenise
 from thriftune.corpus.types import Post
-from thriftune.corpus.windows import Layout
+from thriftune.dual_agent.batch import Collator
+from thriftune.dual_agent.sentences import split_sentences
+from thriftune.dual_agent.windows import Layout
 from thriftune.evaluation.predict import predict
-from thriftune.model.batch import Collator
 from thriftune.model.encoder import Encoder, build_encoder
-from thriftune.search.trial import build_agent
+from thriftune.runner.trial import build_agent
 from thriftune.training.loop import Identity, train
 from thriftune.training.loop import Trainer as Ours
 from thriftune.training.seeding import configure_determinism, resolve_device

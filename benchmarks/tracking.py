@@ -21,9 +21,9 @@ import torch
 
 from benchmarks.rows import at_most, write
 from thriftune.config import parse_parameters
+from thriftune.databases.location import mlflow_uri
 from thriftune.tracking.journal import Journal
-from thriftune.tracking.location import mlflow_uri
-from thriftune.tracking.mlflow_sink import MlflowSink
+from thriftune.tracking.mlflow_store import MlflowSink
 from thriftune.tracking.parent import connect
 from thriftune.tracking.sender import Delivery, Sender
 

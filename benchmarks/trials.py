@@ -27,11 +27,11 @@ from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import Parameters
 from thriftune.corpus.ingest import ingest
 from thriftune.corpus.store import CorpusStore
-from thriftune.search.overhead import GROWTH_LIMIT, OVERHEAD, OWN_LIMIT_SECONDS
-from thriftune.search.run import run_search
+from thriftune.reports.overhead import GROWTH_LIMIT, OVERHEAD, OWN_LIMIT_SECONDS
+from thriftune.runner.run import run_search
 from thriftune.search.samplers import sampler_for
 from thriftune.search.space import sample
-from thriftune.search.study import StudyHandle
+from thriftune.study.handle import StudyHandle
 
 ROOT = Path(__file__).parents[1]
 NUMBERS = (10, 100, 1000)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
-from thriftune.tracking.sqlite import make_whole
+from thriftune.databases.sqlite import make_whole
 
 
 def copy_mlflow_tables(folder: Path) -> None:

@@ -11,13 +11,13 @@ import optuna
 import yaml
 
 from thriftune.config import Parameters, override
-from thriftune.search.identity import trial_id
+from thriftune.databases.location import mlflow_uri
 from thriftune.search.space import sample
-from thriftune.search.study import StudyHandle
-from thriftune.search.trial_files import CONFIG, JOURNAL, REPORT, trial_folder
+from thriftune.study.handle import StudyHandle
+from thriftune.study.identity import trial_id
+from thriftune.study.layout import CONFIG, JOURNAL, REPORT, trial_folder
 from thriftune.tracking.cursor import Cursor, line_checksum, write_cursor
 from thriftune.tracking.journal import encode, read_records
-from thriftune.tracking.location import mlflow_uri
 from thriftune.tracking.parent import connect
 
 

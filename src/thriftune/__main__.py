@@ -8,7 +8,7 @@ from typing import Any
 
 from kedro.framework.project import configure_project
 
-from thriftune.quiet import silence
+from thriftune.project.quiet import silence
 
 
 def main(*args: Any, **kwargs: Any) -> Any:

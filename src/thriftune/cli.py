@@ -67,7 +67,7 @@ def fail(error: BaseException, run: RunInfo | None = None) -> None:
     code, message = exit_code(error)
     full = code == OutOfStorageError.exit_code and _is_disk_full(error)
     if run is not None and full and "Largest files" not in message:
-        from thriftune.search.upkeep import no_room
+        from thriftune.maintenance.storage import no_room
 
         message = str(no_room(run.root, run.parameters))
     try:
@@ -152,7 +152,7 @@ def _mark_killed() -> None:
         return
     import mlflow
 
-    from thriftune.tracking.probe import BRIEF_SECONDS, be_brief, within
+    from thriftune.databases.health import BRIEF_SECONDS, be_brief, within
 
     be_brief()
     try:
@@ -187,7 +187,7 @@ def check_options(options: Mapping[str, Any]) -> None:
 
 def load_run(options: Mapping[str, Any]) -> RunInfo:
     """Return the project's folder and the parameters that the options of `kedro run` give."""
-    from thriftune.project import load_parameters, project_root
+    from thriftune.project.parameters import load_parameters, project_root
 
     root = project_root()
     env, runtime, conf_source = options.get("env"), options.get("params"), options.get("conf_source")
@@ -197,7 +197,7 @@ def load_run(options: Mapping[str, Any]) -> RunInfo:
 def check_run(options: Mapping[str, Any], run: RunInfo) -> None:
     """Raise unless the parameters can work, before Kedro or MLflow is touched."""
     from thriftune.container import require_mounts
-    from thriftune.project import leaf_keys
+    from thriftune.project.parameters import leaf_keys
     from thriftune.search.space import check_space
 
     root, parameters = run.root, run.parameters
@@ -209,11 +209,11 @@ def check_run(options: Mapping[str, Any], run: RunInfo) -> None:
 
         check_grid(parameters)
     if "train" in names:
-        from thriftune.search.study import as_single_trial
+        from thriftune.study.handle import as_single_trial
 
         as_single_trial(parameters)
     if not names.isdisjoint(TRAINING):
-        from thriftune.search.check import check_configuration
+        from thriftune.runner.preflight import check_configuration
 
         check_configuration(parameters, root)
     require_mounts(root, parameters.roots().values())
@@ -362,7 +362,7 @@ def configured(command: Callable[..., None]) -> Callable[..., None]:
     @click.option("--env", help="The configuration environment, as of `kedro run`.")
     @wraps(command)
     def with_settings(params: Mapping[str, Any], env: str | None, **options: Any) -> None:
-        from thriftune.project import load_parameters, project_root
+        from thriftune.project.parameters import load_parameters, project_root
 
         root = project_root()
         settings = load_parameters(root, env, params)
@@ -383,7 +383,7 @@ def study() -> None:
 @configured
 def study_list(root: Path, settings: Parameters, as_json: bool) -> None:
     """Every study: trials by state, best value, time, bytes held."""
-    from thriftune.search.overview import list_studies
+    from thriftune.maintenance.studies import list_studies
 
     rows = list_studies(root, settings)
     if as_json or not rows:
@@ -391,7 +391,7 @@ def study_list(root: Path, settings: Parameters, as_json: bool) -> None:
         return
     from rich.console import Console
 
-    from thriftune.search.summary import print_list
+    from thriftune.reports.summary import print_list
 
     print_list(rows, Console())
 
@@ -403,7 +403,7 @@ def study_list(root: Path, settings: Parameters, as_json: bool) -> None:
 @configured
 def study_show(root: Path, settings: Parameters, name: str, every: bool, as_json: bool) -> None:
     """One study: best configuration, what mattered, time and bytes, the best trials and the last."""
-    from thriftune.search.overview import show_study
+    from thriftune.maintenance.studies import show_study
 
     found = show_study(root, settings, name)
     if as_json:
@@ -411,7 +411,7 @@ def study_show(root: Path, settings: Parameters, name: str, every: bool, as_json
         return
     from rich.console import Console
 
-    from thriftune.search.summary import print_study
+    from thriftune.reports.summary import print_study
 
     print_study(found, Console(), every=every)
 
@@ -423,7 +423,7 @@ def study_show(root: Path, settings: Parameters, name: str, every: bool, as_json
 @configured
 def study_delete(root: Path, settings: Parameters, name: str, yes: bool, tracking: bool) -> None:
     """Delete a study: its checkpoints and folder, then its Optuna study."""
-    from thriftune.search.overview import delete_study
+    from thriftune.maintenance.studies import delete_study
 
     click.echo(delete_study(root, settings, name, really=yes, tracking=tracking))
 
@@ -432,7 +432,7 @@ def study_delete(root: Path, settings: Parameters, name: str, yes: bool, trackin
 @click.argument("name", type=click.Choice(["evaluation", "trial", "manifest", "parameters"]))
 def schema(name: str) -> None:
     """Print a JSON Schema that the project's files follow."""
-    from thriftune.search.overview import json_schema
+    from thriftune.maintenance.studies import json_schema
 
     click.echo(json.dumps(json_schema(name), indent=2))
 
@@ -447,7 +447,7 @@ def storage() -> None:
 @configured
 def storage_status(root: Path, settings: Parameters, as_json: bool) -> None:
     """Bytes of every study against its budget."""
-    from thriftune.search.overview import storage_rows
+    from thriftune.maintenance.studies import storage_rows
 
     _show(storage_rows(root, settings), as_json, "storage")
 
@@ -468,7 +468,7 @@ def storage_forecast(
 ) -> None:
     """What a study will hold at most and write in all, from the configuration alone."""
     from thriftune.config import override, parse_bytes
-    from thriftune.search.outlook import configured, forecast_line, forecast_row, forecast_words
+    from thriftune.forecast.estimate import configured, forecast_line, forecast_row, forecast_words
 
     given = {"study.trials": trials, "training.epochs": epochs}
     settings = override(settings, {key: value for key, value in given.items() if value is not None})
@@ -487,7 +487,7 @@ def storage_forecast(
 @configured
 def storage_verify(root: Path, settings: Parameters, as_json: bool) -> None:
     """Hash every checkpoint's files again; exit code 1, naming each file, where one is damaged."""
-    from thriftune.search.upkeep import verify_all
+    from thriftune.maintenance.storage import verify_all
 
     failed = verify_all(root / settings.storage.root)
     if failed or as_json:
@@ -503,7 +503,7 @@ def storage_verify(root: Path, settings: Parameters, as_json: bool) -> None:
 @configured
 def storage_clean(root: Path, settings: Parameters, yes: bool, as_json: bool) -> None:
     """Delete temporary and quarantined checkpoints and folders that belong to no study."""
-    from thriftune.search.upkeep import clean
+    from thriftune.maintenance.storage import clean
 
     rows = clean(root / settings.storage.root, settings.tracking.optuna_url, really=yes)
     if rows or as_json:
@@ -533,7 +533,7 @@ def checkpoint_export(
 ) -> None:
     """Write a model directory that works without this project: weights, tokenizer, thresholds, labels, and
     a short script that predicts."""
-    from thriftune.search.export import export_checkpoint
+    from thriftune.maintenance.export import export_checkpoint
 
     click.echo(export_checkpoint(root, settings, study_name, target, trial, epoch))
 
@@ -548,7 +548,7 @@ def checkpoint_rollback(
     root: Path, settings: Parameters, study_name: str, trial: int, epoch: int, yes: bool
 ) -> None:
     """Let an interrupted trial resume from an earlier epoch."""
-    from thriftune.search.upkeep import roll_back
+    from thriftune.maintenance.storage import roll_back
 
     click.echo(roll_back(root, settings, study_name, trial, epoch, really=yes))
 
@@ -566,7 +566,7 @@ def tracking_flush(root: Path, settings: Parameters) -> None:
     To the store that tracking.mlflow_uri names (parameter files, --env, --params); where it names none, each
     study's rows go to the store that it was run with.
     """
-    from thriftune.search.overview import flush_all
+    from thriftune.maintenance.studies import flush_all
 
     click.echo(f"{flush_all(root, settings, say=click.echo)} rows sent")
 
@@ -584,7 +584,7 @@ def tracking_rebuild(root: Path, settings: Parameters, yes: bool, move: bool) ->
     Which MLflow store: as of `tracking flush`. One that tracking.mlflow_uri names is set aside only where it
     is a damaged SQLite file; it may hold runs of other projects.
     """
-    from thriftune.search.rebuild import rebuild
+    from thriftune.maintenance.rebuild import rebuild
 
     click.echo("\n".join(rebuild(root, settings, really=yes, moving=move)))
 
@@ -597,7 +597,7 @@ def fetch_command(root: Path, settings: Parameters) -> None:
     Afterwards HF_HUB_OFFLINE=1 and the same options run it without internet; on another machine, with the
     cache (HF_HOME) and revisions.json below corpus.root copied there.
     """
-    from thriftune.search.fetch import fetch, hub_of
+    from thriftune.maintenance.fetch import fetch, hub_of
 
     fetch(settings, root, hub_of(settings), click.echo)
 
@@ -607,14 +607,14 @@ def fetch_command(root: Path, settings: Parameters) -> None:
 @configured
 def doctor(root: Path, settings: Parameters, as_json: bool) -> None:
     """Versions, devices, disk, stores and caches: what works here and what does not."""
-    from thriftune.search.overview import doctor_rows
+    from thriftune.maintenance.studies import doctor_rows
 
     _show(doctor_rows(root, settings), as_json, "doctor")
 
 
 def main() -> None:
     """The console script `thriftune`."""
-    from thriftune.quiet import silence
+    from thriftune.project.quiet import silence
 
     silence()
     thriftune()

@@ -48,7 +48,7 @@ def settle() -> None:
 def _end() -> None:
     """Close the databases, and keep the interpreter from collecting hundreds of thousands of objects one last
     time, which takes seconds and gives back what the system takes anyway."""
-    sqlite = sys.modules.get("thriftune.tracking.sqlite")
+    sqlite = sys.modules.get("thriftune.databases.sqlite")
     if sqlite is not None:
         sqlite.close_databases()
     gc.freeze()

@@ -1,9 +1,9 @@
 """Kedro's settings: hooks and the configuration loader."""
 
 from thriftune.container import in_image
-from thriftune.hooks import ThriftuneHooks
-from thriftune.loader import ConfigLoader
-from thriftune.resolvers import OF_THE_FILES
+from thriftune.project.hooks import ThriftuneHooks
+from thriftune.project.loader import ConfigLoader
+from thriftune.project.resolvers import OF_THE_FILES
 
 HOOKS = (ThriftuneHooks(),)
 # In a container Kedro-Viz's statistics (.viz) would be lost, and may have no place to be written.

@@ -26,7 +26,7 @@ from thriftune.corpus.ingest import ingest
 from thriftune.corpus.store import CorpusStore
 from thriftune.corpus.tokens import TokenisedStore
 from thriftune.datasets.report_dataset import JSONReportDataset
-from thriftune.search.prepared import encoder_for, rows_of
+from thriftune.training.inputs import encoder_for, rows_of
 from thriftune.tracking.parent import connect
 root, own, processes = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 logging.basicConfig(level=logging.INFO, stream=sys.stdout)

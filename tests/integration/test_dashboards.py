@@ -28,7 +28,7 @@ from tests.integration.servers import free_port, process
 from tests.support.studies import evaluate, run
 
 from thriftune import files
-from thriftune.search.identity import study_id
+from thriftune.study.identity import study_id
 from thriftune.tracking.parent import ParentRun
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]

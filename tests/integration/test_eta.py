@@ -12,11 +12,11 @@ from tests.support.studies import parts
 
 from thriftune.corpus.ingest import ingest
 from thriftune.observe.progress import eta_seconds, human_seconds
-from thriftune.search.milestones import Milestones
-from thriftune.search.overhead import TOTAL, trial_seconds
-from thriftune.search.run import run_search
-from thriftune.search.trial_files import journals_of
+from thriftune.reports.overhead import TOTAL, trial_seconds
+from thriftune.runner.run import run_search
+from thriftune.study.layout import journals_of
 from thriftune.tracking.journal import EPOCH_SECONDS, last_machine_rows, read_rows
+from thriftune.tracking.study_progress import Milestones
 
 pytestmark = [pytest.mark.integration, pytest.mark.no_cover, pytest.mark.timeout(600)]
 EPOCHS = 6

@@ -22,8 +22,8 @@ from thriftune.config import EncoderFromConfig, Parameters
 from thriftune.corpus.ingest import ingest
 from thriftune.errors import StudyError
 from thriftune.model.encoder import build_encoder
-from thriftune.search import trial as trial_module
-from thriftune.search.run import run_search
+from thriftune.runner import trial as trial_module
+from thriftune.runner.run import run_search
 
 pytestmark = pytest.mark.integration
 

@@ -20,7 +20,7 @@ from tests.integration.deeds import run
 from tests.integration.outcome import outcome
 from tests.integration.servers import ANSWERS, FORWARD, LOST, free_port, in_front, mlflow_server
 
-from thriftune.search.ownership import StudyLock
+from thriftune.study.file_locks import StudyLock
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 

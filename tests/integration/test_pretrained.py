@@ -18,9 +18,9 @@ from thriftune.checkpoints.store import CheckpointStore
 from thriftune.checkpoints.tensors import tensor_bytes
 from thriftune.config import Parameters, override
 from thriftune.errors import StudyError
-from thriftune.model.dual_agent import DualAgent
 from thriftune.model.encoder import build_encoder, resolve_encoder
-from thriftune.search.trial import build_agent, signature_of
+from thriftune.model.trainable import DualAgent
+from thriftune.runner.trial import build_agent, signature_of
 from thriftune.training.optimisation import build_optimizer, flatten_optimizer
 from thriftune.training.seeding import capture_generators
 

@@ -14,7 +14,7 @@ from selenium.webdriver.common.by import By
 from tests.integration.browser import NEEDS, address, browser, complaints
 from tests.support.reports import CRITERIA, EVALUATION, QUOTE, STUDY, page
 
-from thriftune.evaluation.charts import Axis
+from thriftune.reports.charts import Axis
 
 pytestmark = [pytest.mark.integration, NEEDS]
 TRIALS = 1000

@@ -22,9 +22,9 @@ from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import Parameters, override
 from thriftune.corpus.ingest import ingest
 from thriftune.errors import ConfigError, DataError, InterruptedRunError, OutOfStorageError, StudyError
-from thriftune.search import overview
-from thriftune.search.run import run_search
-from thriftune.search.study import as_single_trial
+from thriftune.maintenance import studies
+from thriftune.runner.run import run_search
+from thriftune.study.handle import as_single_trial
 from thriftune.tracking.journal import read_rows
 from thriftune.tracking.parent import connect
 
@@ -35,29 +35,29 @@ def overview_is_true(parameters: Parameters) -> None:
     """What the commands show is what is there; flush sends what a cursor says is missing, once."""
     root = Path.cwd()
     _, study, store = parts(parameters)
-    (listed,) = overview.list_studies(root, parameters)
+    (listed,) = studies.list_studies(root, parameters)
     assert (listed["name"], listed["trials"], listed["evaluated"]) == ("small", "3/3", True)
     best = store.best()
     assert best is not None
     assert listed["best"] == best.manifest.value
-    shown = overview.show_study(root, parameters, "small")
+    shown = studies.show_study(root, parameters, "small")
     assert [row["trial"] for row in shown["trials"]] == [0, 1, 2]
     assert shown["best"]["value"] == listed["best"]
     assert shown["overhead"] == json.loads((study.folder / "overhead.json").read_text(encoding="utf-8"))
     assert shown["overhead"]["trials"] == [0, 1, 2]
     assert shown["seconds"] == pytest.approx(sum(shown["overhead"]["trial_seconds"]), rel=1e-3)
     with pytest.raises(StudyError, match="did you mean 'small'"):
-        overview.show_study(root, parameters, "smal")
-    (held,) = overview.storage_rows(root, parameters)
+        studies.show_study(root, parameters, "smal")
+    (held,) = studies.storage_rows(root, parameters)
     assert held["checkpoint_bytes"] + held["other_bytes"] == listed["bytes"]
-    assert overview.doctor_rows(root, parameters)["store optuna.db"] == "there"
+    assert studies.doctor_rows(root, parameters)["store optuna.db"] == "there"
     for name in ("manifest", "parameters", "evaluation", "trial"):
-        assert overview.json_schema(name)["type"] == "object"
-    assert overview.flush_all(root, parameters) == 0
+        assert studies.json_schema(name)["type"] == "object"
+    assert studies.flush_all(root, parameters) == 0
     journal = next(study.folder.glob("trials/*/metrics.jsonl"))
     (journal.parent / "tracking.json").unlink()
-    assert overview.flush_all(root, parameters) == len(read_rows(journal))
-    assert overview.flush_all(root, parameters) == 0
+    assert studies.flush_all(root, parameters) == len(read_rows(journal))
+    assert studies.flush_all(root, parameters) == 0
 
 
 def page_is_true(folder: Path, parameters: Parameters) -> None:
@@ -495,8 +495,8 @@ def test_a_study_is_deleted_by_a_person_only(small: Path) -> None:
     run(parameters)
     _, study, _ = parts(parameters)
     root = Path.cwd()
-    assert "would delete" in overview.delete_study(root, parameters, "gone", really=False, tracking=True)
+    assert "would delete" in studies.delete_study(root, parameters, "gone", really=False, tracking=True)
     assert study.folder.exists()
-    assert "deleted" in overview.delete_study(root, parameters, "gone", really=True, tracking=True)
+    assert "deleted" in studies.delete_study(root, parameters, "gone", really=True, tracking=True)
     assert not study.folder.exists()
-    assert overview.list_studies(Path.cwd(), parameters) == []
+    assert studies.list_studies(Path.cwd(), parameters) == []

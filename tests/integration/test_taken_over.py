@@ -13,8 +13,8 @@ from tests.integration.postgres import Postgres, needs_postgres, postgres
 from tests.support.studies import facts, parts, run
 
 from thriftune import files
-from thriftune.search import postgres as module
-from thriftune.search.postgres import PostgresLock
+from thriftune.study import postgres_locks as module
+from thriftune.study.postgres_locks import PostgresLock
 
 pytestmark = [pytest.mark.integration, pytest.mark.postgres]
 

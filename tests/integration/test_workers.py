@@ -17,7 +17,7 @@ from tests.integration.networks import needs_networks, networks
 from tests.integration.postgres import PASSWORD, Postgres, needs_postgres, postgres
 from tests.integration.team import NAME, Team, Worker, check_team, run_kedro
 
-from thriftune.tracking.probe import trouble
+from thriftune.databases.health import trouble
 from thriftune.training.interrupt import CLOSING_SECONDS, GRACE_SECONDS
 
 pytestmark = pytest.mark.integration

@@ -10,10 +10,10 @@ import torch
 from thriftune.config import EncoderFromConfig, ModelConfig
 from thriftune.corpus.tokens import tokenise
 from thriftune.corpus.types import Evidence, Post
-from thriftune.corpus.windows import Layout, window_tails
-from thriftune.model.batch import Collator
-from thriftune.model.dual_agent import DualAgent
+from thriftune.dual_agent.batch import Collator
+from thriftune.dual_agent.windows import Layout, window_tails
 from thriftune.model.encoder import Encoder
+from thriftune.model.trainable import DualAgent
 
 SOURCE = EncoderFromConfig(
     kind="config",

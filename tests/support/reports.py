@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from thriftune.evaluation.charts import Axis
 from thriftune.evaluation.examples import Example, Piece
-from thriftune.evaluation.page import render_page
+from thriftune.reports.charts import Axis
+from thriftune.reports.page import render_page
 
 CRITERIA = ["SLEEP_<b>", "MOOD"]
 FIGURES = {"precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 4, "confusion": [[11, 12], [13, 14]]}

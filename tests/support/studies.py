@@ -12,9 +12,9 @@ from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import Parameters
 from thriftune.corpus.ingest import ingest
 from thriftune.corpus.store import CorpusStore
-from thriftune.search.final import evaluate_study
-from thriftune.search.run import run_search
-from thriftune.search.study import StudyHandle
+from thriftune.runner.run import run_search
+from thriftune.runner.test_evaluation import evaluate_study
+from thriftune.study.handle import StudyHandle
 from thriftune.tracking.journal import read_rows
 
 

@@ -11,7 +11,7 @@ import pytest
 from thriftune.checkpoints.manifest import manifest_schema
 from thriftune.evaluation.schema import load_schema
 from thriftune.json_schema import IRI_CHECKER, Violation, violation
-from thriftune.search.record import SCHEMA
+from thriftune.study.record import SCHEMA
 
 pytestmark = pytest.mark.unit
 FORMATS = f"""

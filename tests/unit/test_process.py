@@ -15,7 +15,7 @@ from thriftune.process import STARTING, WAIT, WAITING
 pytestmark = pytest.mark.unit
 IMPORTED = """
 import gc, json, os, sys
-import thriftune.cli, thriftune.hooks, thriftune.pipeline_registry, thriftune.process
+import thriftune.cli, thriftune.project.hooks, thriftune.pipeline_registry, thriftune.process
 def state():
     frozen = gc.get_freeze_count() > 0
     return {"environment": dict(os.environ), "thresholds": gc.get_threshold(), "frozen": frozen}

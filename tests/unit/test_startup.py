@@ -14,13 +14,13 @@ from tests.conftest import write_small_tables
 
 from thriftune.corpus.ingest import ingest
 from thriftune.corpus.store import CorpusStore
-from thriftune.project import load_parameters
-from thriftune.search.prepared import encoder_for
-from thriftune.search.record import open_or_create
-from thriftune.search.study import StudyHandle
-from thriftune.search.trial_files import JOURNAL, trial_folder
+from thriftune.databases.sqlite import close_databases
+from thriftune.project.parameters import load_parameters
+from thriftune.study.handle import StudyHandle
+from thriftune.study.layout import JOURNAL, trial_folder
+from thriftune.study.record import open_or_create
 from thriftune.tracking.journal import Journal
-from thriftune.tracking.sqlite import close_databases
+from thriftune.training.inputs import encoder_for
 
 pytestmark = pytest.mark.unit
 ROOT = Path(__file__).parents[2]

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 from thriftune import files
 from thriftune.checkpoints import disk, retention
-from thriftune.checkpoints.activity import Disposal, Guard, activity_in, alone, commit_nothing, do_nothing
 from thriftune.checkpoints.attempts import Attempt, read_attempts, remove_attempt, write_attempt
 from thriftune.checkpoints.checkpoint import Checkpoint
 from thriftune.checkpoints.entries import (
@@ -35,7 +34,8 @@ from thriftune.checkpoints.entries import (
     verify,
 )
 from thriftune.checkpoints.manifest import MANIFEST, MODEL, OPTIMIZER, STATE, Manifest
-from thriftune.checkpoints.mending import checkpoint_folders, mend, quarantine, set_aside
+from thriftune.checkpoints.recovery import checkpoint_folders, mend, quarantine, set_aside
+from thriftune.checkpoints.session import Disposal, Guard, activity_in, alone, commit_nothing, do_nothing
 from thriftune.checkpoints.tensors import PARALLEL_BYTES, tensors_in
 from thriftune.checkpoints.writing import write_checkpoint
 from thriftune.config import StorageConfig

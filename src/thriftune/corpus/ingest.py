@@ -7,12 +7,12 @@ from typing import Any
 
 from thriftune import files
 from thriftune.config import CorpusConfig
-from thriftune.corpus.making import make_posts, sentence_counts
 from thriftune.corpus.reading import Reading
 from thriftune.corpus.report import data_report
 from thriftune.corpus.sources import Sources, find_sources, read_tables
 from thriftune.corpus.store import Corpus, CorpusStore
 from thriftune.corpus.types import SPLITS, SplitName
+from thriftune.corpus.writing import make_posts, sentence_counts
 from thriftune.errors import DataError
 from thriftune.hub import Hub
 

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thriftune.config import CorpusConfig, suggest
+from thriftune.corpus.annotation_spool import Spool
 from thriftune.corpus.problems import Problems, quoted
 from thriftune.corpus.sources import Tables, listed
 from thriftune.corpus.splits import check_splits, cut_from, group_duplicates, normalised, stratified_split
-from thriftune.corpus.spool import Spool
 from thriftune.corpus.tables import Table
 from thriftune.corpus.types import SPLITS, SplitName
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from thriftune.corpus.making import Made
 from thriftune.corpus.reading import Plan
 from thriftune.corpus.types import SPLITS
+from thriftune.corpus.writing import Made
 
 
 def data_report(

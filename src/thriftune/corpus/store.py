@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from thriftune import files
-from thriftune.corpus.making import CORPUS, SPLITS_CSV
 from thriftune.corpus.posts import post_from_line
 from thriftune.corpus.types import SPLITS, Post, SplitName
+from thriftune.corpus.writing import CORPUS, SPLITS_CSV
 from thriftune.errors import DataError
 
 FORMAT = 1

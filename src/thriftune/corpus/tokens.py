@@ -19,7 +19,7 @@ from datasets.arrow_writer import ArrowWriter
 
 from thriftune import files
 from thriftune.corpus.types import Post, SplitName
-from thriftune.corpus.windows import Layout, marked_sentences, tokens_inside, window_cutter, window_room
+from thriftune.dual_agent.windows import Layout, marked_sentences, tokens_inside, window_cutter, window_room
 from thriftune.errors import ConfigError
 from thriftune.observe.progress import counted
 

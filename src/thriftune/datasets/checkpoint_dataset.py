@@ -55,7 +55,7 @@ class CheckpointDataset(AbstractDataset[Any, Any]):
             from thriftune.checkpoints.store import CheckpointStore
             from thriftune.checkpoints.tensors import PARALLEL_BYTES
             from thriftune.config import parse_parameters
-            from thriftune.search.identity import study_folder, study_id
+            from thriftune.study.identity import study_folder, study_id
 
             given = {"storage": {"root": str(self._filepath), **dict(self._policy)}}
             policy = parse_parameters(given, where={"storage": "the catalog entry's policy"}).storage
@@ -110,9 +110,9 @@ class SavedCheckpointsDataset(CheckpointDataset):
 
     def preview(self) -> PlotlyPreview:  # type: ignore[override]
         """Bytes held at the end of each trial, and the budget."""
-        from thriftune.datasets.figures import bytes_over_time
-        from thriftune.search.overhead import read_summary
-        from thriftune.search.trial_files import journals_of
+        from thriftune.reports.figures import bytes_over_time
+        from thriftune.reports.overhead import read_summary
+        from thriftune.study.layout import journals_of
 
         store = self.load()
         found = read_summary(journals_of(store.folder), store.policy.max_total_size)

@@ -56,6 +56,6 @@ class EvaluationDataset(JSONReportDataset):
 
     def preview(self) -> PlotlyPreview:
         """F1 of each criterion with its interval."""
-        from thriftune.datasets.figures import scores
+        from thriftune.reports.figures import scores
 
         return PlotlyPreview(scores(self.load()))

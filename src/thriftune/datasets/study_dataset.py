@@ -7,7 +7,7 @@ from kedro.io import AbstractDataset
 from kedro_datasets._typing import PlotlyPreview
 
 if TYPE_CHECKING:
-    from thriftune.search.study import StudyHandle
+    from thriftune.study.handle import StudyHandle
 
 
 class StudyDataset(AbstractDataset[None, Any]):
@@ -38,7 +38,7 @@ class StudyDataset(AbstractDataset[None, Any]):
 
     def load(self) -> "StudyHandle":
         """The handle; nothing is created before the search starts."""
-        from thriftune.search.study import StudyHandle
+        from thriftune.study.handle import StudyHandle
 
         return StudyHandle(self._study, self._models, self._tracking, self._url, self._parallel)
 
@@ -48,8 +48,8 @@ class StudyDataset(AbstractDataset[None, Any]):
 
     def preview(self) -> PlotlyPreview:
         """The search's history, for Kedro-Viz."""
-        from thriftune.datasets.figures import history
-        from thriftune.search.summary import summarise
+        from thriftune.reports.figures import history
+        from thriftune.reports.summary import summarise
 
         handle = self.load()
         if handle.record() is None:

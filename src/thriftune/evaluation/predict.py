@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from thriftune.corpus.rows import column, token_counts
-from thriftune.evaluation.places import find_places
+from thriftune.dual_agent.batch import Collator
+from thriftune.dual_agent.spans import find_places
 from thriftune.evaluation.predictions import Matrix, Place, Predictions
-from thriftune.model.batch import Collator
-from thriftune.model.dual_agent import DualAgent
+from thriftune.model.trainable import DualAgent
 
 
 def predict(

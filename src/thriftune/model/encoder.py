@@ -24,8 +24,8 @@ from thriftune.config import (
 )
 from thriftune.errors import ConfigError, ThriftuneError
 from thriftune.hub import Hub
-from thriftune.model.folders import CONFIG, FAST_TOKENIZER, TOKENIZER, config_of, folder_of, weights_of
-from thriftune.model.memory import is_out_of_memory
+from thriftune.model.encoder_files import CONFIG, FAST_TOKENIZER, TOKENIZER, config_of, folder_of, weights_of
+from thriftune.model.out_of_memory import is_out_of_memory
 
 log = logging.getLogger(__name__)
 

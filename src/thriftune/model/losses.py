@@ -7,11 +7,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from thriftune.config import AgentConfig
-from thriftune.model.agents import Outputs
-from thriftune.model.batch import Batch
-from thriftune.model.chain import BEGIN, INSIDE, OUTSIDE
-from thriftune.model.dual_agent import DualAgent
-from thriftune.model.evidence import (
+from thriftune.dual_agent.agents import Outputs
+from thriftune.dual_agent.batch import Batch
+from thriftune.dual_agent.chain import BEGIN, INSIDE, OUTSIDE
+from thriftune.dual_agent.evidence import (
     BiaffineScorer,
     EvidenceOutputs,
     SpanScorer,
@@ -19,6 +18,7 @@ from thriftune.model.evidence import (
     padded,
     ranges_inside,
 )
+from thriftune.model.trainable import DualAgent
 
 
 def positive_weights(positives: Tensor, total: int, ceiling: float) -> Tensor:

@@ -25,13 +25,13 @@ from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
 from thriftune import files
 from thriftune.config import Parameters, override
+from thriftune.databases.health import trouble
+from thriftune.databases.sqlite import SQLITE, OpenedFile, keep_logs_short, make_whole
 from thriftune.errors import ConfigError, TakenOverError, UnavailableError, chain
-from thriftune.search.identity import refused_id, trial_id
-from thriftune.search.ownership import Ownership
 from thriftune.search.samplers import pruner_for, sampler_for
 from thriftune.search.space import as_written, distributions, sample
-from thriftune.tracking.probe import trouble
-from thriftune.tracking.sqlite import SQLITE, OpenedFile, keep_logs_short, make_whole
+from thriftune.study.file_locks import Ownership
+from thriftune.study.identity import refused_id, trial_id
 
 OVERRIDES, ATTEMPT, REASON = "overrides", "attempt", "reason"
 BUSY_TIMEOUT_SECONDS = 60
@@ -367,7 +367,7 @@ def _is_missing(url: str) -> bool:
 def _storage(url: str, waiting: Callable[[], None] = lambda: None) -> optuna.storages.RDBStorage:
     if url.startswith(SQLITE):
         return _sqlite_storage(Path(url.removeprefix(SQLITE)))
-    from thriftune.search.postgres import PatientStorage
+    from thriftune.study.postgres_locks import PatientStorage
 
     return PatientStorage(url, waiting)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from thriftune.config import Parameters
-from thriftune.tracking.location import artifact_root, mlflow_uri
-from thriftune.tracking.mlflow_sink import MlflowSink
+from thriftune.databases.location import artifact_root, mlflow_uri
+from thriftune.tracking.mlflow_store import MlflowSink
 
 
 def connect(parameters: Parameters, root: Path) -> MlflowSink:

@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from thriftune import files
+from thriftune.databases.health import REBUILD, is_damaged, is_unsound
+from thriftune.databases.sqlite import SQLITE
 from thriftune.errors import DamageError
 from thriftune.tracking.backoff import wait_seconds
 from thriftune.tracking.cursor import Cursor, line_checksum, read_cursor, unsent, write_cursor
 from thriftune.tracking.footprint import growth_bytes
 from thriftune.tracking.journal import KILLED, run_status
-from thriftune.tracking.mlflow_sink import MlflowSink, StoreGoneError
-from thriftune.tracking.probe import REBUILD, is_damaged, is_unsound
-from thriftune.tracking.sqlite import SQLITE
+from thriftune.tracking.mlflow_store import MlflowSink, StoreGoneError
 
 log = logging.getLogger(__name__)
 

@@ -19,10 +19,10 @@ from torch import nn
 from thriftune.checkpoints.checkpoint import Checkpoint, Receipt
 from thriftune.config import TrainingConfig
 from thriftune.corpus.rows import token_counts
+from thriftune.dual_agent.batch import Batch, Collator
 from thriftune.errors import ThriftuneError
-from thriftune.model.batch import Batch, Collator
-from thriftune.model.dual_agent import DualAgent
 from thriftune.model.losses import joint_loss
+from thriftune.model.trainable import DualAgent
 from thriftune.tracking.journal import DEVICE_BYTES, EPOCH_SECONDS, TRAIN_SECONDS, VALIDATION_SECONDS
 from thriftune.training.batching import epoch_batches, steps_per_epoch
 from thriftune.training.optimisation import (

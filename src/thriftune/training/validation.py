@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from thriftune.dual_agent.batch import Collator
 from thriftune.evaluation.metrics import compute, flatten, warnings
 from thriftune.evaluation.predict import predict
 from thriftune.evaluation.predictions import decide
 from thriftune.evaluation.thresholds import tune_all
-from thriftune.model.batch import Collator
-from thriftune.model.dual_agent import DualAgent
+from thriftune.model.trainable import DualAgent
 from thriftune.training.loop import DivergedError
 
 

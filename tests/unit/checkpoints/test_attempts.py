@@ -11,10 +11,10 @@ from tests.conftest import make_checkpoint
 
 from thriftune import files
 from thriftune.checkpoints import store as store_module
-from thriftune.checkpoints.activity import _activities
 from thriftune.checkpoints.attempts import FOLDER, read_attempts
 from thriftune.checkpoints.checkpoint import Checkpoint
 from thriftune.checkpoints.disk import Disk, estimate_bytes
+from thriftune.checkpoints.session import _activities
 from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import StorageConfig
 from thriftune.errors import OutOfStorageError, TakenOverError

@@ -8,8 +8,8 @@ import pytest
 from tests.unit.corpus.made_annotations import CHANGES, made
 
 from thriftune.corpus.align import Aligner
-from thriftune.corpus.sentences import split_sentences
-from thriftune.corpus.windows import marked_sentences
+from thriftune.dual_agent.sentences import split_sentences
+from thriftune.dual_agent.windows import marked_sentences
 
 pytestmark = pytest.mark.unit
 POSTS = 150

@@ -14,10 +14,10 @@ from tests.support.tables import POSTS, ROWS, config_at, write
 from thriftune.corpus.align import Aligner
 from thriftune.corpus.ingest import ingest
 from thriftune.corpus.sample import CRITERIA, SAMPLE, generate, render
-from thriftune.corpus.sentences import split_sentences
 from thriftune.corpus.store import CorpusStore
 from thriftune.corpus.tables import read_table
 from thriftune.corpus.types import SPLITS
+from thriftune.dual_agent.sentences import split_sentences
 from thriftune.errors import DataError
 
 pytestmark = pytest.mark.unit

@@ -16,9 +16,9 @@ from thriftune.corpus.ingest import ingest
 from thriftune.corpus.rows import TokenisedRows, column, token_counts
 from thriftune.corpus.store import Corpus, CorpusStore
 from thriftune.model.encoder import Encoder
-from thriftune.search import trial
-from thriftune.search.prepared import Prepared, collator_for, encoder_for, layout_of, rows_of
-from thriftune.search.trial import build_agent, class_weights
+from thriftune.runner import trial
+from thriftune.runner.trial import build_agent, class_weights
+from thriftune.training.inputs import Prepared, collator_for, encoder_for, layout_of, rows_of
 from thriftune.training.loop import Identity, Trainer, train
 
 pytestmark = pytest.mark.unit

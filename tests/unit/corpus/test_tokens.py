@@ -15,7 +15,7 @@ from thriftune.config import EncoderFromConfig, StorageConfig
 from thriftune.corpus.ingest import ingest
 from thriftune.corpus.store import CorpusStore
 from thriftune.corpus.tokens import TokenisedStore
-from thriftune.corpus.windows import Layout
+from thriftune.dual_agent.windows import Layout
 from thriftune.errors import OutOfStorageError
 from thriftune.model.encoder import build_encoder
 

@@ -15,14 +15,14 @@ from tests.support.agents import WORDS, agent, collator, marked, post, rows
 from tests.support.trainers import committed, stored, trainer
 
 from thriftune.config import EncoderFromDirectory, parse_parameters
-from thriftune.corpus.sentences import split_sentences
 from thriftune.corpus.types import Post
-from thriftune.corpus.windows import Layout
+from thriftune.dual_agent.predictor import Predictor
+from thriftune.dual_agent.sentences import split_sentences
+from thriftune.dual_agent.windows import Layout
 from thriftune.errors import ConfigError
 from thriftune.evaluation.predict import predict
+from thriftune.maintenance.export import write_model
 from thriftune.model.encoder import Encoder, build_encoder, check_source
-from thriftune.search.export import write_model
-from thriftune.search.predictor import Predictor
 from thriftune.training.loop import train
 
 pytestmark = pytest.mark.unit

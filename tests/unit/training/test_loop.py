@@ -15,8 +15,8 @@ from tests.support.trainers import Log
 from torch import nn
 
 from thriftune.config import TrainingConfig
+from thriftune.dual_agent.batch import Batch, Collator
 from thriftune.errors import OutOfStorageError, ThriftuneError
-from thriftune.model.batch import Batch, Collator
 from thriftune.model.encoder import Encoder, build_encoder
 from thriftune.training.batching import epoch_batches
 from thriftune.training.loop import DivergedError, Identity, Trainer, train

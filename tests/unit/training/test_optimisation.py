@@ -14,7 +14,7 @@ from transformers import (
 
 from thriftune.config import TrainingConfig
 from thriftune.errors import DamageError
-from thriftune.search.outlook import MOMENTS
+from thriftune.forecast.estimate import MOMENTS
 from thriftune.training.optimisation import (
     build_optimizer,
     build_schedule,

@@ -8,14 +8,14 @@ if TYPE_CHECKING:
     from thriftune.checkpoints.store import CheckpointStore
     from thriftune.config import Parameters
     from thriftune.corpus.store import CorpusStore
-    from thriftune.search.study import StudyHandle
+    from thriftune.study.handle import StudyHandle
 
 
 def evaluate_finished(
     checkpoints: CheckpointStore, corpora: CorpusStore, study: StudyHandle, settings: Parameters
 ) -> dict[str, Any]:
     """Evaluate the study's best on test, once; an evaluated study is reported as it stands."""
-    from thriftune.search.final import evaluate_study
+    from thriftune.runner.test_evaluation import evaluate_study
 
     return evaluate_study(settings, study, checkpoints, corpora, express=False)
 
@@ -24,6 +24,6 @@ def evaluate_on_request(
     checkpoints: CheckpointStore, corpora: CorpusStore, study: StudyHandle, settings: Parameters
 ) -> dict[str, Any]:
     """As evaluate_finished, but a second evaluation needs evaluation.force=true."""
-    from thriftune.search.final import evaluate_study
+    from thriftune.runner.test_evaluation import evaluate_study
 
     return evaluate_study(settings, study, checkpoints, corpora, express=True)

@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from thriftune.checkpoints.store import CheckpointStore
     from thriftune.config import Parameters
     from thriftune.corpus.store import Corpus
-    from thriftune.search.study import StudyHandle
+    from thriftune.study.handle import StudyHandle
 
 
 def search(
     corpus: Corpus, settings: Parameters, study: StudyHandle, checkpoint_store: CheckpointStore
 ) -> Iterator[Checkpoint]:
     """Run the trials that are left; every checkpoint streams through the catalog's save."""
-    from thriftune.search.run import run_search
+    from thriftune.runner.run import run_search
 
     yield from run_search(settings, corpus, study, checkpoint_store)

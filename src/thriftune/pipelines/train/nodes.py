@@ -10,14 +10,14 @@ if TYPE_CHECKING:
     from thriftune.checkpoints.store import CheckpointStore
     from thriftune.config import Parameters
     from thriftune.corpus.store import Corpus
-    from thriftune.search.study import StudyHandle
+    from thriftune.study.handle import StudyHandle
 
 
 def train_once(
     corpus: Corpus, settings: Parameters, study: StudyHandle, checkpoint_store: CheckpointStore
 ) -> Iterator[Checkpoint]:
     """Train and validate the configuration as written; the test split stays unread."""
-    from thriftune.search.run import run_search
-    from thriftune.search.study import as_single_trial
+    from thriftune.runner.run import run_search
+    from thriftune.study.handle import as_single_trial
 
     yield from run_search(as_single_trial(settings), corpus, study, checkpoint_store)

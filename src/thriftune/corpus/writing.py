@@ -1,0 +1,178 @@
+"""The second pass over the posts: each is cut into sentences, aligned and appended to its split's file.
+
+How far it came is noted with every few megabytes, after the bytes are durable; whoever is killed goes on from
+the last note, and what was written behind it is cut off.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from thriftune import files
+from thriftune.config import CorpusConfig
+from thriftune.corpus.align import NO_SENTENCE, Aligner
+from thriftune.corpus.annotation_spool import Annotation
+from thriftune.corpus.posts import post_to_line
+from thriftune.corpus.reading import Plan, text_key
+from thriftune.corpus.tables import Table
+from thriftune.corpus.types import SPLITS, Evidence, Post
+from thriftune.dual_agent.sentences import split_sentences
+from thriftune.errors import DataError
+from thriftune.observe.progress import counted
+
+BATCH_BYTES = 1 << 23
+NOTE, SENTENCES = "made.json", "sentences.u32"
+SPLITS_CSV = "splits.csv"
+CORPUS = "corpus"
+"""Folder of what becomes the corpus; what stands beside it is needed only while it is made."""
+
+
+@dataclass
+class Made:
+    """How far the making of a corpus came."""
+
+    posts: int = 0
+    sizes: dict[str, int] = field(default_factory=dict)
+    """Bytes of each file, by its path in the folder."""
+    alignment: dict[str, int] = field(default_factory=dict)
+    """Annotations by how their place was found."""
+    shared: int = 0
+    """Annotated sentences that were found where another one of their criterion was."""
+
+
+def split_file(name: str) -> str:
+    """Path of a split's posts."""
+    return f"{CORPUS}/{name}.jsonl"
+
+
+def _ids_file(name: str) -> str:
+    return f"{name}.csv"
+
+
+FILES = (*map(split_file, SPLITS), *map(_ids_file, SPLITS), SENTENCES)
+
+
+def make_posts(folder: Path, tables: Sequence[Table], plan: Plan, config: CorpusConfig) -> Made:
+    """Write every post into the folder, from where an earlier call was cut off.
+
+    Raises DataError where a table is not what the plan was made of.
+    """
+    made = _go_on(folder)
+    batch = {name: io.BytesIO() for name in FILES}
+    alignment = Counter(made.alignment)
+    rows = plan.annotations.by_post(made.posts)
+    following = next(rows, None)
+    todo = islice(enumerate(_texts(tables, config)), made.posts, None)
+    for number, (post_id, text) in counted(todo, "aligned", len(plan.splits), made.posts):
+        if number >= len(plan.splits) or text_key(text) != plan.text_keys[number].tobytes():
+            raise _changed(tables)
+        own: list[Annotation] = []
+        if following is not None and following[0] == number:
+            own = following[1]
+            following = next(rows, None)
+        criteria = tuple(name for name, met in zip(plan.criteria, plan.met[number], strict=True) if met)
+        post, shared = _post(post_id, text, criteria, own, config.alignment_threshold)
+        made.shared += shared
+        alignment.update(item.found for item in post.evidence)
+        split = SPLITS[plan.splits[number]]
+        batch[split_file(split)].write(f"{post_to_line(post)}\n".encode())
+        batch[_ids_file(split)].write(_csv_row(post_id, split))
+        batch[SENTENCES].write(array("I", [len(post.sentences)]).tobytes())
+        made.posts = number + 1
+        if sum(buffer.tell() for buffer in batch.values()) >= BATCH_BYTES:
+            _note(folder, made, alignment, batch)
+    if made.posts != len(plan.splits):
+        raise _changed(tables)
+    _note(folder, made, alignment, batch)
+    _write_splits(folder)
+    return made
+
+
+def sentence_counts(folder: Path) -> np.ndarray:
+    """Candidate sentences of each post, uint32."""
+    return np.fromfile(folder / SENTENCES, dtype=np.uint32)
+
+
+def _texts(tables: Sequence[Table], config: CorpusConfig) -> Iterator[tuple[str, str]]:
+    for table in tables:
+        for _, cells in table.rows:
+            yield cells[config.columns.post_id], cells[config.columns.text]
+
+
+def _post(
+    post_id: str, text: str, criteria: tuple[str, ...], annotations: Sequence[Annotation], threshold: float
+) -> tuple[Post, int]:
+    """(the post, annotated sentences at the place of another one)"""
+    sentences = split_sentences(text)
+    if not annotations:
+        return Post(post_id, text, criteria, (), sentences), 0
+    aligner = Aligner(text, sentences, threshold)
+    evidence = []
+    for criterion, sentence, status in annotations:
+        place = aligner.align(sentence, criterion) if sentence else NO_SENTENCE
+        evidence.append(Evidence(criterion, status, place.start, place.end, place.found, place.similarity))
+    return Post(post_id, text, criteria, tuple(evidence), sentences), aligner.shared
+
+
+def _go_on(folder: Path) -> Made:
+    """What an earlier call noted, its files cut to that; from the start where there is nothing to go by."""
+    try:
+        made = Made(**files.read_json(folder / NOTE))
+        whole = all((folder / name).stat().st_size >= made.sizes[name] for name in FILES)
+    except (OSError, ValueError, KeyError, TypeError):
+        made, whole = Made(), False
+    if not whole:
+        made = Made(sizes=dict.fromkeys(FILES, 0))
+    files.make_directory(folder / CORPUS)
+    for name in FILES:
+        with (folder / name).open("ab") as handle:
+            handle.truncate(made.sizes[name])
+    return made
+
+
+def _note(folder: Path, made: Made, alignment: Mapping[str, int], batch: Mapping[str, io.BytesIO]) -> None:
+    for name, buffer in batch.items():
+        if buffer.tell():
+            files.append_bytes(folder / name, buffer.getvalue())
+            made.sizes[name] += buffer.tell()
+            buffer.seek(0)
+            buffer.truncate()
+    files.fsync_directory(folder / CORPUS)
+    made.alignment = dict(sorted(alignment.items()))
+    files.write_json(folder / NOTE, asdict(made))
+
+
+def _write_splits(folder: Path) -> None:
+    """One table of which post is in which split."""
+    with files.replacing(folder / CORPUS / SPLITS_CSV) as target:
+        target.write(_csv_row("post_id", "split"))
+        for name in SPLITS:
+            with (folder / _ids_file(name)).open("rb") as handle:
+                while chunk := handle.read(files.HASH_CHUNK_BYTES):
+                    target.write(chunk)
+
+
+def _csv_row(*cells: str) -> bytes:
+    text = io.StringIO()
+    if any("\r" in cell for cell in cells):  # ends a row for a reader, and the writer does not know
+        csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL).writerow(cells)
+    else:
+        csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue().encode("utf-8")
+
+
+def _changed(tables: Sequence[Table]) -> DataError:
+    return DataError(
+        "the posts changed while they were read",
+        where=", ".join(table.source for table in tables),
+        remedy="run the command again once nobody writes to them.",
+    )

@@ -1,0 +1,1 @@
+"""What a study will hold and take, before it starts."""

@@ -1,0 +1,1 @@
+"""What a person asks for: list, show, delete, clean, export, fetch, rebuild."""

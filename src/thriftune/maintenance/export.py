@@ -1,0 +1,136 @@
+"""A checkpoint as a directory that works without this project."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import transformers
+from safetensors.torch import save_file
+
+from thriftune import files
+from thriftune.checkpoints.entries import Entry
+from thriftune.checkpoints.retention import ranked
+from thriftune.checkpoints.store import CheckpointStore
+from thriftune.config import Parameters, override, parse_parameters
+from thriftune.corpus.store import CorpusStore
+from thriftune.dual_agent.predictor import FACTS, HEADS
+from thriftune.errors import ConfigError, StudyError
+from thriftune.maintenance.studies import no_such_study
+from thriftune.model.encoder import Encoder, load_arguments
+from thriftune.model.trainable import DualAgent, shape_of
+from thriftune.runner.trial import build_agent, signature_of
+from thriftune.search.optuna_study import trial_row
+from thriftune.study.handle import StudyHandle
+from thriftune.training.inputs import encoder_for, layout_of
+
+EXAMPLE, PACKAGE = "predict.py", "dual_agent"
+MODULES = (
+    "thriftune.dual_agent.sentences",
+    "thriftune.dual_agent.windows",
+    "thriftune.dual_agent.spans",
+    "thriftune.dual_agent.agents",
+    "thriftune.dual_agent.batch",
+    "thriftune.dual_agent.chain",
+    "thriftune.dual_agent.coupling",
+    "thriftune.dual_agent.evidence",
+    "thriftune.dual_agent.heads",
+    "thriftune.dual_agent.pooling",
+    "thriftune.dual_agent.predictor",
+)
+"""What goes along, as one flat package: the predictor and all of ours that it imports."""
+
+
+def export_checkpoint(
+    root: Path, settings: Parameters, name: str, target: Path, trial: int | None, epoch: int | None
+) -> str:
+    """Write encoder and tokenizer as `transformers` saves them (adapters merged in), the heads, a JSON file
+    of labels and shapes, and the code that predicts with them; a line that says where.
+
+    Raises StudyError where there is no such checkpoint, ConfigError where the target is in the way,
+    DamageError where the checkpoint is not what its manifest says.
+    """
+    handle = StudyHandle.of(root, settings, name)
+    record = handle.record()
+    if record is None:
+        raise no_such_study(root, settings, name)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        what = "the folder is not empty" if target.is_dir() else "this is a file"
+        raise ConfigError(what, where=str(target), remedy="choose another.")
+    parameters = parse_parameters(record["config"])
+    store = CheckpointStore(handle.folder, handle.id, parameters.storage)
+    entry = _chosen(store, trial, epoch)
+    row = trial_row(handle.optuna(parameters).trials()[entry.manifest.trial])
+    own = override(parameters, row["overrides"])
+    corpus = CorpusStore(root / own.corpus.root).open(record["data"]["fingerprint"])
+    encoder = encoder_for(own, corpus)
+    agent = build_agent(own, encoder, corpus.criteria)
+    agent.load_trained(store.load_model(entry, signature_of(agent)))
+    transformers.utils.logging.disable_progress_bar()
+    made = entry.manifest
+    temporary = target.with_name(f".tmp-{target.name}")
+    files.remove_tree(temporary)
+    files.make_directory(temporary)
+    try:
+        write_model(temporary, agent, encoder, _facts(own, entry, agent.criteria))
+        if target.exists():
+            target.rmdir()
+        files.rename(temporary, target)
+    except BaseException:
+        files.remove_tree(temporary)
+        raise
+    return f"exported trial {made.trial}, epoch {made.epoch} to {target}; see {target / EXAMPLE}"
+
+
+def write_model(target: Path, agent: DualAgent, encoder: Encoder, facts: dict[str, Any]) -> None:
+    """Into an empty folder. facts: criteria, shape and layout at least."""
+    agent.merged_encoder().save_pretrained(str(target))
+    encoder.tokenizer.save_pretrained(str(target))
+    heads = {
+        key: value.contiguous() for key, value in agent.state_dict().items() if not key.startswith("encoder.")
+    }
+    save_file(heads, str(target / HEADS))
+    files.write_json(target / FACTS, {**facts, "encoder_arguments": load_arguments(agent.encoder.config)})
+    files.write_bytes(target / EXAMPLE, (Path(__file__).parent / "export_example.py.txt").read_bytes())
+    files.make_directory(target / PACKAGE)
+    files.write_bytes(target / PACKAGE / "__init__.py", b"from .predictor import Predictor\n")
+    for name in MODULES:
+        source = Path(str(importlib.import_module(name).__file__)).read_text(encoding="utf-8")
+        flat = re.sub(r"^from thriftune\.\w+\.(\w+) import", r"from .\1 import", source, flags=re.MULTILINE)
+        files.write_bytes(target / PACKAGE / f"{name.rpartition('.')[2]}.py", flat.encode("utf-8"))
+    for path in target.glob("*.safetensors"):  # safetensors lets nobody else read what it writes
+        path.chmod((target / FACTS).stat().st_mode)
+
+
+def _chosen(store: CheckpointStore, trial: int | None, epoch: int | None) -> Entry:
+    fitting = [
+        entry
+        for entry in store.entries()
+        if trial in (None, entry.manifest.trial) and epoch in (None, entry.manifest.epoch)
+    ]
+    order = [held.key for held in ranked(entry.held for entry in fitting)]
+    fitting.sort(key=lambda entry: order.index(entry.held.key) if entry.held.key in order else len(order))
+    if not fitting:
+        there = [entry.held.key for entry in store.entries()]
+        raise StudyError(
+            "no such checkpoint is kept",
+            where=str(store.folder),
+            remedy=f"(trial, epoch) that are: {there}.",
+        )
+    return fitting[0]
+
+
+def _facts(parameters: Parameters, entry: Entry, criteria: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        "criteria": list(criteria),
+        "shape": asdict(shape_of(parameters.model)),
+        "layout": asdict(layout_of(parameters, criteria)),
+        "validation_metric": parameters.study.metric,
+        "validation_value": entry.manifest.value,
+        "trial": entry.manifest.trial,
+        "epoch": entry.manifest.epoch,
+        "sha256": entry.manifest.sha256,
+    }

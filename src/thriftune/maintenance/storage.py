@@ -1,0 +1,133 @@
+"""What a person does about stored bytes: verify, clean, roll back."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from thriftune import files
+from thriftune.checkpoints.disk import disk_of, human_bytes, largest_files
+from thriftune.checkpoints.entries import QUARANTINE, TEMPORARY, read_entry, verify
+from thriftune.checkpoints.manifest import MANIFEST
+from thriftune.checkpoints.store import CheckpointStore
+from thriftune.config import Parameters, parse_parameters
+from thriftune.errors import DamageError, OutOfStorageError, RefusedError, StudyError
+from thriftune.maintenance.studies import no_such_study
+from thriftune.study.handle import StudyHandle, ownership
+from thriftune.study.record import STUDY
+
+log = logging.getLogger(__name__)
+
+
+def no_room(root: Path, settings: Parameters) -> OutOfStorageError:
+    """The report of a disk that filled up under something else than a checkpoint (SPEC 6.6)."""
+    places = [
+        root / place
+        for place in (
+            settings.storage.root,
+            settings.corpus.root,
+            settings.corpus.cache,
+            settings.tracking.root,
+            settings.observe.log_root,
+        )
+    ]
+    disks = "\n".join(
+        f"  {human_bytes(disk_of(place).free_bytes):>10} free of "
+        f"{human_bytes(disk_of(place).total_bytes)} at {place}"
+        for place in places
+    )
+    largest = "\n".join(f"  {human_bytes(size):>10}  {path}" for size, path in largest_files(*places))
+    return OutOfStorageError(
+        f"the disk filled up in the middle of a write:\n{disks}\nLargest files:\n{largest}",
+        remedy="everything committed and logged is intact. Make room (`thriftune storage status`, "
+        "`thriftune storage clean`, `thriftune study delete NAME`), then run the same command again.",
+    )
+
+
+def roll_back(root: Path, settings: Parameters, name: str, trial: int, epoch: int, *, really: bool) -> str:
+    """Let an unfinished trial resume from an earlier epoch: later checkpoints are set aside."""
+    handle = StudyHandle.of(root, settings, name)
+    record = handle.record()
+    if record is None:
+        raise no_such_study(root, settings, name)
+    rows = handle.optuna(parse_parameters(record["config"])).trials()
+    if trial >= len(rows) or rows[trial].state.is_finished():
+        raise StudyError(
+            f"trial {trial} is over" if trial < len(rows) else f"there is no trial {trial}",
+            where=f"study {name!r}",
+            remedy="only a trial that was interrupted can be rolled back.",
+        )
+    with handle.ownership(alone=True):
+        store = CheckpointStore(handle.folder, handle.id, settings.storage)
+        later = store.later_than(trial, epoch)
+        if really:
+            store.roll_back(trial, epoch)
+    names = ", ".join(path.name for path in later) or "nothing"
+    if not really:
+        return f"would set aside {names}; trial {trial} would resume after epoch {epoch}; add --yes"
+    return f"set aside {names}; the same command as before resumes trial {trial} after epoch {epoch}"
+
+
+def verify_all(models: Path) -> list[dict[str, Any]]:
+    """A row for every file of every checkpoint below `models` that is not what its manifest says."""
+    failed = []
+    for folder in sorted(models.glob("study_*/trials/trial_*/checkpoints/epoch_*")):
+        try:
+            verify(read_entry(folder))
+        except DamageError as error:
+            failed.append({"file": error.where or str(folder / MANIFEST), "problem": error.message})
+    return failed
+
+
+def clean(models: Path, optuna_url: str | None = None, *, really: bool) -> list[dict[str, Any]]:
+    """List what no study below `models` needs, and delete it where `really`.
+
+    A study is held while its folders are deleted, so that no run of it starts meanwhile; one that a process
+    works on is left alone.
+
+    Returns:
+        A row for each folder: path, kind, bytes.
+    """
+    rows = []
+    for study in sorted(path for path in models.glob("study_*") if path.is_dir()):
+        if _is_at_work(study, optuna_url):
+            continue
+        try:
+            with ownership(study, optuna_url) if really else nullcontext():
+                rows += _clean_study(study, really=really)
+        except RefusedError as error:  # a run has started since
+            log.warning("left alone: %s", error)
+    return rows
+
+
+def _clean_study(study: Path, *, really: bool) -> list[dict[str, Any]]:
+    rows = []
+    for folder, kind in _unneeded(study):
+        rows.append({"path": str(folder), "kind": kind, "bytes": files.directory_bytes(folder)})
+        if really:
+            files.remove_tree(folder)
+    return rows
+
+
+def _unneeded(study: Path) -> list[tuple[Path, str]]:
+    """(folder, what it is) of everything in a study's folder that the study does not need."""
+    if not (study / STUDY).exists():
+        return [(study, "orphan: no study.json")]
+    kinds = {TEMPORARY: "temporary", QUARANTINE: "quarantined"}
+    return [
+        (folder, kind)
+        for folder in sorted(study.glob("trials/trial_*/checkpoints/*"))
+        for prefix, kind in kinds.items()
+        if folder.name.startswith(prefix)
+    ]
+
+
+def _is_at_work(study: Path, optuna_url: str | None) -> bool:
+    """Also where that cannot be known here."""
+    try:
+        return ownership(study, optuna_url).is_held()
+    except StudyError as error:
+        log.warning("left alone: %s", error)
+        return True

@@ -1,0 +1,1 @@
+"""What Kedro is told about this project: hooks, resolvers, configuration loader, parameters."""

@@ -1,0 +1,200 @@
+"""What the framework itself spends on each trial, against the limits of SPEC 9.2.
+
+Measured at a trial's end and written to its journal under `system/`; when the study is over, overhead.json
+and overhead.html in its folder show how each figure went from the first trial to the last.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+import psutil
+
+from thriftune import files
+from thriftune.checkpoints.disk import human_bytes
+from thriftune.observe.stopwatch import Stopwatch
+from thriftune.reports.charts import curve
+from thriftune.reports.page import style
+from thriftune.tracking.journal import (
+    EPOCH_SECONDS,
+    MACHINE_PREFIX,
+    Journal,
+    first_and_end,
+    last_machine_rows,
+)
+
+if TYPE_CHECKING:  # which imports torch
+    from thriftune.checkpoints.store import CheckpointStore
+
+OVERHEAD, PAGE = "overhead.json", "overhead.html"
+TEMPLATE = Path(__file__).parent / "overhead.html.jinja"
+
+OWN, TOTAL, MEMORY, HELD, OPEN_FILES, THREADS = FIGURES = tuple(
+    f"{MACHINE_PREFIX}{name}"
+    for name in ("own_seconds", "trial_seconds", "memory_bytes", "held_bytes", "open_files", "threads")
+)
+SHOWN = {
+    OWN: "Seconds of the framework's own a trial",
+    TOTAL: "Seconds a trial, training and all",
+    MEMORY: "Resident memory of the process, MB",
+    HELD: "Bytes held on disk, MB",
+    OPEN_FILES: "Open files",
+    THREADS: "Threads",
+}
+MILLIONS = (MEMORY, HELD)
+
+WINDOW = 10
+"""Trials whose median counts: one that met a stalled disk is no growth."""
+FEWEST = 3 * WINDOW
+"""Trials under which nothing can be said of growth."""
+OWN_LIMIT_SECONDS, GROWTH_LIMIT, MEMORY_LIMIT = 0.5, 2.0, 1.1
+
+
+class Meter:
+    """Measures the trials of one process. From one trial's end to the next nothing is left out: a trial's own
+    seconds include the sampling of its configuration, and telling and tidying the trial before it."""
+
+    def __init__(self, store: CheckpointStore, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
+        self.training = Stopwatch(clock)
+        """Runs while a trial gets model and data, trains, validates, and waits for bytes to be written."""
+        self._store, self._process = store, psutil.Process()
+        self._earlier_seconds = 0.0
+        self._note()
+
+    def goes_on(self, journal: Journal, epoch: int) -> None:
+        """The trial goes on after an epoch: what it took to get there was measured by other processes."""
+        done = [step for step in journal.steps(EPOCH_SECONDS) if step <= epoch]
+        self._earlier_seconds = sum(journal.value(EPOCH_SECONDS, step) or 0.0 for step in done)
+
+    def trial_over(self, journal: Journal, number: int) -> float:
+        """Write the trial's figures to its journal; its seconds. What saves did beside writing bytes is the
+        framework's own, also where training went on meanwhile."""
+        elapsed = self._clock() - self._noted_at
+        upkeep = self._store.upkeep_seconds - self._upkeep
+        process = self._process
+        with process.oneshot():
+            figures = {
+                OWN: elapsed - (self.training.seconds - self._training) + upkeep,
+                TOTAL: elapsed + self._earlier_seconds,
+                MEMORY: float(process.memory_info().rss),
+                HELD: float(self._store.held_bytes()),
+                OPEN_FILES: float(process.num_fds()),
+                THREADS: float(process.num_threads()),
+            }
+        journal.log(figures, number)
+        self._earlier_seconds = 0.0
+        self._note()
+        return figures[TOTAL]
+
+    def _note(self) -> None:
+        self._noted_at = self._clock()
+        self._training, self._upkeep = self.training.seconds, self._store.upkeep_seconds
+
+
+@dataclass(frozen=True)
+class Check:
+    """One limit, and whether it was kept."""
+
+    name: str
+    limit: float
+    value: float | None
+    """None where there are too few trials to tell."""
+
+    @property
+    def ok(self) -> bool | None:
+        """None as of `value`."""
+        return None if self.value is None else self.value <= self.limit
+
+
+Rows = Sequence[dict[str, float]]
+
+
+def checks(rows: Rows, budget_bytes: int) -> list[Check]:
+    """The limits of SPEC 9.2 against the figures of trials, in order."""
+    own = [row[OWN] for row in rows]
+    windows = [median(own[at : at + WINDOW]) for at in range(max(1, len(own) - WINDOW + 1))] if own else []
+    held = max((row[HELD] for row in rows), default=None)
+    return [
+        Check("own seconds, the highest median of ten trials", OWN_LIMIT_SECONDS, max(windows, default=None)),
+        Check("own seconds, the last ten trials against trials 5 to 14", GROWTH_LIMIT, _growth(rows, OWN, 5)),
+        Check("memory, the last ten trials against trials 10 to 19", MEMORY_LIMIT, _growth(rows, MEMORY)),
+        Check("bytes on disk against the budget", 1.0, None if held is None else held / budget_bytes),
+        Check("open files, the last ten trials against trials 10 to 19", 1.0, _growth(rows, OPEN_FILES)),
+        Check("threads, the last ten trials against trials 10 to 19", 1.0, _growth(rows, THREADS)),
+    ]
+
+
+def _growth(rows: Rows, key: str, first: int = WINDOW) -> float | None:
+    """The median of the last ten trials against that of ten trials from `first` on."""
+    if len(rows) < FEWEST:
+        return None
+    early = median(row[key] for row in rows[first : first + WINDOW])
+    return median(row[key] for row in rows[-WINDOW:]) / early
+
+
+def summary(figures: Iterable[tuple[int, dict[str, float]]], budget_bytes: int) -> dict[str, Any]:
+    """What overhead.json holds, of (trial, figures): a list a figure, and each limit."""
+    known = [(number, row) for number, row in figures if row.keys() >= set(FIGURES)]
+    rows = [row for _, row in known]
+    return {
+        "trials": [number for number, _ in known],
+        **{key.removeprefix(MACHINE_PREFIX): [_rounded(row[key]) for row in rows] for key in FIGURES},
+        "budget_bytes": budget_bytes,
+        "checks": [{**asdict(check), "ok": check.ok} for check in checks(rows, budget_bytes)],
+    }
+
+
+def read_summary(journals: dict[int, Path], budget_bytes: int) -> dict[str, Any]:
+    """The summary of a study, from the ends of its journals."""
+    found = ((number, last_machine_rows(path)) for number, path in journals.items())
+    return summary(found, budget_bytes)
+
+
+def trial_seconds(journal: Path) -> float | None:
+    """What a trial took: without the time in which no process ran and the attempts that were lost; from its
+    start to its end where that was not recorded; None where it is not over."""
+    first, end = first_and_end(journal)
+    if first is None or end is None:
+        return None
+    whole = (end["timestamp"] - first["timestamp"]) / 1000
+    return float(last_machine_rows(journal).get(TOTAL, whole))
+
+
+def write_overhead(folder: Path, title: str, found: dict[str, Any], store: CheckpointStore) -> None:
+    """Write overhead.json and overhead.html; OutOfStorageError where the budget has no room for them."""
+    content = json.dumps(found, separators=(",", ":")).encode()
+    page = render(title, found).encode()
+    store.require_room(len(content) + len(page))
+    files.write_bytes(folder / OVERHEAD, content)
+    files.write_bytes(folder / PAGE, page)
+
+
+def render(title: str, found: dict[str, Any]) -> str:
+    """The page: each limit, and a curve a figure over the trials."""
+    limits = {OWN: OWN_LIMIT_SECONDS, HELD: found["budget_bytes"]}
+    charts = []
+    for key, name in SHOWN.items():
+        scale = 1e6 if key in MILLIONS else 1.0
+        values = [value / scale for value in found[key.removeprefix(MACHINE_PREFIX)]]
+        limit = limits[key] / scale if key in limits else None
+        # A budget far above what is held would press the curve flat.
+        drawn = limit if limit is not None and values and limit < 4 * max(values) else None
+        points = list(zip(found["trials"], values, strict=True))
+        charts.append((name, curve(points, "trial", f"{name}, over the trials", drawn)))
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    return template.render(
+        style=style(), title=title, found=found, charts=charts, budget=human_bytes(found["budget_bytes"])
+    )
+
+
+def _rounded(value: float) -> float | int:
+    return int(value) if value == int(value) else round(value, 4)

@@ -1,0 +1,116 @@
+"""A trial's own failures: which errors they are, in what words, and what failed trials have in common.
+
+Memory that ran out, a loss that is no longer finite, and a configuration that cannot work (an encoder that
+cannot be loaded among them) are a trial's; every other error is the user's, the machine's or ours.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from thriftune.config import Parameters
+from thriftune.errors import ConfigError, StudyError
+from thriftune.model.out_of_memory import is_out_of_memory
+from thriftune.observe.sanitiser import Sanitiser
+from thriftune.study.identity import flat
+from thriftune.training.loop import DivergedError
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+OUT_OF_MEMORY, DIVERGED = "out of memory", "diverged"
+LONGEST_REASON = 500
+"""Characters of a reason: it goes into MLflow's tags."""
+
+
+def failure_reason(error: Exception, redact: Sequence[str]) -> str | None:
+    """`cause: what was said`, one line without secrets, where the error is the trial's own; None else.
+
+    redact: the user's own patterns. The cause comes before the first `: `, so that reasons can be counted.
+    """
+    if isinstance(error, DivergedError):
+        cause, said = DIVERGED, error.message
+    elif isinstance(error, ConfigError):
+        cause, said = error.where or "configuration", " ".join(error.message.split())
+    elif is_out_of_memory(error):
+        cause, said = OUT_OF_MEMORY, str(error) or type(error).__name__
+    else:
+        return None
+    return Sanitiser(redact).clean(f"{cause}: {said.partition(chr(10))[0]}")[:LONGEST_REASON]
+
+
+def give_back_memory() -> None:
+    """Free what a trial that broke down left, once its error is gone, whose traceback holds the model: an
+    architecture may tie its modules in reference cycles, and CUDA's cache keeps what was freed."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def check_failures(over: Sequence[FrozenTrial], trials: int, parameters: Parameters) -> None:
+    """StudyError where too many trials in a row have failed, and more are to come, or none has gone well.
+
+    over: the trials that are over, in order. trials: how many there will be. A function of the history
+    alone: the same command ends the same until study.max_failed_trials is raised.
+    """
+    good = [trial for trial in over if trial.state.name != "FAIL"]
+    row = [*takewhile(lambda trial: trial.state.name == "FAIL", reversed(over))][::-1]
+    if len(row) < parameters.study.max_failed_trials or (good and len(over) >= trials):
+        return
+    raise StudyError(
+        f"{len(row)} trials in a row have failed: {_counted(row)}{_in_common(row, good, parameters)}",
+        where=f"study {parameters.study.name!r}",
+        remedy="a search space that leaves out what fails needs another study.name; with "
+        "study.max_failed_trials raised the same command goes on. `thriftune study show "
+        f"{parameters.study.name}` has every reason.",
+    )
+
+
+def _counted(row: Sequence[FrozenTrial]) -> str:
+    """The causes, the most frequent first, each with the first reason that was given."""
+    reasons = [str(trial.user_attrs.get("reason", "no reason on record")) for trial in row]
+    causes = [reason.partition(": ")[0] for reason in reasons]
+    told = []
+    for cause, count in Counter(causes).most_common():
+        at = causes.index(cause)
+        detail = reasons[at].partition(": ")[2]
+        example = f"; trial {row[at].number}: {detail}" if detail else ""
+        told.append(f"{cause} ({count} of {len(row)}{example})")
+    return "; ".join(told)
+
+
+def _in_common(row: Sequence[FrozenTrial], good: Sequence[FrozenTrial], parameters: Parameters) -> str:
+    failed, well = ([json.loads(trial.user_attrs["overrides"]) for trial in part] for part in (row, good))
+    shared = list(_shared(failed, well, flat(parameters.model_dump(mode="json"))))
+    if not shared:
+        return ""
+    others = "no trial that went well had any of it" if good else "no trial went well to compare with"
+    return f"\n  all had {', '.join(shared)}; {others}"
+
+
+def _shared(
+    failed: Sequence[Mapping[str, Any]], good: Sequence[Mapping[str, Any]], written: Mapping[str, Any]
+) -> Iterable[str]:
+    """`key = value` where all that failed had the value and none that went well, and `key >= value`, or <=,
+    where a number tells them apart; of the keys that some trial set, in others as written."""
+    for key in sorted({key for overrides in (*failed, *good) for key in overrides}):
+        bad, well = ([each.get(key, written.get(key)) for each in part] for part in (failed, good))
+        if all(value == bad[0] for value in bad):
+            if bad[0] not in well:
+                yield f"{key} = {bad[0]!r}"
+        elif well and all(_is_number(value) for value in (*bad, *well)):
+            if min(bad) > max(well):
+                yield f"{key} >= {min(bad):g} (the others at most {max(well):g})"
+            elif max(bad) < min(well):
+                yield f"{key} <= {max(bad):g} (the others at least {min(well):g})"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

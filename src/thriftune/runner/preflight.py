@@ -1,0 +1,59 @@
+"""What can be known to be wrong with a configuration before anything is read or written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from thriftune.checkpoints.disk import human_bytes, least_budget_bytes, with_reserve
+from thriftune.config import Parameters, suggest
+from thriftune.errors import ConfigError, OutOfStorageError
+from thriftune.evaluation.metrics import PER_CRITERION, produced_metrics
+from thriftune.maintenance.fetch import hub_of, named_encoders
+from thriftune.model.encoder import check_source, resolve_encoder
+from thriftune.tracking.footprint import EMPTY_MLFLOW_BYTES, EMPTY_OPTUNA_BYTES
+
+
+def check_configuration(parameters: Parameters, root: Path) -> None:
+    """The metric's name, the encoder and its window, the device, the save interval, a budget that holds no
+    study at all.
+
+    Raises ConfigError, UnavailableError (an encoder's package) or OutOfStorageError. What depends on the
+    corpus or the model's weights is checked when those are there.
+    """
+    metric = parameters.study.metric
+    if PER_CRITERION not in metric:
+        check_metric(metric, produced_metrics(parameters.model, ("?",)))
+    for name in named_encoders(parameters):
+        resolve_encoder(name, parameters.encoders, root)
+    source = resolve_encoder(parameters.encoder, parameters.encoders, root)
+    check_source(source, parameters.training.max_length, hub_of(parameters, root))
+    if parameters.training.device == "cuda":
+        from thriftune.training.seeding import resolve_device  # torch takes its time: only where it is asked
+
+        resolve_device("cuda")
+    epochs, interval = parameters.training.epochs, parameters.storage.min_interval_epochs
+    if interval > epochs:
+        raise ConfigError(
+            f"a save every {interval} epochs, but a trial has {epochs}: nothing would be saved",
+            where="storage.min_interval_epochs",
+            remedy="lower it, or raise training.epochs.",
+        )
+    least = with_reserve(least_budget_bytes(0, 0) + EMPTY_MLFLOW_BYTES + EMPTY_OPTUNA_BYTES)
+    if parameters.storage.checkpointing and parameters.storage.max_total_size < least:
+        raise OutOfStorageError(
+            f"a budget of {human_bytes(parameters.storage.max_total_size)} holds no study: at least "
+            f"{human_bytes(least)} go to databases and reports, and the model comes on top",
+            where="storage.max_total_size",
+            remedy="raise it; `thriftune storage forecast` says how much this study needs.",
+        )
+
+
+def check_metric(metric: str, produced: tuple[str, ...]) -> None:
+    """ConfigError with the nearest name where validation does not make the metric."""
+    if metric not in produced:
+        raise ConfigError(
+            f"validation makes no metric {metric!r}{suggest(metric, produced)}",
+            where="study.metric",
+            remedy="choose one such as "
+            + ", ".join(name for name in produced if PER_CRITERION not in name and "f1" in name),
+        )

@@ -1,0 +1,155 @@
+"""The handle on one study: its id, its folder, its Optuna record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from thriftune.config import Parameters
+from thriftune.config.study import MAX_NAME_LENGTH
+from thriftune.databases.location import OPTUNA_DATABASE
+from thriftune.errors import ConfigError, StudyError
+from thriftune.study.identity import study_folder, study_id
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+    from thriftune.search.optuna_study import OptunaStudy
+    from thriftune.study.file_locks import Ownership
+
+SINGLE_TRIAL_SUFFIX = "-train"
+"""What the name of a study of one trial ends with; conf/base/catalog.yml has it too."""
+
+
+@dataclass(frozen=True)
+class StudyHandle:
+    """A study by its name; reading creates nothing."""
+
+    name: str
+    models_root: Path
+    tracking_root: Path
+    optuna_url: str | None = field(default=None, repr=False)
+    """None: SQLite in tracking_root."""
+    parallel: bool | None = None
+    """Whether several processes may work on it; None: where Optuna's storage is a server."""
+
+    @classmethod
+    def of(cls, root: Path, settings: Parameters, name: str) -> Self:
+        """The handle on a study of the project in `root`."""
+        tracking = settings.tracking
+        models = root / settings.storage.root
+        return cls(name, models, root / tracking.root, tracking.optuna_url, settings.study.parallel)
+
+    @property
+    def id(self) -> str:
+        """The derived id."""
+        return study_id(self.name)
+
+    @property
+    def folder(self) -> Path:
+        """The study's folder."""
+        return study_folder(self.models_root, self.name)
+
+    @property
+    def storage(self) -> str:
+        """The URL of Optuna's storage."""
+        return self.optuna_url or f"sqlite:///{(self.tracking_root / OPTUNA_DATABASE).absolute()}"
+
+    def ownership(
+        self, *, alone: bool = False, waiting: Callable[[], None] = lambda: None, moving: bool = False
+    ) -> Ownership:
+        """The study for the time of a `with` block, or a share of it where it is parallel. alone: not with
+        others. waiting: called while others are waited for; may raise. moving: from another arbiter, which
+        its record names, to the configured one."""
+        shared = self.is_parallel and not alone
+        return ownership(self.folder, self.optuna_url, shared=shared, waiting=waiting, moving=moving)
+
+    @property
+    def is_parallel(self) -> bool:
+        """Whether several processes may work on it."""
+        return self.optuna_url is not None if self.parallel is None else self.parallel
+
+    def record(self) -> dict[str, Any] | None:
+        """study.json, or None."""
+        from thriftune.study.record import read_record
+
+        return read_record(self.folder)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether Optuna has trials of it."""
+        from thriftune.search.optuna_study import trial_count
+
+        return trial_count(self.storage, self.id) > 0
+
+    def trials(self) -> list[FrozenTrial]:
+        """Return the trials that Optuna has of it, in order of their numbers."""
+        from thriftune.search.optuna_study import read_trials
+
+        return read_trials(self.storage, [self.id])[self.id]
+
+    def optuna(self, parameters: Parameters, waiting: Callable[[], None] = lambda: None) -> OptunaStudy:
+        """The Optuna study, made where it is missing. waiting: called while a server is waited for."""
+        from thriftune.search.optuna_study import OptunaStudy
+
+        return OptunaStudy(self.storage, self.id, parameters, waiting)
+
+
+def ownership(
+    folder: Path,
+    optuna_url: str | None,
+    *,
+    shared: bool = False,
+    waiting: Callable[[], None] = lambda: None,
+    moving: bool = False,
+) -> Ownership:
+    """Of the study in a folder: among the machines that use one PostgreSQL, else on this machine."""
+    if optuna_url is None:
+        from thriftune.study.file_locks import StudyLock
+
+        return StudyLock(folder, shared=shared, waiting=waiting, moving=moving)
+    from thriftune.study.postgres_locks import PostgresLock
+
+    return PostgresLock(optuna_url, folder, shared=shared, waiting=waiting, moving=moving)
+
+
+def require_mounted(study: StudyHandle) -> None:
+    """StudyError where Optuna knows the study and the store's root does not (SPEC 6.6.1): most likely a
+    volume that is not mounted. Nothing is created and nothing deleted."""
+    from thriftune.study.marker import marker_of
+
+    if study.record() is not None or not study.is_known:
+        return
+    marker = marker_of(study.models_root, study.id)
+    raise StudyError(
+        f"the study {study.name!r} has trials on record, but "
+        + (
+            "its folder is gone"
+            if marker.exists()
+            else "the store's root has never held it: is its volume mounted?"
+        ),
+        where=str(marker),
+        remedy="mount it, or put it back, and run the same command again. If it was removed on purpose: "
+        f"`thriftune study delete {study.name} --yes`.",
+    )
+
+
+def as_single_trial(parameters: Parameters) -> Parameters:
+    """Return the same configuration as a study of one trial, named `<study.name>-train`.
+
+    Raises:
+        ConfigError: With the suffix the name is longer than a study's may be.
+    """
+    name, longest = parameters.study.name, MAX_NAME_LENGTH - len(SINGLE_TRIAL_SUFFIX)
+    if len(name) > longest:
+        raise ConfigError(
+            f"{name!r} has {len(name)} characters, and the pipeline train adds {SINGLE_TRIAL_SUFFIX!r}: "
+            f"expected at most {longest}",
+            where="study.name",
+            remedy="give a shorter name.",
+        )
+    study = parameters.study.model_copy(update={"name": name + SINGLE_TRIAL_SUFFIX, "trials": 1})
+    search = parameters.search.model_copy(update={"space": {}, "baselines": ()})
+    return parameters.model_copy(update={"study": study, "search": search})
