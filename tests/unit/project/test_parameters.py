@@ -11,7 +11,7 @@ from thriftune.errors import ConfigError
 from thriftune.project.parameters import load_parameters
 
 pytestmark = pytest.mark.unit
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_the_environment_is_the_one_that_kedro_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
