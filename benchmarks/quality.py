@@ -43,8 +43,7 @@ from thriftune.evaluation.predictions import Decisions, Matrix, Predictions, dec
 from thriftune.evaluation.thresholds import DEFAULT
 from thriftune.model.encoder import Encoder
 from thriftune.project.parameters import load_parameters
-from thriftune.runner.trial import build_agent, class_weights
-from thriftune.training.inputs import Prepared, collator_for, encoder_for
+from thriftune.training.inputs import Prepared, build_agent, class_weights, collator_for, encoder_for
 from thriftune.training.loop import Identity, Trainer, train
 from thriftune.training.seeding import configure_determinism, resolve_device
 from thriftune.training.validation import validate

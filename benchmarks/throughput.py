@@ -43,7 +43,7 @@ from thriftune.dual_agent.sentences import split_sentences
 from thriftune.dual_agent.windows import Layout
 from thriftune.evaluation.predict import predict
 from thriftune.model.encoder import Encoder, build_encoder
-from thriftune.runner.trial import build_agent
+from thriftune.training.inputs import build_agent
 from thriftune.training.loop import Identity, train
 from thriftune.training.loop import Trainer as Ours
 from thriftune.training.seeding import configure_determinism, resolve_device

@@ -29,6 +29,7 @@ from thriftune.corpus.ingest import ingest
 from thriftune.corpus.store import CorpusStore
 from thriftune.reports.overhead import GROWTH_LIMIT, OVERHEAD, OWN_LIMIT_SECONDS
 from thriftune.runner.run import run_search
+from thriftune.search.optuna_study import is_known
 from thriftune.search.samplers import sampler_for
 from thriftune.search.space import sample
 from thriftune.study.handle import StudyHandle
@@ -63,7 +64,7 @@ def own_seconds(root: Path, number: int, around: int) -> float:
     last = number + around // 2
     settings = parameters(root, last)
     study = StudyHandle(settings.study.name, Path(settings.storage.root), Path(settings.tracking.root))
-    if study.is_known:
+    if is_known(study):
         lengthen(settings, study, last - 2 * around, root)
     found = files.read_json(run(settings) / OVERHEAD)
     assert found["trials"][-around:] == list(range(last - around, last))

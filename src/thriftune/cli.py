@@ -597,7 +597,8 @@ def fetch_command(root: Path, settings: Parameters) -> None:
     Afterwards HF_HUB_OFFLINE=1 and the same options run it without internet; on another machine, with the
     cache (HF_HOME) and revisions.json below corpus.root copied there.
     """
-    from thriftune.maintenance.fetch import fetch, hub_of
+    from thriftune.maintenance.fetch import fetch
+    from thriftune.training.sources import hub_of
 
     fetch(settings, root, hub_of(settings), click.echo)
 

@@ -2,16 +2,10 @@
 
 from thriftune.container import in_image
 from thriftune.project.hooks import ThriftuneHooks
-from thriftune.project.loader import ConfigLoader
-from thriftune.project.resolvers import OF_THE_FILES
+from thriftune.project.loader import LOADER_ARGS, ConfigLoader
 
 HOOKS = (ThriftuneHooks(),)
 # In a container Kedro-Viz's statistics (.viz) would be lost, and may have no place to be written.
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-viz",) if in_image() else ()
 CONFIG_LOADER_CLASS = ConfigLoader
-CONFIG_LOADER_ARGS = {
-    "base_env": "base",
-    "default_run_env": "local",
-    "merge_strategy": {"parameters": "soft"},
-    "custom_resolvers": OF_THE_FILES,
-}
+CONFIG_LOADER_ARGS = LOADER_ARGS

@@ -12,10 +12,10 @@ from tests.support.studies import parts
 
 from thriftune.corpus.ingest import ingest
 from thriftune.observe.progress import eta_seconds, human_seconds
-from thriftune.reports.overhead import TOTAL, trial_seconds
 from thriftune.runner.run import run_search
 from thriftune.study.layout import journals_of
-from thriftune.tracking.journal import EPOCH_SECONDS, last_machine_rows, read_rows
+from thriftune.tracking.journal import last_machine_rows, read_rows, trial_seconds
+from thriftune.tracking.keys import EPOCH_SECONDS, TOTAL
 from thriftune.tracking.study_progress import Milestones
 
 pytestmark = [pytest.mark.integration, pytest.mark.no_cover, pytest.mark.timeout(600)]

@@ -20,7 +20,7 @@ from thriftune.config import Parameters, override
 from thriftune.errors import StudyError
 from thriftune.model.encoder import build_encoder, resolve_encoder
 from thriftune.model.trainable import DualAgent
-from thriftune.runner.trial import build_agent, signature_of
+from thriftune.training.inputs import build_agent, signature_of
 from thriftune.training.optimisation import build_optimizer, flatten_optimizer
 from thriftune.training.seeding import capture_generators
 

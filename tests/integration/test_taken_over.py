@@ -13,6 +13,7 @@ from tests.integration.postgres import Postgres, needs_postgres, postgres
 from tests.support.studies import facts, parts, run
 
 from thriftune import files
+from thriftune.search.optuna_study import OptunaStudy
 from thriftune.study import postgres_locks as module
 from thriftune.study.postgres_locks import PostgresLock
 
@@ -70,6 +71,6 @@ def test_a_trial_that_another_worker_took_is_left_and_later_adopted(
             run(parameters)
         assert [name[:10] for name in done] == ["trial_0000", "trial_0001"]
         assert "trial 0 was taken over while this worker was cut off from PostgreSQL: pid" in caplog.text
-        trials = parts(parameters)[1].optuna(parameters).trials()
+        trials = OptunaStudy.of(parts(parameters)[1], parameters).trials()
         assert [trial.user_attrs["attempt"] for trial in trials] == [2, 1]
         assert facts(parameters) == facts(reference)

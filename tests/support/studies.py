@@ -14,6 +14,7 @@ from thriftune.corpus.ingest import ingest
 from thriftune.corpus.store import CorpusStore
 from thriftune.runner.run import run_search
 from thriftune.runner.test_evaluation import evaluate_study
+from thriftune.search.optuna_study import OptunaStudy
 from thriftune.study.handle import StudyHandle
 from thriftune.tracking.journal import read_rows
 
@@ -55,7 +56,7 @@ def facts(parameters: Parameters) -> dict[str, Any]:
     assert best is not None
     trials = [
         (t.number, t.state.name, t.params, t.value, t.intermediate_values)
-        for t in study.optuna(parameters).trials()
+        for t in OptunaStudy.of(study, parameters).trials()
     ]
     rows = {
         path.parent.name: [(r.key, r.step, r.value) for r in read_rows(path) if "system/" not in r.key]

@@ -14,8 +14,7 @@ from thriftune.checkpoints.checkpoint import Checkpoint
 from thriftune.checkpoints.tensors import read_verified, serialise, tensors_in, write_hashed
 from thriftune.config import Parameters
 from thriftune.model.encoder import Encoder
-from thriftune.runner.trial import build_agent
-from thriftune.training.inputs import layout_of
+from thriftune.training.inputs import build_agent, layout_of
 from thriftune.training.loop import Identity, Resume, Trainer
 
 

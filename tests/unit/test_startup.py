@@ -16,6 +16,7 @@ from thriftune.corpus.ingest import ingest
 from thriftune.corpus.store import CorpusStore
 from thriftune.databases.sqlite import close_databases
 from thriftune.project.parameters import load_parameters
+from thriftune.search.optuna_study import OptunaStudy
 from thriftune.study.handle import StudyHandle
 from thriftune.study.layout import JOURNAL, trial_folder
 from thriftune.study.record import open_or_create
@@ -56,7 +57,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     study = StudyHandle.of(root, settings, settings.study.name)
     identity = {"threads": 1, "device": "cpu", "data_fingerprint": "0" * 64}
     open_or_create(study.folder, study.id, settings, identity, {"fingerprint": "0" * 64})
-    trials = study.optuna(settings)
+    trials = OptunaStudy.of(study, settings)
     trial = trials.next_trial(settings.study.trials)
     assert trial is not None
     journal = Journal(trial_folder(study.folder, trial.number, trial.trial_id) / JOURNAL)

@@ -15,6 +15,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType
 
+from sqlalchemy.exc import InterfaceError, OperationalError
+
 from thriftune.config import without_password
 from thriftune.databases.sqlite import SQLITE
 from thriftune.errors import UnavailableError, chain
@@ -132,3 +134,8 @@ def _postgres_trouble(uri: str) -> str | None:
     except UnavailableError as error:
         return f"{without_password(uri)}: {error.message}"
     return None
+
+
+def is_silence(error: BaseException) -> bool:
+    """Whether a database did not answer, rather than refused."""
+    return any(isinstance(link, OperationalError | InterfaceError) for link in chain(error))

@@ -15,7 +15,7 @@ import yaml
 from thriftune import files
 from thriftune.checkpoints.disk import human_bytes, worker_bytes
 from thriftune.checkpoints.retention import Policy
-from thriftune.config import Choices, Parameters, override
+from thriftune.config import Parameters, override
 from thriftune.corpus.ingest import ingested
 from thriftune.corpus.store import CorpusStore
 from thriftune.databases.location import MLFLOW_DATABASE, OPTUNA_DATABASE
@@ -25,7 +25,6 @@ from thriftune.evaluation.metrics import curves, produced_metrics
 from thriftune.forecast.corpus_size import CorpusSize, assumed_size
 from thriftune.forecast.model_size import assumed_model_bytes, model_bytes
 from thriftune.forecast.simulation import Workload, forecast
-from thriftune.reports.overhead import FIGURES
 from thriftune.study.identity import save_interval
 from thriftune.study.record import trial_params
 from thriftune.tracking.footprint import (
@@ -38,15 +37,13 @@ from thriftune.tracking.footprint import (
     optuna_bytes,
     parent_bytes,
 )
-from thriftune.tracking.journal import DEVICE_BYTES, EPOCH_SECONDS, TRAIN_SECONDS, VALIDATION_SECONDS
+from thriftune.tracking.keys import DEVICE_BYTES, EPOCH_SECONDS, FIGURES, TRAIN_SECONDS, VALIDATION_SECONDS
 from thriftune.tracking.study_progress import PARENT_KEYS
 from thriftune.training.batching import steps_per_epoch
+from thriftune.training.optimisation import _values, moments
 
 log = logging.getLogger(__name__)
 
-MOMENTS = {"adamw": 2, "adam": 2, "radam": 2, "adafactor": 1, "lion": 1, "sgd": 1}
-"""How many values an optimizer keeps of each weight, at most (adafactor: of matrices rows and columns alone);
-a resume-capable checkpoint holds them beside the weights."""
 FACTS_BYTES, STATE_BYTES = 12_000, 20_000
 """Manifest and header of a checkpoint; generators, counters and the optimizer's header beside it."""
 TOKENS_PER_CORPUS_BYTE, WITH_RANGES = 2.6, 4.1
@@ -189,19 +186,6 @@ def forecast_row(settings: Parameters, weights: int, around: Surroundings) -> di
         "bytes_per_trial": work.other_bytes_per_trial,
         "further_worker_bytes": worker_bytes(work.resumable_bytes),
     }
-
-
-def moments(settings: Parameters) -> int:
-    """How many times a model's bytes the optimizer keeps, at most: the largest that may be searched."""
-    names = _values(settings, "training.optimizer", settings.training.optimizer)
-    # A name that there is not is refused with the search space.
-    return max(MOMENTS.get(name, 0) for name in names)
-
-
-def _values(settings: Parameters, key: str, configured: str) -> set[str]:
-    """What a named option is, or may be where it is searched."""
-    searched = settings.search.space.get(key)
-    return {configured, *map(str, searched.choices if isinstance(searched, Choices) else ())}
 
 
 WORDS = {

@@ -35,8 +35,7 @@ def assumed_model_bytes(parameters: Parameters, criteria: tuple[str, ...]) -> in
         if parameters.model.fine_tuning == "lora":
             parameters = override(parameters, {"model.fine_tuning": "full"})
         return tensor_bytes(_on_meta(source, source.vocabulary_size, parameters, criteria).trained_state())
-    from thriftune.runner.trial import build_agent
-    from thriftune.training.inputs import pretrained
+    from thriftune.training.inputs import build_agent, pretrained
 
     return tensor_bytes(build_agent(parameters, pretrained(parameters), criteria).trained_state())
 
@@ -61,7 +60,9 @@ def _on_meta(
 
 
 def _built(parameters: Parameters, corpus: Corpus, encoder: Encoder | None) -> DualAgent:
-    from thriftune.runner.trial import build_agent
-    from thriftune.training.inputs import encoder_for  # seconds of imports, as the model itself
+    from thriftune.training.inputs import (
+        build_agent,
+        encoder_for,  # seconds of imports, as the model itself
+    )
 
     return build_agent(parameters, encoder or encoder_for(parameters, corpus), corpus.criteria)

@@ -22,10 +22,9 @@ from thriftune.errors import ConfigError, StudyError
 from thriftune.maintenance.studies import no_such_study
 from thriftune.model.encoder import Encoder, load_arguments
 from thriftune.model.trainable import DualAgent, shape_of
-from thriftune.runner.trial import build_agent, signature_of
-from thriftune.search.optuna_study import trial_row
+from thriftune.search.optuna_study import OptunaStudy, trial_row
 from thriftune.study.handle import StudyHandle
-from thriftune.training.inputs import encoder_for, layout_of
+from thriftune.training.inputs import build_agent, encoder_for, layout_of, signature_of
 
 EXAMPLE, PACKAGE = "predict.py", "dual_agent"
 MODULES = (
@@ -63,7 +62,7 @@ def export_checkpoint(
     parameters = parse_parameters(record["config"])
     store = CheckpointStore(handle.folder, handle.id, parameters.storage)
     entry = _chosen(store, trial, epoch)
-    row = trial_row(handle.optuna(parameters).trials()[entry.manifest.trial])
+    row = trial_row(OptunaStudy.of(handle, parameters).trials()[entry.manifest.trial])
     own = override(parameters, row["overrides"])
     corpus = CorpusStore(root / own.corpus.root).open(record["data"]["fingerprint"])
     encoder = encoder_for(own, corpus)

@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-from thriftune.config import Choices, EncoderFromHub, Parameters
-from thriftune.corpus.sources import PINS, find_sources
+from thriftune.config import EncoderFromHub, Parameters
+from thriftune.corpus.sources import find_sources
 from thriftune.hub import Hub
 from thriftune.model.encoder import resolve_encoder
 from thriftune.model.encoder_files import folder_of
-
-
-def hub_of(parameters: Parameters, root: Path = Path()) -> Hub:
-    """The hub, with the commits that this project has taken from it."""
-    return Hub(root / parameters.corpus.root / PINS)
-
-
-def named_encoders(parameters: Parameters) -> Iterator[str]:
-    """The configured encoder, and those of the search space and the baselines, each once."""
-    searched = parameters.search.space.get("encoder")
-    names = [
-        parameters.encoder,
-        *(searched.choices if isinstance(searched, Choices) else ()),
-        *(run["encoder"] for run in parameters.search.baselines if "encoder" in run),
-    ]
-    yield from dict.fromkeys(str(name) for name in names)
+from thriftune.training.sources import named_encoders
 
 
 def fetch(parameters: Parameters, root: Path, hub: Hub, say: Callable[[str], None]) -> None:

@@ -15,6 +15,7 @@ from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import Parameters, parse_parameters
 from thriftune.errors import DamageError, OutOfStorageError, RefusedError, StudyError
 from thriftune.maintenance.studies import no_such_study
+from thriftune.search.optuna_study import OptunaStudy
 from thriftune.study.handle import StudyHandle, ownership
 from thriftune.study.record import STUDY
 
@@ -52,7 +53,7 @@ def roll_back(root: Path, settings: Parameters, name: str, trial: int, epoch: in
     record = handle.record()
     if record is None:
         raise no_such_study(root, settings, name)
-    rows = handle.optuna(parse_parameters(record["config"])).trials()
+    rows = OptunaStudy.of(handle, parse_parameters(record["config"])).trials()
     if trial >= len(rows) or rows[trial].state.is_finished():
         raise StudyError(
             f"trial {trial} is over" if trial < len(rows) else f"there is no trial {trial}",

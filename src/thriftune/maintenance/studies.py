@@ -127,11 +127,11 @@ def _is_at_work(handle: StudyHandle) -> bool | None:
 
 def delete_study(root: Path, settings: Parameters, name: str, *, really: bool, tracking: bool) -> str:
     """Delete checkpoints and folder, then the Optuna study; a dry run unless `really`."""
-    from thriftune.search.optuna_study import delete_optuna_study
+    from thriftune.search.optuna_study import delete_optuna_study, is_known
 
     handle = StudyHandle.of(root, settings, name)
     # One whose folder is gone, or whose record is damaged, can still be deleted.
-    if not (handle.is_known or (handle.folder / STUDY).exists()):
+    if not (is_known(handle) or (handle.folder / STUDY).exists()):
         handle = _handle(root, settings, name)
     try:
         record = handle.record()

@@ -7,6 +7,16 @@ from typing import Any
 
 from kedro.config import OmegaConfigLoader
 
+from thriftune.project.resolvers import OF_THE_FILES
+
+LOADER_ARGS: dict[str, Any] = {
+    "base_env": "base",
+    "default_run_env": "local",
+    "merge_strategy": {"parameters": "soft"},
+    "custom_resolvers": OF_THE_FILES,
+}
+"""What it is made with, by Kedro and by the commands alike."""
+
 
 class ConfigLoader(OmegaConfigLoader):  # type: ignore[misc]  # Kedro has no types
     """Settings of an environment go over those of conf/base key by key; `search.space` as a whole, since

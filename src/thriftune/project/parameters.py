@@ -11,8 +11,7 @@ from kedro.config import MissingConfigException
 
 from thriftune.config import Parameters, parse_parameters, with_credentials
 from thriftune.errors import ConfigError
-from thriftune.project.loader import ConfigLoader
-from thriftune.settings import CONFIG_LOADER_ARGS
+from thriftune.project.loader import LOADER_ARGS, ConfigLoader
 
 
 def project_root() -> Path:
@@ -90,6 +89,3 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
 
     value = yaml.safe_load(path.read_text(encoding="utf-8"))
     return value if isinstance(value, Mapping) else {}
-
-
-LOADER_ARGS: Any = CONFIG_LOADER_ARGS

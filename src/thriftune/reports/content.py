@@ -17,7 +17,6 @@ from thriftune.corpus.store import Corpus, CorpusStore
 from thriftune.errors import DataError
 from thriftune.evaluation.examples import Example, pick
 from thriftune.evaluation.report import PAGE, PREDICTIONS
-from thriftune.forecast.estimate import moments
 from thriftune.reports.charts import Axis, Point
 from thriftune.reports.page import render_page
 from thriftune.reports.summary import summarise
@@ -25,6 +24,7 @@ from thriftune.search.optuna_study import OptunaStudy
 from thriftune.study.handle import StudyHandle
 from thriftune.study.layout import journals_of
 from thriftune.tracking.journal import read_rows
+from thriftune.training.optimisation import moments
 
 CURVES_SHOWN, AXES_SHOWN = 5, 12
 

@@ -22,12 +22,17 @@ from thriftune.checkpoints.disk import human_bytes
 from thriftune.observe.stopwatch import Stopwatch
 from thriftune.reports.charts import curve
 from thriftune.reports.page import style
-from thriftune.tracking.journal import (
+from thriftune.tracking.journal import Journal, last_machine_rows
+from thriftune.tracking.keys import (
     EPOCH_SECONDS,
+    FIGURES,
+    HELD,
     MACHINE_PREFIX,
-    Journal,
-    first_and_end,
-    last_machine_rows,
+    MEMORY,
+    OPEN_FILES,
+    OWN,
+    THREADS,
+    TOTAL,
 )
 
 if TYPE_CHECKING:  # which imports torch
@@ -36,10 +41,6 @@ if TYPE_CHECKING:  # which imports torch
 OVERHEAD, PAGE = "overhead.json", "overhead.html"
 TEMPLATE = Path(__file__).parent / "overhead.html.jinja"
 
-OWN, TOTAL, MEMORY, HELD, OPEN_FILES, THREADS = FIGURES = tuple(
-    f"{MACHINE_PREFIX}{name}"
-    for name in ("own_seconds", "trial_seconds", "memory_bytes", "held_bytes", "open_files", "threads")
-)
 SHOWN = {
     OWN: "Seconds of the framework's own a trial",
     TOTAL: "Seconds a trial, training and all",
@@ -156,16 +157,6 @@ def read_summary(journals: dict[int, Path], budget_bytes: int) -> dict[str, Any]
     """The summary of a study, from the ends of its journals."""
     found = ((number, last_machine_rows(path)) for number, path in journals.items())
     return summary(found, budget_bytes)
-
-
-def trial_seconds(journal: Path) -> float | None:
-    """What a trial took: without the time in which no process ran and the attempts that were lost; from its
-    start to its end where that was not recorded; None where it is not over."""
-    first, end = first_and_end(journal)
-    if first is None or end is None:
-        return None
-    whole = (end["timestamp"] - first["timestamp"]) / 1000
-    return float(last_machine_rows(journal).get(TOTAL, whole))
 
 
 def write_overhead(folder: Path, title: str, found: dict[str, Any], store: CheckpointStore) -> None:

@@ -3,7 +3,6 @@ it, what it cost; then where it is right and wrong, then the search."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,6 @@ from thriftune.reports.charts import (
 TEMPLATE, STYLE = Path(__file__).parent / "page.html.jinja", Path(__file__).parent / "page.css"
 ROWS_OPEN = 25
 """Trials up to which their table is open."""
-QUOTES = re.compile(r"<!-- quotes -->.*?<!-- /quotes -->", re.DOTALL)
 
 
 def style() -> str:
@@ -131,11 +129,6 @@ def kept_word(evaluation: Mapping[str, Any]) -> dict[str, Any]:
         "test": flatten(evaluation["test_metrics"]).get(metric),
         "holds": None if interval is None else interval[0] <= promised <= interval[1],
     }
-
-
-def without_quotes(page: str) -> str:
-    """The page for others' eyes: no text of a post."""
-    return QUOTES.sub("<p>This copy quotes no posts; the page in the study's folder does.</p>", page)
 
 
 def _criteria_chart(evaluation: Mapping[str, Any], criteria: Sequence[str]) -> str:

@@ -17,12 +17,13 @@ from thriftune import files
 from thriftune.checkpoints.disk import human_bytes
 from thriftune.config import parse_parameters
 from thriftune.observe.progress import human_seconds
-from thriftune.reports.overhead import read_summary, trial_seconds
-from thriftune.search.optuna_study import trial_row
+from thriftune.reports.overhead import read_summary
+from thriftune.search.optuna_study import trial_row, trials_of
 from thriftune.study.handle import StudyHandle
 from thriftune.study.identity import STUDY_PREFIX
 from thriftune.study.layout import journals_of
-from thriftune.tracking.journal import EPOCH_SECONDS, read_rows
+from thriftune.tracking.journal import read_rows, trial_seconds
+from thriftune.tracking.keys import EPOCH_SECONDS
 
 FEWEST_FOR_IMPORTANCE = 20
 """Complete trials: the best tenth of them is compared with all, and one trial is no tenth."""
@@ -40,7 +41,7 @@ def summarise(
     record = handle.record()
     assert record is not None
     parameters = parse_parameters(record["config"])
-    trials = handle.trials() if trials is None else trials
+    trials = trials_of(handle) if trials is None else trials
     journals = journals_of(handle.folder)
     rows = []
     for trial in trials:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from thriftune.config import StudyConfig
-from thriftune.tracking.journal import TRAIN_SECONDS, VALIDATION_SECONDS, Journal, first_and_end, read_rows
+from thriftune.tracking.journal import Journal, first_and_end, read_rows
+from thriftune.tracking.keys import TRAIN_SECONDS, VALIDATION_SECONDS
 
 log = logging.getLogger(__name__)
 
@@ -104,43 +105,6 @@ def ending(
             limit = study.timeout
             return {"rule": TIMEOUT, "limit": limit, "trials": over, "seconds": used, "reason": reason}
     return None
-
-
-def reopened(record: Mapping[str, Any], study: StudyConfig) -> dict[str, Any]:
-    """Return the record with which a search continues where its limit was raised or trials were added.
-
-    What was used up before then no longer counts. Where the search had ended, the log says why it continues.
-
-    Returns:
-        A new record; equal to `record` where nothing lets the search continue.
-    """
-    updated = dict(record)
-    ended = record.get("ended")
-    trials = record["trials"]
-    added = study.trials - trials
-    if added > 0:
-        before = record.get("extended", {"trials": 0, "seconds": 0.0})
-        updated["extended"] = {
-            "trials": trials if ended is None else ended["trials"],
-            "seconds": before["seconds"] if ended is None else ended.get("seconds", before["seconds"]),
-        }
-        updated["trials"] = study.trials
-    if ended is None:
-        return updated
-    limit = getattr(study, ended["rule"])
-    raised = limit is None or limit > ended["limit"]
-    if added > 0 or raised:
-        del updated["ended"]
-        now = "is none now" if limit is None else f"is {limit:g} now"
-        why = f"study.{ended['rule']} was {ended['limit']:g} and {now}"
-        log.info(
-            "the search had ended after %d of %d trials: %s; it goes on: %s",
-            ended["trials"],
-            trials,
-            ended["reason"],
-            why if raised else f"study.extend adds {added} trials, and the limit counts from here",
-        )
-    return updated
 
 
 def what_ended(record: Mapping[str, Any]) -> str:

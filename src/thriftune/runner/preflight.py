@@ -6,11 +6,13 @@ from pathlib import Path
 
 from thriftune.checkpoints.disk import human_bytes, least_budget_bytes, with_reserve
 from thriftune.config import Parameters, suggest
-from thriftune.errors import ConfigError, OutOfStorageError
+from thriftune.errors import ConfigError, OutOfStorageError, StudyError
 from thriftune.evaluation.metrics import PER_CRITERION, produced_metrics
-from thriftune.maintenance.fetch import hub_of, named_encoders
 from thriftune.model.encoder import check_source, resolve_encoder
+from thriftune.search.optuna_study import is_known
+from thriftune.study.handle import StudyHandle
 from thriftune.tracking.footprint import EMPTY_MLFLOW_BYTES, EMPTY_OPTUNA_BYTES
+from thriftune.training.sources import hub_of, named_encoders
 
 
 def check_configuration(parameters: Parameters, root: Path) -> None:
@@ -57,3 +59,24 @@ def check_metric(metric: str, produced: tuple[str, ...]) -> None:
             remedy="choose one such as "
             + ", ".join(name for name in produced if PER_CRITERION not in name and "f1" in name),
         )
+
+
+def require_mounted(study: StudyHandle) -> None:
+    """StudyError where Optuna knows the study and the store's root does not (SPEC 6.6.1): most likely a
+    volume that is not mounted. Nothing is created and nothing deleted."""
+    from thriftune.study.marker import marker_of
+
+    if study.record() is not None or not is_known(study):
+        return
+    marker = marker_of(study.models_root, study.id)
+    raise StudyError(
+        f"the study {study.name!r} has trials on record, but "
+        + (
+            "its folder is gone"
+            if marker.exists()
+            else "the store's root has never held it: is its volume mounted?"
+        ),
+        where=str(marker),
+        remedy="mount it, or put it back, and run the same command again. If it was removed on purpose: "
+        f"`thriftune study delete {study.name} --yes`.",
+    )

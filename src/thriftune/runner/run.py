@@ -29,18 +29,18 @@ from thriftune.evaluation.metrics import produced_metrics
 from thriftune.forecast.corpus_size import CorpusSize
 from thriftune.forecast.estimate import forecast_line, forecast_row, surroundings
 from thriftune.forecast.model_size import model_bytes
-from thriftune.maintenance.rebuild import restore_missing
 from thriftune.observe.logs import log_context
 from thriftune.observe.progress import StudyProgress
 from thriftune.reports.overhead import PAGE as OVERHEAD_PAGE
-from thriftune.reports.overhead import Meter, read_summary, trial_seconds, write_overhead
+from thriftune.reports.overhead import Meter, read_summary, write_overhead
 from thriftune.runner.failures import check_failures, failure_reason, give_back_memory
 from thriftune.runner.limits import TrainingTime, ending, what_ended
-from thriftune.runner.preflight import check_configuration, check_metric
+from thriftune.runner.preflight import check_configuration, check_metric, require_mounted
 from thriftune.runner.trial import Outcome, Setting, Start, run_trial
 from thriftune.search.optuna_study import OptunaStudy, TrialHandle, UncertainError
+from thriftune.search.restore import restore_missing
 from thriftune.study.file_locks import TRIALS, Ownership, guard_of, running_elsewhere
-from thriftune.study.handle import StudyHandle, require_mounted
+from thriftune.study.handle import StudyHandle
 from thriftune.study.identity import study_identity
 from thriftune.study.layout import JOURNAL, journals_of, trial_folder
 from thriftune.study.marker import set_marker
@@ -53,7 +53,7 @@ from thriftune.study.record import (
     write_record,
 )
 from thriftune.tracking.delivery import study_delivery, undelivered
-from thriftune.tracking.journal import Journal
+from thriftune.tracking.journal import Journal, trial_seconds
 from thriftune.tracking.parent import connect
 from thriftune.tracking.sender import Sender
 from thriftune.tracking.study_progress import Milestones
@@ -109,7 +109,7 @@ def run_search(
             if elsewhere and row is not None:
                 store.require_budget(row["least_budget_bytes"] + len(elsewhere) * row["further_worker_bytes"])
             store.start(elsewhere)
-            optuna_study = study.optuna(parameters, flag.check)
+            optuna_study = OptunaStudy.of(study, parameters, flag.check)
             restore_missing(study, optuna_study, parameters)
         store.dispose_by(TokenisedStore(Path(parameters.corpus.cache)).dispose)
         stack.enter_context(DiskMonitor(store, closing=flag.seconds_left))

@@ -35,21 +35,22 @@ from thriftune.evaluation.report import (
 )
 from thriftune.forecast.corpus_size import CorpusSize
 from thriftune.forecast.estimate import evaluation_bytes
-from thriftune.maintenance.rebuild import restore_missing
 from thriftune.reports.content import write_page
 from thriftune.reports.page import headline
+from thriftune.runner.preflight import require_mounted
 from thriftune.runner.run import is_over
-from thriftune.runner.trial import Finished, Setting, build_agent, retrain, signature_of
+from thriftune.runner.trial import Finished, Setting, retrain
 from thriftune.search.optuna_study import OptunaStudy, trial_row
+from thriftune.search.restore import restore_missing
 from thriftune.study.file_locks import TRIALS, guard_of, running_elsewhere
-from thriftune.study.handle import StudyHandle, require_mounted
+from thriftune.study.handle import StudyHandle
 from thriftune.study.identity import trial_id
 from thriftune.study.layout import JOURNAL, trial_folder
 from thriftune.study.record import require_record
 from thriftune.tracking.delivery import deliver_evaluation, has_evaluation
 from thriftune.tracking.journal import Journal
 from thriftune.tracking.parent import connect
-from thriftune.training.inputs import Prepared, collator_for, encoder_for, rows_of
+from thriftune.training.inputs import Prepared, build_agent, collator_for, encoder_for, rows_of, signature_of
 from thriftune.training.interrupt import StopFlag, stop_on_signal
 from thriftune.training.seeding import configure_determinism, resolve_device
 
@@ -88,7 +89,7 @@ def evaluate_study(
     ):
         record = require_record(study.folder)
         parameters = parse_parameters(record["config"])
-        optuna_study = study.optuna(parameters, flag.check)
+        optuna_study = OptunaStudy.of(study, parameters, flag.check)
         with ownership.alone(TRIALS):
             restore_missing(study, optuna_study, parameters)
         before = read_evaluation(study.folder)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field
-from itertools import chain, islice
 from pathlib import Path
-from typing import Any
 
 import torch
 import yaml
@@ -20,14 +18,11 @@ from thriftune.checkpoints.checkpoint import Checkpoint
 from thriftune.checkpoints.entries import Loaded
 from thriftune.checkpoints.manifest import Manifest
 from thriftune.checkpoints.store import CheckpointStore
-from thriftune.checkpoints.tensors import describe
 from thriftune.config import Parameters
-from thriftune.corpus.rows import column
 from thriftune.corpus.store import Corpus
 from thriftune.evaluation.metrics import curves
 from thriftune.evaluation.report import SCHEMA_VERSION, write_trial_report
-from thriftune.model.encoder import Encoder, allow_recomputation
-from thriftune.model.losses import positive_weights
+from thriftune.model.encoder import Encoder
 from thriftune.model.trainable import DualAgent
 from thriftune.observe.stopwatch import Stopwatch
 from thriftune.process import settle
@@ -36,15 +31,11 @@ from thriftune.search.optuna_study import TrialHandle
 from thriftune.study.identity import save_interval, trial_id
 from thriftune.study.layout import CONFIG, REPORT, read_config
 from thriftune.tracking.journal import Journal
-from thriftune.training.inputs import Prepared, collator_for
+from thriftune.training.inputs import Prepared, build_agent, class_weights, collator_for, signature_of
 from thriftune.training.loop import Identity, Resume, Trainer, train
-from thriftune.training.seeding import seed_everything
 from thriftune.training.validation import Validation, validate
 
 log = logging.getLogger(__name__)
-
-COUNTED_TOGETHER = 4096
-"""Rows of targets that are in memory at once while class weights are computed."""
 
 
 @dataclass(frozen=True)
@@ -98,22 +89,6 @@ class Start:
             return f"goes on after epoch {self.epoch} (step {self.step}), its newest whole checkpoint{again}"
         reason = "it has no whole checkpoint" if self.checkpointing else "checkpoints are switched off"
         return f"starts again from its beginning, since {reason}{again}"
-
-
-def build_agent(parameters: Parameters, encoder: Encoder, criteria: tuple[str, ...]) -> DualAgent:
-    """The dual agent of a configuration. All generators are seeded first: weights that are drawn, a frozen
-    base among them, are the same whoever builds it."""
-    seed_everything(parameters.study.seed)
-    source = {"id": parameters.encoder, "fingerprint": encoder.fingerprint}
-    model, training = encoder.instantiate(), parameters.training
-    if training.gradient_checkpointing:
-        allow_recomputation(model)
-    return DualAgent(model, parameters.model, criteria, source, training.precision)
-
-
-def signature_of(agent: DualAgent) -> dict[str, Any]:
-    """What a checkpoint must agree with to be loaded into this agent, every tensor's shape included."""
-    return {**agent.signature(), "tensors": describe(agent.trained_state())}
 
 
 def run_trial(
@@ -311,28 +286,6 @@ def _trainer(
         overlap=parameters.storage.overlap and parameters.storage.checkpointing,
         clock=setting.clock,
     )
-
-
-def class_weights(
-    parameters: Parameters, rows: Sequence[Mapping[str, Any]], device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The positive weights of the two agents' losses from the training rows, [criteria] float32 each."""
-    ceiling = parameters.model.max_positive_weight
-    posts = _positives(column(rows, "criteria"))
-    sentences = _positives(chain.from_iterable(column(rows, "sentence_targets")))
-    return (
-        positive_weights(*posts, ceiling).to(device),
-        positive_weights(*sentences, ceiling).to(device),
-    )
-
-
-def _positives(marks: Iterator[Sequence[int]]) -> tuple[torch.Tensor, int]:
-    """(how many are 1 in each column, number of rows), a few thousand rows at a time."""
-    positives, total = torch.zeros((), dtype=torch.int64), 0
-    while some := list(islice(marks, COUNTED_TOGETHER)):
-        positives = positives + torch.tensor(some).sum(0)
-        total += len(some)
-    return positives, total
 
 
 def _write_config(path: Path, parameters: Parameters) -> None:

@@ -15,22 +15,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy import Engine, event
-from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from thriftune import files
 from thriftune.config import Parameters, override
-from thriftune.databases.health import trouble
+from thriftune.databases.health import is_silence, trouble
 from thriftune.databases.sqlite import SQLITE, OpenedFile, keep_logs_short, make_whole
 from thriftune.errors import ConfigError, TakenOverError, UnavailableError, chain
 from thriftune.search.samplers import pruner_for, sampler_for
 from thriftune.search.space import as_written, distributions, sample
 from thriftune.study.file_locks import Ownership
+from thriftune.study.handle import StudyHandle
 from thriftune.study.identity import refused_id, trial_id
 
 OVERRIDES, ATTEMPT, REASON = "overrides", "attempt", "reason"
@@ -53,11 +54,6 @@ def storage_needed() -> Iterator[None]:
             remedy="free it and run the same command again; it goes on where it was. A damaged one is made "
             "anew by `thriftune tracking rebuild`.",
         ) from error
-
-
-def is_silence(error: BaseException) -> bool:
-    """Whether a database did not answer, rather than refused."""
-    return any(isinstance(link, OperationalError | InterfaceError) for link in chain(error))
 
 
 class UncertainError(Exception):
@@ -136,6 +132,17 @@ class OptunaStudy:
             load_if_exists=True,
             pruner=pruner_for(parameters),
         )
+
+    @classmethod
+    def of(
+        cls, study: StudyHandle, parameters: Parameters, waiting: Callable[[], None] = lambda: None
+    ) -> Self:
+        """Open the Optuna study of a study; it is made where it is missing.
+
+        Args:
+            waiting: Called while a server is waited for; may raise.
+        """
+        return cls(study.storage, study.id, parameters, waiting)
 
     @storage_needed()
     def trials(self) -> list[FrozenTrial]:
@@ -321,6 +328,16 @@ class _Shared(optuna.storages.InMemoryStorage):
 
 
 @storage_needed()
+def is_known(study: StudyHandle) -> bool:
+    """Whether Optuna has trials of a study."""
+    return trial_count(study.storage, study.id) > 0
+
+
+def trials_of(study: StudyHandle) -> list[FrozenTrial]:
+    """Return the trials that Optuna has of a study, in order of their numbers."""
+    return read_trials(study.storage, [study.id])[study.id]
+
+
 def trial_count(url: str, study_id: str) -> int:
     """How many trials a study has; 0 where there is no such study. Creates no study."""
     if _is_missing(url):
@@ -367,7 +384,7 @@ def _is_missing(url: str) -> bool:
 def _storage(url: str, waiting: Callable[[], None] = lambda: None) -> optuna.storages.RDBStorage:
     if url.startswith(SQLITE):
         return _sqlite_storage(Path(url.removeprefix(SQLITE)))
-    from thriftune.study.postgres_locks import PatientStorage
+    from thriftune.search.postgres_storage import PatientStorage
 
     return PatientStorage(url, waiting)
 

@@ -1,4 +1,4 @@
-"""The handle on one study: its id, its folder, its Optuna record."""
+"""The handle on one study: its id, its folder, its owner."""
 
 from __future__ import annotations
 
@@ -10,13 +10,10 @@ from typing import TYPE_CHECKING, Any, Self
 from thriftune.config import Parameters
 from thriftune.config.study import MAX_NAME_LENGTH
 from thriftune.databases.location import OPTUNA_DATABASE
-from thriftune.errors import ConfigError, StudyError
+from thriftune.errors import ConfigError
 from thriftune.study.identity import study_folder, study_id
 
 if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
-
-    from thriftune.search.optuna_study import OptunaStudy
     from thriftune.study.file_locks import Ownership
 
 SINGLE_TRIAL_SUFFIX = "-train"
@@ -77,25 +74,6 @@ class StudyHandle:
 
         return read_record(self.folder)
 
-    @property
-    def is_known(self) -> bool:
-        """Whether Optuna has trials of it."""
-        from thriftune.search.optuna_study import trial_count
-
-        return trial_count(self.storage, self.id) > 0
-
-    def trials(self) -> list[FrozenTrial]:
-        """Return the trials that Optuna has of it, in order of their numbers."""
-        from thriftune.search.optuna_study import read_trials
-
-        return read_trials(self.storage, [self.id])[self.id]
-
-    def optuna(self, parameters: Parameters, waiting: Callable[[], None] = lambda: None) -> OptunaStudy:
-        """The Optuna study, made where it is missing. waiting: called while a server is waited for."""
-        from thriftune.search.optuna_study import OptunaStudy
-
-        return OptunaStudy(self.storage, self.id, parameters, waiting)
-
 
 def ownership(
     folder: Path,
@@ -113,27 +91,6 @@ def ownership(
     from thriftune.study.postgres_locks import PostgresLock
 
     return PostgresLock(optuna_url, folder, shared=shared, waiting=waiting, moving=moving)
-
-
-def require_mounted(study: StudyHandle) -> None:
-    """StudyError where Optuna knows the study and the store's root does not (SPEC 6.6.1): most likely a
-    volume that is not mounted. Nothing is created and nothing deleted."""
-    from thriftune.study.marker import marker_of
-
-    if study.record() is not None or not study.is_known:
-        return
-    marker = marker_of(study.models_root, study.id)
-    raise StudyError(
-        f"the study {study.name!r} has trials on record, but "
-        + (
-            "its folder is gone"
-            if marker.exists()
-            else "the store's root has never held it: is its volume mounted?"
-        ),
-        where=str(marker),
-        remedy="mount it, or put it back, and run the same command again. If it was removed on purpose: "
-        f"`thriftune study delete {study.name} --yes`.",
-    )
 
 
 def as_single_trial(parameters: Parameters) -> Parameters:

@@ -13,20 +13,14 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
-from functools import partial, wraps
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import psycopg
-from optuna.exceptions import StorageInternalError
-from optuna.storages import RDBStorage
-from sqlalchemy.exc import DBAPIError
 
 from thriftune.config import without_password
 from thriftune.databases.postgres import (
-    KEEPALIVE,
-    SERVER_KEEPALIVE,
     brief,
     connect,
     lock_key,
@@ -35,7 +29,6 @@ from thriftune.databases.postgres import (
     turn,
 )
 from thriftune.errors import RefusedError, StudyError, TakenOverError
-from thriftune.search.optuna_study import is_silence
 from thriftune.study.identity import STUDY_PREFIX
 from thriftune.study.record import require_arbiter
 
@@ -255,54 +248,6 @@ class PostgresLock:
 
     def _name(self, name: str) -> str:
         return f"{self._study_id}:{name}"
-
-
-class SilentError(Exception):
-    """The server did not answer."""
-
-
-class PatientStorage(RDBStorage):
-    """Optuna's storage on a server that may be started again, or be cut off, in the middle of a search: what
-    can be said twice without harm (PATIENT) is said again until it answers."""
-
-    def __init__(self, url: str, waiting: Callable[[], None] = nothing) -> None:
-        self.waiting = waiting
-        settings = {**KEEPALIVE, "options": SERVER_KEEPALIVE}
-        with turn(url, "optuna tables", waiting):  # one process makes them
-            super().__init__(url, engine_kwargs={"pool_pre_ping": True, "connect_args": settings})
-
-
-PATIENT = (
-    "get_study_id_from_name", "get_study_name_from_id", "get_study_directions", "get_study_user_attrs",
-    "get_study_system_attrs", "get_all_studies", "_get_trials", "get_trial",
-    "get_trial_id_from_study_id_trial_number", "_get_best_trial_id", "set_trial_intermediate_value",
-    "set_trial_user_attr", "set_trial_system_attr", "set_trial_state_values",
-)  # fmt: skip
-"""What Optuna's cache in front of the storage asks of it. Not the adding of a trial: see
-OptunaStudy.next_trial."""
-
-
-def _patient(name: str) -> Callable[..., Any]:
-    method = getattr(RDBStorage, name)
-
-    def asked(*words: Any, **named: Any) -> Any:
-        try:
-            return method(*words, **named)
-        except (StorageInternalError, DBAPIError) as error:
-            if is_silence(error):
-                raise SilentError(brief(error.__cause__ or error)) from error
-            raise
-
-    @wraps(method)
-    def patient(storage: PatientStorage, *words: Any, **named: Any) -> Any:
-        call = partial(asked, storage, *words, **named)
-        return patiently(call, SilentError, storage.url, storage.waiting)
-
-    return patient
-
-
-for _name in PATIENT:
-    setattr(PatientStorage, _name, _patient(_name))
 
 
 def _try(session: psycopg.Connection[Any], key: int, *, shared: bool = False) -> bool:

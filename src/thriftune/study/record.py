@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -13,11 +14,12 @@ from typing import Any
 import psutil
 
 from thriftune import __version__, files
-from thriftune.config import Parameters
+from thriftune.config import Parameters, StudyConfig
 from thriftune.errors import DamageError, RefusedError, StudyError
 from thriftune.json_schema import violation
-from thriftune.runner.limits import reopened
 from thriftune.study.identity import differences, flat
+
+log = logging.getLogger(__name__)
 
 STUDY, CHECKSUM, ARBITER = "study.json", "checksum", "arbiter"
 FILES = "files of one machine"
@@ -311,3 +313,40 @@ def trial_params(parameters: Parameters, refused: Mapping[str, Any] | None = Non
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def reopened(record: Mapping[str, Any], study: StudyConfig) -> dict[str, Any]:
+    """Return the record with which a search continues where its limit was raised or trials were added.
+
+    What was used up before then no longer counts. Where the search had ended, the log says why it continues.
+
+    Returns:
+        A new record; equal to `record` where nothing lets the search continue.
+    """
+    updated = dict(record)
+    ended = record.get("ended")
+    trials = record["trials"]
+    added = study.trials - trials
+    if added > 0:
+        before = record.get("extended", {"trials": 0, "seconds": 0.0})
+        updated["extended"] = {
+            "trials": trials if ended is None else ended["trials"],
+            "seconds": before["seconds"] if ended is None else ended.get("seconds", before["seconds"]),
+        }
+        updated["trials"] = study.trials
+    if ended is None:
+        return updated
+    limit = getattr(study, ended["rule"])
+    raised = limit is None or limit > ended["limit"]
+    if added > 0 or raised:
+        del updated["ended"]
+        now = "is none now" if limit is None else f"is {limit:g} now"
+        why = f"study.{ended['rule']} was {ended['limit']:g} and {now}"
+        log.info(
+            "the search had ended after %d of %d trials: %s; it goes on: %s",
+            ended["trials"],
+            trials,
+            ended["reason"],
+            why if raised else f"study.extend adds {added} trials, and the limit counts from here",
+        )
+    return updated

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +13,6 @@ from thriftune.config import override, parse_parameters
 from thriftune.errors import ConfigError
 from thriftune.evaluation.metrics import flatten
 from thriftune.evaluation.report import EVALUATION, PAGE, read_evaluation
-from thriftune.reports.page import without_quotes
 from thriftune.study.handle import StudyHandle
 from thriftune.study.layout import CONFIG, journals_of, read_config
 from thriftune.study.record import study_params, trial_params
@@ -21,6 +21,8 @@ from thriftune.tracking.journal import KILLED, MetricRow, first_and_end, run_sta
 from thriftune.tracking.mlflow_store import MlflowSink
 from thriftune.tracking.sender import Delivery
 from thriftune.tracking.study_progress import PROGRESS_TAG, Milestones
+
+QUOTES = re.compile(r"<!-- quotes -->.*?<!-- /quotes -->", re.DOTALL)
 
 log = logging.getLogger(__name__)
 
@@ -151,3 +153,8 @@ def deliver_evaluation(study: StudyHandle, sink: MlflowSink, uri: str) -> int:
 
 def _milliseconds(instant: str) -> int:
     return round(datetime.fromisoformat(instant).timestamp() * 1000)
+
+
+def without_quotes(page: str) -> str:
+    """The page for others' eyes: no text of a post."""
+    return QUOTES.sub("<p>This copy quotes no posts; the page in the study's folder does.</p>", page)

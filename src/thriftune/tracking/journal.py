@@ -20,6 +20,7 @@ from typing import Any
 
 from thriftune import files
 from thriftune.errors import DamageError, OutOfStorageError
+from thriftune.tracking.keys import MACHINE_PREFIX, TOTAL, VALIDATION_PREFIX
 
 log = logging.getLogger(__name__)
 
@@ -27,18 +28,8 @@ CURSOR = "tracking.json"
 """Beside a journal: how far it was sent (see cursor.py)."""
 KILLED = "KILLED"
 """MLflow's status of a run that goes on when the same command is given again."""
-VALIDATION_PREFIX = "validation/"
 TAIL_BYTES = 1 << 16
 """Of a journal's end, in which its last record lies."""
-MACHINE_PREFIX = "system/"
-"""Keys of what measures the machine: left out of every comparison."""
-EPOCH_SECONDS = f"{MACHINE_PREFIX}epoch_seconds"
-TRAIN_SECONDS = f"{MACHINE_PREFIX}train_seconds"
-"""Of the optimizer steps since the row before, or since the epoch's start (step = the last of them)."""
-VALIDATION_SECONDS = f"{MACHINE_PREFIX}validation_seconds"
-"""Of one validation (step = epoch)."""
-DEVICE_BYTES = f"{MACHINE_PREFIX}device_peak_bytes"
-"""The most of the device's memory that tensors took in an epoch; on CUDA alone (step = epoch)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,3 +279,13 @@ def run_status(path: Path) -> str:
     if end is None:
         return KILLED
     return "FAILED" if end["state"] == "failed" else "FINISHED"
+
+
+def trial_seconds(journal: Path) -> float | None:
+    """What a trial took: without the time in which no process ran and the attempts that were lost; from its
+    start to its end where that was not recorded; None where it is not over."""
+    first, end = first_and_end(journal)
+    if first is None or end is None:
+        return None
+    whole = (end["timestamp"] - first["timestamp"]) / 1000
+    return float(last_machine_rows(journal).get(TOTAL, whole))

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from thriftune.checkpoints.tensors import describe
 from thriftune.config import Parameters, suggest
-from thriftune.corpus.rows import TokenisedRows
+from thriftune.corpus.rows import TokenisedRows, column
 from thriftune.corpus.store import Corpus
 from thriftune.corpus.tokens import TokenisedStore
 from thriftune.corpus.types import SplitName
 from thriftune.dual_agent.batch import Collator
 from thriftune.dual_agent.windows import Layout, window_tails
 from thriftune.errors import ConfigError
-from thriftune.maintenance.fetch import hub_of
-from thriftune.model.encoder import Encoder, build_encoder, check_window, resolve_encoder
+from thriftune.model.encoder import Encoder, allow_recomputation, build_encoder, check_window, resolve_encoder
+from thriftune.model.losses import positive_weights
+from thriftune.model.trainable import DualAgent
+from thriftune.training.seeding import seed_everything
+from thriftune.training.sources import hub_of
+
+COUNTED_TOGETHER = 4096
+"""Rows of targets that are in memory at once while class weights are computed."""
 
 
 def encoder_for(parameters: Parameters, corpus: Corpus) -> Encoder:
@@ -103,3 +113,41 @@ class Prepared:
         if split not in self._rows:
             self._rows[split] = rows_of(parameters, self._corpus, encoder, split)
         return self._rows[split]
+
+
+def build_agent(parameters: Parameters, encoder: Encoder, criteria: tuple[str, ...]) -> DualAgent:
+    """The dual agent of a configuration. All generators are seeded first: weights that are drawn, a frozen
+    base among them, are the same whoever builds it."""
+    seed_everything(parameters.study.seed)
+    source = {"id": parameters.encoder, "fingerprint": encoder.fingerprint}
+    model, training = encoder.instantiate(), parameters.training
+    if training.gradient_checkpointing:
+        allow_recomputation(model)
+    return DualAgent(model, parameters.model, criteria, source, training.precision)
+
+
+def signature_of(agent: DualAgent) -> dict[str, Any]:
+    """What a checkpoint must agree with to be loaded into this agent, every tensor's shape included."""
+    return {**agent.signature(), "tensors": describe(agent.trained_state())}
+
+
+def class_weights(
+    parameters: Parameters, rows: Sequence[Mapping[str, Any]], device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The positive weights of the two agents' losses from the training rows, [criteria] float32 each."""
+    ceiling = parameters.model.max_positive_weight
+    posts = _positives(column(rows, "criteria"))
+    sentences = _positives(chain.from_iterable(column(rows, "sentence_targets")))
+    return (
+        positive_weights(*posts, ceiling).to(device),
+        positive_weights(*sentences, ceiling).to(device),
+    )
+
+
+def _positives(marks: Iterator[Sequence[int]]) -> tuple[torch.Tensor, int]:
+    """(how many are 1 in each column, number of rows), a few thousand rows at a time."""
+    positives, total = torch.zeros((), dtype=torch.int64), 0
+    while some := list(islice(marks, COUNTED_TOGETHER)):
+        positives = positives + torch.tensor(some).sum(0)
+        total += len(some)
+    return positives, total

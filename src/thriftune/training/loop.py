@@ -23,7 +23,7 @@ from thriftune.dual_agent.batch import Batch, Collator
 from thriftune.errors import ThriftuneError
 from thriftune.model.losses import joint_loss
 from thriftune.model.trainable import DualAgent
-from thriftune.tracking.journal import DEVICE_BYTES, EPOCH_SECONDS, TRAIN_SECONDS, VALIDATION_SECONDS
+from thriftune.tracking.keys import DEVICE_BYTES, EPOCH_SECONDS, TRAIN_SECONDS, VALIDATION_SECONDS
 from thriftune.training.batching import epoch_batches, steps_per_epoch
 from thriftune.training.optimisation import (
     build_optimizer,

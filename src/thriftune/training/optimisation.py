@@ -11,9 +11,13 @@ from lion_pytorch import Lion
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from thriftune.config import TrainingConfig
+from thriftune.config import Choices, Parameters, TrainingConfig
 from thriftune.errors import DamageError
 from thriftune.model.layers import ENCODER, encoder_layer, layer_count
+
+MOMENTS = {"adamw": 2, "adam": 2, "radam": 2, "adafactor": 1, "lion": 1, "sgd": 1}
+"""How many values an optimizer keeps of each weight, at most (adafactor: of matrices rows and columns alone);
+a resume-capable checkpoint holds them beside the weights."""
 
 STEP = "step"
 """The slot in which torch's optimizers count a parameter's steps (float32, on the CPU)."""
@@ -171,3 +175,16 @@ def restore_optimizer(
 
 def _tupled(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
+
+
+def moments(settings: Parameters) -> int:
+    """How many times a model's bytes the optimizer keeps, at most: the largest that may be searched."""
+    names = _values(settings, "training.optimizer", settings.training.optimizer)
+    # A name that there is not is refused with the search space.
+    return max(MOMENTS.get(name, 0) for name in names)
+
+
+def _values(settings: Parameters, key: str, configured: str) -> set[str]:
+    """What a named option is, or may be where it is searched."""
+    searched = settings.search.space.get(key)
+    return {configured, *map(str, searched.choices if isinstance(searched, Choices) else ())}

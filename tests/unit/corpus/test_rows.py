@@ -17,8 +17,15 @@ from thriftune.corpus.rows import TokenisedRows, column, token_counts
 from thriftune.corpus.store import Corpus, CorpusStore
 from thriftune.model.encoder import Encoder
 from thriftune.runner import trial
-from thriftune.runner.trial import build_agent, class_weights
-from thriftune.training.inputs import Prepared, collator_for, encoder_for, layout_of, rows_of
+from thriftune.training.inputs import (
+    Prepared,
+    build_agent,
+    class_weights,
+    collator_for,
+    encoder_for,
+    layout_of,
+    rows_of,
+)
 from thriftune.training.loop import Identity, Trainer, train
 
 pytestmark = pytest.mark.unit

@@ -11,21 +11,9 @@ from tests.conftest import make_checkpoint
 from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import StorageConfig
 from thriftune.errors import OutOfStorageError
-from thriftune.reports.overhead import (
-    FIGURES,
-    HELD,
-    MEMORY,
-    OVERHEAD,
-    OWN,
-    PAGE,
-    TOTAL,
-    Meter,
-    checks,
-    read_summary,
-    trial_seconds,
-    write_overhead,
-)
-from thriftune.tracking.journal import EPOCH_SECONDS, Journal, last_machine_rows
+from thriftune.reports.overhead import OVERHEAD, PAGE, Meter, checks, read_summary, write_overhead
+from thriftune.tracking.journal import Journal, last_machine_rows, trial_seconds
+from thriftune.tracking.keys import EPOCH_SECONDS, FIGURES, HELD, MEMORY, OWN, TOTAL
 
 pytestmark = pytest.mark.unit
 

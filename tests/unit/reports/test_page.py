@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.support.reports import EVALUATION, STUDY, page
 
-from thriftune.reports.page import without_quotes
+from thriftune.tracking.delivery import without_quotes
 
 pytestmark = pytest.mark.unit
 

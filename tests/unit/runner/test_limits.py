@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from thriftune.config import StudyConfig
-from thriftune.runner.limits import TrainingTime, ending, out_of_time, reopened, what_ended
-from thriftune.tracking.journal import TRAIN_SECONDS, VALIDATION_SECONDS, Journal
+from thriftune.runner.limits import TrainingTime, ending, out_of_time, what_ended
+from thriftune.study.record import reopened
+from thriftune.tracking.journal import Journal
+from thriftune.tracking.keys import TRAIN_SECONDS, VALIDATION_SECONDS
 
 pytestmark = pytest.mark.unit
 

@@ -14,8 +14,8 @@ from transformers import (
 
 from thriftune.config import TrainingConfig
 from thriftune.errors import DamageError
-from thriftune.forecast.estimate import MOMENTS
 from thriftune.training.optimisation import (
+    MOMENTS,
     build_optimizer,
     build_schedule,
     flatten_optimizer,
