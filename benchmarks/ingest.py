@@ -85,7 +85,7 @@ def settings_of(folder: Path) -> Parameters:
 
 def prepare(folder: Path) -> None:
     """What the measured process does."""
-    from thriftune.corpus.ingest import ingest
+    from thriftune.corpus.ingestion import ingest
     from thriftune.corpus.store import CorpusStore
     from thriftune.corpus.tokens import TokenisedStore
     from thriftune.corpus.types import SPLITS

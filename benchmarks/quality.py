@@ -34,7 +34,7 @@ from rich.table import Table
 from benchmarks.baselines import Data, fine_tuned, tfidf
 from thriftune import files
 from thriftune.config import Parameters, override, parse_parameters
-from thriftune.corpus.ingest import ingest
+from thriftune.corpus.ingestion import ingest
 from thriftune.corpus.store import Corpus, CorpusStore
 from thriftune.errors import ThriftuneError
 from thriftune.evaluation.bootstrap import interval, resamples, weighted_figures

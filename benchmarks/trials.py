@@ -25,7 +25,7 @@ from benchmarks.rows import Row, write
 from thriftune import files
 from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import Parameters
-from thriftune.corpus.ingest import ingest
+from thriftune.corpus.ingestion import ingest
 from thriftune.corpus.store import CorpusStore
 from thriftune.reports.overhead import GROWTH_LIMIT, OVERHEAD, OWN_LIMIT_SECONDS
 from thriftune.runner.run import run_search

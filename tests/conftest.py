@@ -18,7 +18,7 @@ from thriftune.checkpoints.checkpoint import Checkpoint
 from thriftune.checkpoints.entries import Loaded
 from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import Parameters, parse_parameters
-from thriftune.corpus.ingest import ingest
+from thriftune.corpus.ingestion import ingest
 from thriftune.corpus.sample import SAMPLE
 from thriftune.corpus.store import Corpus, CorpusStore
 from thriftune.training.seeding import configure_determinism

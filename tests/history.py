@@ -17,8 +17,8 @@ from thriftune.study.handle import StudyHandle
 from thriftune.study.identity import trial_id
 from thriftune.study.layout import CONFIG, JOURNAL, REPORT, trial_folder
 from thriftune.tracking.cursor import Cursor, line_checksum, write_cursor
-from thriftune.tracking.journal import encode, read_records
 from thriftune.tracking.parent import connect
+from thriftune.tracking.records import encode, read_records
 
 
 def lengthen(parameters: Parameters, study: StudyHandle, trials: int, root: Path) -> None:

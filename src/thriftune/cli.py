@@ -344,7 +344,7 @@ def _show(rows: list[dict[str, Any]] | dict[str, Any], as_json: bool, title: str
 
 
 def _cell(key: str, value: Any) -> str:
-    from thriftune.checkpoints.disk import human_bytes
+    from thriftune.units import human_bytes
 
     if key.endswith("bytes") and isinstance(value, int):
         return human_bytes(value)
@@ -391,7 +391,7 @@ def study_list(root: Path, settings: Parameters, as_json: bool) -> None:
         return
     from rich.console import Console
 
-    from thriftune.reports.summary import print_list
+    from thriftune.reports.terminal import print_list
 
     print_list(rows, Console())
 
@@ -411,7 +411,7 @@ def study_show(root: Path, settings: Parameters, name: str, every: bool, as_json
         return
     from rich.console import Console
 
-    from thriftune.reports.summary import print_study
+    from thriftune.reports.terminal import print_study
 
     print_study(found, Console(), every=every)
 
@@ -432,7 +432,7 @@ def study_delete(root: Path, settings: Parameters, name: str, yes: bool, trackin
 @click.argument("name", type=click.Choice(["evaluation", "trial", "manifest", "parameters"]))
 def schema(name: str) -> None:
     """Print a JSON Schema that the project's files follow."""
-    from thriftune.maintenance.studies import json_schema
+    from thriftune.maintenance.schemas import json_schema
 
     click.echo(json.dumps(json_schema(name), indent=2))
 
@@ -447,7 +447,7 @@ def storage() -> None:
 @configured
 def storage_status(root: Path, settings: Parameters, as_json: bool) -> None:
     """Bytes of every study against its budget."""
-    from thriftune.maintenance.studies import storage_rows
+    from thriftune.maintenance.usage import storage_rows
 
     _show(storage_rows(root, settings), as_json, "storage")
 
@@ -548,7 +548,7 @@ def checkpoint_rollback(
     root: Path, settings: Parameters, study_name: str, trial: int, epoch: int, yes: bool
 ) -> None:
     """Let an interrupted trial resume from an earlier epoch."""
-    from thriftune.maintenance.storage import roll_back
+    from thriftune.maintenance.rollback import roll_back
 
     click.echo(roll_back(root, settings, study_name, trial, epoch, really=yes))
 
@@ -566,7 +566,7 @@ def tracking_flush(root: Path, settings: Parameters) -> None:
     To the store that tracking.mlflow_uri names (parameter files, --env, --params); where it names none, each
     study's rows go to the store that it was run with.
     """
-    from thriftune.maintenance.studies import flush_all
+    from thriftune.maintenance.flush import flush_all
 
     click.echo(f"{flush_all(root, settings, say=click.echo)} rows sent")
 
@@ -608,7 +608,7 @@ def fetch_command(root: Path, settings: Parameters) -> None:
 @configured
 def doctor(root: Path, settings: Parameters, as_json: bool) -> None:
     """Versions, devices, disk, stores and caches: what works here and what does not."""
-    from thriftune.maintenance.studies import doctor_rows
+    from thriftune.maintenance.doctor import doctor_rows
 
     _show(doctor_rows(root, settings), as_json, "doctor")
 

@@ -22,7 +22,7 @@ TOGETHER = """
 import logging, sys, time
 from pathlib import Path
 from tests.conftest import small_parameters
-from thriftune.corpus.ingest import ingest
+from thriftune.corpus.ingestion import ingest
 from thriftune.corpus.store import CorpusStore
 from thriftune.corpus.tokens import TokenisedStore
 from thriftune.datasets.report_dataset import JSONReportDataset

@@ -10,13 +10,14 @@ import pytest
 from tests.conftest import small_parameters, write_small_tables
 from tests.support.studies import parts
 
-from thriftune.corpus.ingest import ingest
-from thriftune.observe.progress import eta_seconds, human_seconds
+from thriftune.corpus.ingestion import ingest
+from thriftune.observe.progress import eta_seconds
 from thriftune.runner.run import run_search
 from thriftune.study.layout import journals_of
-from thriftune.tracking.journal import last_machine_rows, read_rows, trial_seconds
 from thriftune.tracking.keys import EPOCH_SECONDS, TOTAL
+from thriftune.tracking.records import last_machine_rows, read_rows, trial_seconds
 from thriftune.tracking.study_progress import Milestones
+from thriftune.units import human_seconds
 
 pytestmark = [pytest.mark.integration, pytest.mark.no_cover, pytest.mark.timeout(600)]
 EPOCHS = 6

@@ -19,7 +19,7 @@ from tests.support.studies import facts, in_child, parts, run
 
 from thriftune import files
 from thriftune.config import EncoderFromConfig, Parameters
-from thriftune.corpus.ingest import ingest
+from thriftune.corpus.ingestion import ingest
 from thriftune.errors import StudyError
 from thriftune.model.encoder import build_encoder
 from thriftune.runner import trial as trial_module

@@ -20,14 +20,14 @@ from thriftune import files
 from thriftune.checkpoints.manifest import MANIFEST, MODEL
 from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import Parameters, override
-from thriftune.corpus.ingest import ingest
+from thriftune.corpus.ingestion import ingest
 from thriftune.errors import ConfigError, DataError, InterruptedRunError, OutOfStorageError, StudyError
 from thriftune.maintenance import studies
 from thriftune.runner.run import run_search
 from thriftune.search.optuna_study import OptunaStudy
 from thriftune.study.handle import as_single_trial
-from thriftune.tracking.journal import read_rows
 from thriftune.tracking.parent import connect
+from thriftune.tracking.records import read_rows
 
 pytestmark = pytest.mark.integration
 

@@ -24,7 +24,7 @@ from thriftune.corpus.store import CorpusStore
 from thriftune.datasets.checkpoint_dataset import CheckpointDataset, SavedCheckpointsDataset
 from thriftune.datasets.report_dataset import EvaluationDataset
 from thriftune.datasets.study_dataset import StudyDataset
-from thriftune.tracking.journal import read_rows
+from thriftune.tracking.records import read_rows
 
 pytestmark = pytest.mark.integration
 

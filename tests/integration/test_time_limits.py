@@ -17,8 +17,8 @@ from tests.support.studies import facts, in_child, parts, run
 from thriftune import files
 from thriftune.config import Parameters
 from thriftune.search.optuna_study import OptunaStudy
-from thriftune.tracking.journal import read_rows
 from thriftune.tracking.keys import TRAIN_SECONDS, VALIDATION_SECONDS
+from thriftune.tracking.records import read_rows
 
 pytestmark = pytest.mark.integration
 DOWN_SECONDS = 3

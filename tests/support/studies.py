@@ -10,13 +10,13 @@ from typing import Any
 from thriftune import files
 from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import Parameters
-from thriftune.corpus.ingest import ingest
+from thriftune.corpus.ingestion import ingest
 from thriftune.corpus.store import CorpusStore
 from thriftune.runner.run import run_search
 from thriftune.runner.test_evaluation import evaluate_study
 from thriftune.search.optuna_study import OptunaStudy
 from thriftune.study.handle import StudyHandle
-from thriftune.tracking.journal import read_rows
+from thriftune.tracking.records import read_rows
 
 
 def parts(parameters: Parameters) -> tuple[CorpusStore, StudyHandle, CheckpointStore]:

@@ -12,7 +12,7 @@ from thriftune.cli import check_run, load_run
 from thriftune.config import Parameters
 from thriftune.container import mount_points, owner_advice, require_mounts, unmounted
 from thriftune.errors import ConfigError
-from thriftune.maintenance.studies import doctor_rows
+from thriftune.maintenance.doctor import doctor_rows
 from thriftune.training.seeding import no_gpu, resolve_device, warn_of_cpu
 
 pytestmark = pytest.mark.unit

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from tests.conftest import write_small_tables
 
-from thriftune.corpus.ingest import ingest
+from thriftune.corpus.ingestion import ingest
 from thriftune.corpus.store import CorpusStore
 from thriftune.databases.sqlite import close_databases
 from thriftune.project.parameters import load_parameters

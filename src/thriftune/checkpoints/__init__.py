@@ -1,1 +1,5 @@
 """Checkpoints: what is kept (retention), and how it is written (store)."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -88,13 +88,3 @@ def _sizes(root: Path) -> Iterable[tuple[int, Path]]:
     for path in root.rglob("*"):
         if path.is_file() and not path.is_symlink():
             yield path.stat().st_size, path
-
-
-def human_bytes(count: int) -> str:
-    """Decimal units, as the budget is given: 1.5 GB."""
-    size = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(size) < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"

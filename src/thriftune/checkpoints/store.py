@@ -40,6 +40,7 @@ from thriftune.checkpoints.tensors import PARALLEL_BYTES, tensors_in
 from thriftune.checkpoints.writing import write_checkpoint
 from thriftune.config import StorageConfig
 from thriftune.errors import DamageError, OutOfStorageError, StudyError, TakenOverError
+from thriftune.units import human_bytes
 
 if TYPE_CHECKING:
     import torch
@@ -306,8 +307,8 @@ class CheckpointStore:
         budget = self.policy.max_total_size
         if budget < least:
             raise OutOfStorageError(
-                f"the budget of {disk.human_bytes(budget)} is too small for this study: at least "
-                f"{disk.human_bytes(least)} ({least} bytes) are needed (the newest checkpoint is "
+                f"the budget of {human_bytes(budget)} is too small for this study: at least "
+                f"{human_bytes(least)} ({least} bytes) are needed (the newest checkpoint is "
                 "kept while the next is written, the best is beside them, and corpora, tokens, "
                 "metrics and databases count too; `thriftune storage forecast` has the figures)",
                 where="storage.max_total_size",
@@ -460,7 +461,7 @@ class CheckpointStore:
         def remove(path: Path) -> None:
             if on_this_disk and not disk.same_disk(path, self.folder):
                 return
-            log.info("removed %s (%s): room was needed", path, disk.human_bytes(files.directory_bytes(path)))
+            log.info("removed %s (%s): room was needed", path, human_bytes(files.directory_bytes(path)))
             files.remove_tree(path)
 
         for path in self._debris():
@@ -528,7 +529,7 @@ class CheckpointStore:
             files.remove_file(entry.path / name)
 
     def _out_of_storage(self, needed: int, what: str) -> OutOfStorageError:
-        human = disk.human_bytes
+        human = human_bytes
         largest = "\n".join(
             f"  {human(size):>10}  {path}" for size, path in disk.largest_files(self.folder, *self.shared)
         )

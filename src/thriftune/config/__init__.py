@@ -3,6 +3,7 @@
 from thriftune.config.base import Section
 from thriftune.config.corpus import ColumnsConfig, CorpusConfig, FilesConfig, SplitConfig
 from thriftune.config.credentials import with_credentials
+from thriftune.config.evaluation import EvaluationConfig
 from thriftune.config.model import (
     AgentConfig,
     CriteriaAgentConfig,
@@ -14,18 +15,9 @@ from thriftune.config.model import (
     EvidenceAgentConfig,
     ModelConfig,
 )
-from thriftune.config.parameters import (
-    EvaluationConfig,
-    ObserveConfig,
-    Parameters,
-    TrackingConfig,
-    known_keys,
-    override,
-    parse_parameters,
-    suggest,
-    without_password,
-)
-from thriftune.config.storage import StorageConfig, parse_bytes
+from thriftune.config.observe import ObserveConfig
+from thriftune.config.parameters import Parameters, known_keys, override, parse_parameters, suggest
+from thriftune.config.storage import StorageConfig
 from thriftune.config.study import (
     Choices,
     FloatRange,
@@ -34,7 +26,10 @@ from thriftune.config.study import (
     SearchConfig,
     StudyConfig,
 )
+from thriftune.config.tracking import TrackingConfig
 from thriftune.config.training import TrainingConfig
+from thriftune.config.urls import without_password
+from thriftune.units import parse_bytes
 
 __all__ = [
     "AgentConfig",

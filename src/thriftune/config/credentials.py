@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from thriftune.config.parameters import without_password
+from thriftune.config.urls import without_password
 from thriftune.errors import ConfigError
 
 PLACES = {"mlflow_uri": ("mlflow", "uri"), "optuna_url": ("study_db", "url")}

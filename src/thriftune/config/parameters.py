@@ -10,103 +10,20 @@ import difflib
 import re
 import typing
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, Field, ValidationError, field_serializer, field_validator
+from pydantic import BaseModel, Field, ValidationError
 
-from thriftune.config.base import Section, Text, TextList
+from thriftune.config.base import Section, Text
 from thriftune.config.corpus import CorpusConfig
+from thriftune.config.evaluation import EvaluationConfig
 from thriftune.config.model import EncoderSource, ModelConfig
+from thriftune.config.observe import ObserveConfig
 from thriftune.config.storage import StorageConfig
 from thriftune.config.study import SearchConfig, StudyConfig
+from thriftune.config.tracking import TrackingConfig
 from thriftune.config.training import TrainingConfig
 from thriftune.errors import ConfigError
-
-OPTUNA_STORE = "postgresql"
-"""What Optuna can keep a study in that several machines work on."""
-STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
-"""What MLflow can keep its runs in; its file store was given up."""
-
-
-class EvaluationConfig(Section):
-    """The one test evaluation."""
-
-    force: bool = False
-    """Evaluate a study again that was evaluated already."""
-    bootstrap_samples: int = Field(default=1000, ge=0)
-    """Resamples of the 95 % intervals; 0: none."""
-    seed: int = Field(default=0, ge=0, lt=2**32)
-    """Of the resamples."""
-    batch_size: int = Field(default=32, ge=1)
-    """Posts per forward pass."""
-    examples: int = Field(default=1, ge=0, le=20)
-    """Posts that report.html quotes of each criterion with evidence found, missed, and marked by mistake;
-    0: no text of a post is in it. The copy in MLflow never has any."""
-
-
-class TrackingConfig(Section):
-    """Where MLflow and Optuna keep their records."""
-
-    root: Text = "data/tracking"
-    mlflow_uri: Text | None = None
-    """null: SQLite at <root>/mlflow.db."""
-    optuna_url: Text | None = None
-    """null: SQLite at <root>/optuna.db. Else a PostgreSQL, for workers on several machines."""
-    artifacts: Text | None = None
-    """Folder or URI of MLflow's artifacts (reports, no checkpoints); null: below root."""
-    experiment: Text = "thriftune"
-    """MLflow's experiment of all runs."""
-    log_every_steps: int = Field(default=20, ge=1)
-    """Optimizer steps of one row of training metrics: means over them, the learning rate at the last."""
-    figures: Literal["curves", "all"] = "curves"
-    """Validation figures that are logged every epoch: the averages and each criterion's F1, or all of
-    them, at three times the bytes in journals and MLflow. The best epoch's are whole in validation.json."""
-
-    @field_validator("mlflow_uri")
-    @classmethod
-    def _known_scheme(cls, value: str | None) -> str | None:
-        scheme = (value or "sqlite:").partition(":")[0].partition("+")[0]
-        if scheme not in STORES:
-            raise ValueError(
-                f"expected a URI that begins with one of {', '.join(STORES)}, got {without_password(value)!r}"
-            )
-        return _with_driver(value)
-
-    @field_validator("optuna_url")
-    @classmethod
-    def _is_postgres(cls, value: str | None) -> str | None:
-        if value is not None and value.partition(":")[0].partition("+")[0] != OPTUNA_STORE:
-            raise ValueError(
-                f"expected {OPTUNA_STORE}://user@host/database, got {without_password(value)!r}; SQLite "
-                "(null) serves one machine"
-            )
-        return _with_driver(value)
-
-    @field_serializer("mlflow_uri", "optuna_url")
-    def _never_a_password(self, value: str | None) -> str | None:
-        """Records, runs and messages say where a store is, not how one gets in."""
-        return None if value is None else without_password(value)
-
-
-def without_password(url: str | None) -> str:
-    """A URL without the password of its user, which may hold an @ and may stand among the options too."""
-    bare = re.sub(r"(://[^:/@]*):[^/?]*@", r"\1@", url or "", count=1)
-    return re.sub(r"([?&](?:ssl)?password=)[^&]*", r"\1", bare)
-
-
-def _with_driver(url: str | None) -> str | None:
-    """psycopg 3 is the driver that is installed; SQLAlchemy's own default is another."""
-    plain = f"{OPTUNA_STORE}://"
-    return url.replace(plain, f"{OPTUNA_STORE}+psycopg://", 1) if url and url.startswith(plain) else url
-
-
-class ObserveConfig(Section):
-    """Log and terminal."""
-
-    log_root: Text = "logs"
-    """Directory of the log files, JSON lines."""
-    redact: TextList = ()
-    """Regular expressions of the user's own secrets, masked wherever text leaves the process."""
 
 
 class Parameters(Section):

@@ -2,33 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
 from thriftune.config.base import Section, Text
-
-_UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12} | {
-    "KIB": 2**10,
-    "MIB": 2**20,
-    "GIB": 2**30,
-    "TIB": 2**40,
-}
-
-
-def parse_bytes(value: Any) -> Any:
-    """Bytes from `10GB`, `512MiB` or an integer; other values pass on to pydantic."""
-    if isinstance(value, str):
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)?\s*", value)
-        unit = (match.group(2) or "B").upper() if match else ""
-        if match is None or unit not in _UNITS:
-            raise ValueError(f"expected a size such as 10GB or 512MiB, got {value!r}")
-        return int(float(match.group(1)) * _UNITS[unit])
-    if isinstance(value, bool):
-        raise ValueError(f"expected a size such as 10GB, got {value!r}")
-    return value
-
+from thriftune.units import parse_bytes
 
 Size = Annotated[int, BeforeValidator(parse_bytes)]
 

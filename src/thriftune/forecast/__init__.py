@@ -1,1 +1,5 @@
 """What a study will hold and take, before it starts."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

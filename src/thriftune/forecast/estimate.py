@@ -13,10 +13,10 @@ from typing import Any
 import yaml
 
 from thriftune import files
-from thriftune.checkpoints.disk import human_bytes, worker_bytes
+from thriftune.checkpoints.disk import worker_bytes
 from thriftune.checkpoints.retention import Policy
 from thriftune.config import Parameters, override
-from thriftune.corpus.ingest import ingested
+from thriftune.corpus.ingestion import ingested
 from thriftune.corpus.store import CorpusStore
 from thriftune.databases.location import MLFLOW_DATABASE, OPTUNA_DATABASE
 from thriftune.errors import DataError
@@ -26,7 +26,7 @@ from thriftune.forecast.corpus_size import CorpusSize, assumed_size
 from thriftune.forecast.model_size import assumed_model_bytes, model_bytes
 from thriftune.forecast.simulation import Workload, forecast
 from thriftune.study.identity import save_interval
-from thriftune.study.record import trial_params
+from thriftune.study.shown import trial_params
 from thriftune.tracking.footprint import (
     EMPTY_MLFLOW_BYTES,
     EMPTY_OPTUNA_BYTES,
@@ -40,7 +40,8 @@ from thriftune.tracking.footprint import (
 from thriftune.tracking.keys import DEVICE_BYTES, EPOCH_SECONDS, FIGURES, TRAIN_SECONDS, VALIDATION_SECONDS
 from thriftune.tracking.study_progress import PARENT_KEYS
 from thriftune.training.batching import steps_per_epoch
-from thriftune.training.optimisation import _values, moments
+from thriftune.training.optimisation import configured_values, moments
+from thriftune.units import human_bytes
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +100,7 @@ def evaluation_bytes(size: CorpusSize, settings: Parameters) -> int:
 
 
 def _tokens_per_byte(settings: Parameters) -> float:
-    kinds = _values(settings, "model.evidence_agent.kind", settings.model.evidence_agent.kind)
+    kinds = configured_values(settings, "model.evidence_agent.kind", settings.model.evidence_agent.kind)
     return TOKENS_PER_CORPUS_BYTE if kinds == {"sentence"} else WITH_RANGES
 
 

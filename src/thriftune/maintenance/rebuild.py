@@ -10,11 +10,11 @@ from thriftune.config import Parameters, parse_parameters
 from thriftune.databases.health import is_unsound
 from thriftune.databases.location import MLFLOW_DATABASE, OPTUNA_DATABASE, mlflow_uri
 from thriftune.databases.sqlite import SQLITE, set_aside
-from thriftune.maintenance.studies import flush_all, handles, with_store_of
+from thriftune.maintenance.flush import flush_all, with_store_of
 from thriftune.search.optuna_study import OptunaStudy
-from thriftune.search.restore import _facts, restore_trials
+from thriftune.search.restore import journaled_trials, restore_trials
 from thriftune.study.file_locks import StudyLock
-from thriftune.study.handle import StudyHandle
+from thriftune.study.handle import StudyHandle, handles
 from thriftune.study.record import ARBITER, FILES, move, require_record
 from thriftune.tracking.journal import CURSOR
 
@@ -45,7 +45,9 @@ def _rebuild(root: Path, settings: Parameters, found: list[StudyHandle], *, real
         files = ", ".join(map(str, databases)) or "no file (databases of a server are added to)"
         return [f"would set aside {files} and make them anew from the journals of {studies}; add --yes"]
     for handle in found:
-        _facts(handle, 0)  # a journal that is damaged or missing is found before anything is set aside
+        journaled_trials(
+            handle, 0
+        )  # a journal that is damaged or missing is found before anything is set aside
     lines = []
     for database in databases:
         aside = set_aside(database)

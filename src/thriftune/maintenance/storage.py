@@ -8,16 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from thriftune import files
-from thriftune.checkpoints.disk import disk_of, human_bytes, largest_files
+from thriftune.checkpoints.disk import disk_of, largest_files
 from thriftune.checkpoints.entries import QUARANTINE, TEMPORARY, read_entry, verify
 from thriftune.checkpoints.manifest import MANIFEST
-from thriftune.checkpoints.store import CheckpointStore
-from thriftune.config import Parameters, parse_parameters
+from thriftune.config import Parameters
 from thriftune.errors import DamageError, OutOfStorageError, RefusedError, StudyError
-from thriftune.maintenance.studies import no_such_study
-from thriftune.search.optuna_study import OptunaStudy
-from thriftune.study.handle import StudyHandle, ownership
+from thriftune.study.handle import ownership
 from thriftune.study.record import STUDY
+from thriftune.units import human_bytes
 
 log = logging.getLogger(__name__)
 
@@ -45,30 +43,6 @@ def no_room(root: Path, settings: Parameters) -> OutOfStorageError:
         remedy="everything committed and logged is intact. Make room (`thriftune storage status`, "
         "`thriftune storage clean`, `thriftune study delete NAME`), then run the same command again.",
     )
-
-
-def roll_back(root: Path, settings: Parameters, name: str, trial: int, epoch: int, *, really: bool) -> str:
-    """Let an unfinished trial resume from an earlier epoch: later checkpoints are set aside."""
-    handle = StudyHandle.of(root, settings, name)
-    record = handle.record()
-    if record is None:
-        raise no_such_study(root, settings, name)
-    rows = OptunaStudy.of(handle, parse_parameters(record["config"])).trials()
-    if trial >= len(rows) or rows[trial].state.is_finished():
-        raise StudyError(
-            f"trial {trial} is over" if trial < len(rows) else f"there is no trial {trial}",
-            where=f"study {name!r}",
-            remedy="only a trial that was interrupted can be rolled back.",
-        )
-    with handle.ownership(alone=True):
-        store = CheckpointStore(handle.folder, handle.id, settings.storage)
-        later = store.later_than(trial, epoch)
-        if really:
-            store.roll_back(trial, epoch)
-    names = ", ".join(path.name for path in later) or "nothing"
-    if not really:
-        return f"would set aside {names}; trial {trial} would resume after epoch {epoch}; add --yes"
-    return f"set aside {names}; the same command as before resumes trial {trial} after epoch {epoch}"
 
 
 def verify_all(models: Path) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Literal
 
-from thriftune.checkpoints.disk import human_bytes
+from thriftune.units import human_bytes
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 240, 56, 110, 16, 40
 ROW = 26

@@ -23,7 +23,7 @@ from thriftune.reports.summary import summarise
 from thriftune.search.optuna_study import OptunaStudy
 from thriftune.study.handle import StudyHandle
 from thriftune.study.layout import journals_of
-from thriftune.tracking.journal import read_rows
+from thriftune.tracking.records import read_rows
 from thriftune.training.optimisation import moments
 
 CURVES_SHOWN, AXES_SHOWN = 5, 12

@@ -7,24 +7,18 @@ and overhead.html in its folder show how each figure went from the first trial t
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import jinja2
-import psutil
 
 from thriftune import files
-from thriftune.checkpoints.disk import human_bytes
-from thriftune.observe.stopwatch import Stopwatch
 from thriftune.reports.charts import curve
 from thriftune.reports.page import style
-from thriftune.tracking.journal import Journal, last_machine_rows
 from thriftune.tracking.keys import (
-    EPOCH_SECONDS,
     FIGURES,
     HELD,
     MACHINE_PREFIX,
@@ -34,6 +28,8 @@ from thriftune.tracking.keys import (
     THREADS,
     TOTAL,
 )
+from thriftune.tracking.records import last_machine_rows
+from thriftune.units import human_bytes
 
 if TYPE_CHECKING:  # which imports torch
     from thriftune.checkpoints.store import CheckpointStore
@@ -56,48 +52,6 @@ WINDOW = 10
 FEWEST = 3 * WINDOW
 """Trials under which nothing can be said of growth."""
 OWN_LIMIT_SECONDS, GROWTH_LIMIT, MEMORY_LIMIT = 0.5, 2.0, 1.1
-
-
-class Meter:
-    """Measures the trials of one process. From one trial's end to the next nothing is left out: a trial's own
-    seconds include the sampling of its configuration, and telling and tidying the trial before it."""
-
-    def __init__(self, store: CheckpointStore, clock: Callable[[], float] = time.perf_counter) -> None:
-        self._clock = clock
-        self.training = Stopwatch(clock)
-        """Runs while a trial gets model and data, trains, validates, and waits for bytes to be written."""
-        self._store, self._process = store, psutil.Process()
-        self._earlier_seconds = 0.0
-        self._note()
-
-    def goes_on(self, journal: Journal, epoch: int) -> None:
-        """The trial goes on after an epoch: what it took to get there was measured by other processes."""
-        done = [step for step in journal.steps(EPOCH_SECONDS) if step <= epoch]
-        self._earlier_seconds = sum(journal.value(EPOCH_SECONDS, step) or 0.0 for step in done)
-
-    def trial_over(self, journal: Journal, number: int) -> float:
-        """Write the trial's figures to its journal; its seconds. What saves did beside writing bytes is the
-        framework's own, also where training went on meanwhile."""
-        elapsed = self._clock() - self._noted_at
-        upkeep = self._store.upkeep_seconds - self._upkeep
-        process = self._process
-        with process.oneshot():
-            figures = {
-                OWN: elapsed - (self.training.seconds - self._training) + upkeep,
-                TOTAL: elapsed + self._earlier_seconds,
-                MEMORY: float(process.memory_info().rss),
-                HELD: float(self._store.held_bytes()),
-                OPEN_FILES: float(process.num_fds()),
-                THREADS: float(process.num_threads()),
-            }
-        journal.log(figures, number)
-        self._earlier_seconds = 0.0
-        self._note()
-        return figures[TOTAL]
-
-    def _note(self) -> None:
-        self._noted_at = self._clock()
-        self._training, self._upkeep = self.training.seconds, self._store.upkeep_seconds
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,8 @@ from typing import Any
 
 import jinja2
 
-from thriftune.checkpoints.disk import human_bytes
 from thriftune.evaluation.examples import Example
 from thriftune.evaluation.metrics import flatten, trivial
-from thriftune.observe.progress import human_seconds
 from thriftune.reports.charts import (
     Axis,
     Point,
@@ -23,6 +21,7 @@ from thriftune.reports.charts import (
     line_chart,
     parallel,
 )
+from thriftune.units import human_bytes, human_seconds
 
 TEMPLATE, STYLE = Path(__file__).parent / "page.html.jinja", Path(__file__).parent / "page.css"
 ROWS_OPEN = 25

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from thriftune.config import StudyConfig
-from thriftune.tracking.journal import Journal, first_and_end, read_rows
+from thriftune.search.optuna_study import OptunaStudy
+from thriftune.tracking.journal import Journal
 from thriftune.tracking.keys import TRAIN_SECONDS, VALIDATION_SECONDS
+from thriftune.tracking.records import first_and_end, read_rows
 
 log = logging.getLogger(__name__)
 
@@ -115,3 +117,10 @@ def what_ended(record: Mapping[str, Any]) -> str:
         f"with study.{ended['rule']} raised, or study.trials raised and study.extend=true, the same command "
         "goes on"
     )
+
+
+def is_over(record: dict[str, Any], optuna_study: OptunaStudy) -> bool:
+    """All trials are over, or a rule of the study ended the search and those that were begun are."""
+    trials = optuna_study.trials()
+    over = sum(trial.state.is_finished() for trial in trials)
+    return over >= record["trials"] or ("ended" in record and over == len(trials))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from thriftune.checkpoints.disk import human_bytes, least_budget_bytes, with_reserve
+from thriftune.checkpoints.disk import least_budget_bytes, with_reserve
 from thriftune.config import Parameters, suggest
 from thriftune.errors import ConfigError, OutOfStorageError, StudyError
 from thriftune.evaluation.metrics import PER_CRITERION, produced_metrics
@@ -13,6 +13,7 @@ from thriftune.search.optuna_study import is_known
 from thriftune.study.handle import StudyHandle
 from thriftune.tracking.footprint import EMPTY_MLFLOW_BYTES, EMPTY_OPTUNA_BYTES
 from thriftune.training.sources import hub_of, named_encoders
+from thriftune.units import human_bytes
 
 
 def check_configuration(parameters: Parameters, root: Path) -> None:

@@ -19,7 +19,8 @@ from typing import Any, Self
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial as FrozenTrial  # other rooms name the type too
+from optuna.trial import Trial, TrialState
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import SQLAlchemyError
 

@@ -16,7 +16,7 @@ from thriftune.search.optuna_study import OptunaStudy, TrialFacts
 from thriftune.study.handle import StudyHandle
 from thriftune.study.identity import save_interval
 from thriftune.study.layout import JOURNAL, journals_of
-from thriftune.tracking.journal import read_records
+from thriftune.tracking.records import read_records
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ def restore_trials(handle: StudyHandle, study: OptunaStudy, parameters: Paramete
     """Add the trials that the journals tell of and Optuna does not have, also where a kill ended an earlier
     restoration; how many. StudyError where a trial between two others has no journal: Optuna numbers its
     trials itself, and those after it would get another one's number."""
-    missing = _facts(handle, len(study.trials()), parameters)
+    missing = journaled_trials(handle, len(study.trials()), parameters)
     for facts in missing:
         study.restore(facts)
     return len(missing)
@@ -39,7 +39,9 @@ def restore_missing(handle: StudyHandle, study: OptunaStudy, parameters: Paramet
         log.warning("Optuna's database did not have all of this study: %d trials are restored", count)
 
 
-def _facts(handle: StudyHandle, first: int, parameters: Parameters | None = None) -> list[TrialFacts]:
+def journaled_trials(
+    handle: StudyHandle, first: int, parameters: Parameters | None = None
+) -> list[TrialFacts]:
     """What the journals tell of trials `first`, first + 1, ..."""
     if parameters is None:
         record = handle.record()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Self
 from thriftune.config import Parameters
 from thriftune.config.study import MAX_NAME_LENGTH
 from thriftune.databases.location import OPTUNA_DATABASE
-from thriftune.errors import ConfigError
-from thriftune.study.identity import study_folder, study_id
+from thriftune.errors import ConfigError, DamageError
+from thriftune.study.identity import STUDY_PREFIX, study_folder, study_id
+from thriftune.study.record import STUDY, read_record
 
 if TYPE_CHECKING:
     from thriftune.study.file_locks import Ownership
@@ -110,3 +113,46 @@ def as_single_trial(parameters: Parameters) -> Parameters:
     study = parameters.study.model_copy(update={"name": name + SINGLE_TRIAL_SUFFIX, "trials": 1})
     search = parameters.search.model_copy(update={"space": {}, "baselines": ()})
     return parameters.model_copy(update={"study": study, "search": search})
+
+
+@dataclass(frozen=True)
+class DamagedStudy:
+    """A study whose record cannot be read."""
+
+    name: str
+    """As the record says, where that much can be read; else the study's id."""
+    folder: Path
+    error: DamageError
+
+
+def handles(root: Path, settings: Parameters) -> list[StudyHandle]:
+    """Every study below storage.root; DamageError where one's record cannot be read."""
+    found, damaged = find_studies(root, settings)
+    if damaged:
+        raise damaged[0].error
+    return found
+
+
+def find_studies(root: Path, settings: Parameters) -> tuple[list[StudyHandle], list[DamagedStudy]]:
+    """Every study below storage.root, those with a damaged record apart: they hide no other study."""
+    found, damaged = list[StudyHandle](), list[DamagedStudy]()
+    for path in sorted((root / settings.storage.root).glob(f"study_*/{STUDY}")):
+        try:
+            record = read_record(path.parent)
+        except DamageError as error:
+            damaged.append(DamagedStudy(_name_of(path), path.parent, error))
+            continue
+        if record is not None:  # else it was deleted meanwhile
+            found.append(StudyHandle.of(root, settings, record["study_name"]))
+    return found, damaged
+
+
+def _name_of(path: Path) -> str:
+    """The name in a damaged record, if it is the one that the folder's name was derived from; else the id."""
+    own_id = path.parent.name.removeprefix(STUDY_PREFIX)
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+        names = [json.loads(found) for found in re.findall(r'"study_name": ("(?:[^"\\]|\\.)*")', text)]
+    except (OSError, ValueError):
+        return own_id
+    return next((name for name in names if study_id(name) == own_id), own_id)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
-import platform
-import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,27 +10,18 @@ from typing import Any
 
 import psutil
 
-from thriftune import __version__, files
+from thriftune import files
 from thriftune.config import Parameters, StudyConfig
 from thriftune.errors import DamageError, RefusedError, StudyError
 from thriftune.json_schema import violation
-from thriftune.study.identity import differences, flat
+from thriftune.study.identity import differences
+from thriftune.study.provenance import git_commit, machine, versions
 
 log = logging.getLogger(__name__)
 
 STUDY, CHECKSUM, ARBITER = "study.json", "checksum", "arbiter"
 FILES = "files of one machine"
 """The arbiter where no server is configured."""
-LIBRARIES = (
-    "kedro",
-    "kedro-mlflow",
-    "mlflow",
-    "optuna",
-    "torch",
-    "transformers",
-    "datasets",
-    "numpy",
-)
 
 SCHEMA: dict[str, Any] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -262,53 +250,6 @@ def _new(
         "created_at": _now(),
         "changes": [],
     }
-
-
-def versions() -> dict[str, str]:
-    """Versions of this project, Python and the libraries that matter."""
-    found = {"thriftune": __version__, "python": platform.python_version()}
-    return found | {name: importlib.metadata.version(name) for name in LIBRARIES}
-
-
-def machine() -> dict[str, Any]:
-    """What the machine is; no host name."""
-    return {
-        "platform": platform.platform(),
-        "processor": platform.machine(),
-        "physical_cores": psutil.cpu_count(logical=False),
-        "memory_bytes": psutil.virtual_memory().total,
-    }
-
-
-def git_commit() -> str | None:
-    """The checked-out commit, or None outside a checkout."""
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() or None
-
-
-def study_params(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What MLflow shows of a study: every parameter but the catalogue and the search space, and what makes
-    it the same study."""
-    config = {name: part for name, part in record["config"].items() if name not in ("encoders", "search")}
-    commit = record["data"].get("revision", {}).get("commit")
-    data = {} if commit is None else {"data_commit": commit}
-    return {**flat(config), **flat(record["identity"]), **data}
-
-
-def trial_params(parameters: Parameters, refused: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """What MLflow shows of a trial: what may differ from trial to trial. The rest is the study's.
-
-    refused: overrides that make no configuration with these parameters, shown as they are.
-    """
-    dumped = parameters.model_dump(mode="json")
-    shown = {name: dumped[name] for name in ("encoder", "model", "training")}
-    study = {name: dumped["study"][name] for name in ("metric", "seed")}
-    return flat({**shown, "study": study}) | dict(refused or {})
 
 
 def _now() -> str:

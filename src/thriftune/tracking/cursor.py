@@ -9,7 +9,8 @@ from pathlib import Path
 
 from thriftune import files
 from thriftune.config import without_password
-from thriftune.tracking.journal import CURSOR, TAIL_BYTES, MetricRow, metric_row, read_records
+from thriftune.tracking.journal import CURSOR
+from thriftune.tracking.records import TAIL_BYTES, MetricRow, metric_row, read_records
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from thriftune.evaluation.metrics import flatten
 from thriftune.evaluation.report import EVALUATION, PAGE, read_evaluation
 from thriftune.study.handle import StudyHandle
 from thriftune.study.layout import CONFIG, journals_of, read_config
-from thriftune.study.record import study_params, trial_params
+from thriftune.study.shown import study_params, trial_params
 from thriftune.tracking.cursor import Cursor, line_checksum, read_cursor, write_cursor
-from thriftune.tracking.journal import KILLED, MetricRow, first_and_end, run_status
 from thriftune.tracking.mlflow_store import MlflowSink
+from thriftune.tracking.records import KILLED, MetricRow, first_and_end, run_status
 from thriftune.tracking.sender import Delivery
 from thriftune.tracking.study_progress import PROGRESS_TAG, Milestones
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from thriftune.databases.sqlite import LOG_BYTES, new_name
-from thriftune.tracking.journal import encode
+from thriftune.tracking.records import encode
 
 TYPICAL_VALUE, TYPICAL_TIME = 0.8823529411764706, 1_795_557_709_303
 EMPTY_MLFLOW_BYTES, EMPTY_OPTUNA_BYTES = 893_000, 115_000

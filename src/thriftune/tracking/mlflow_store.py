@@ -24,7 +24,7 @@ from mlflow.exceptions import MlflowException
 from thriftune import files
 from thriftune.databases.sqlite import SQLITE, first_opened, fold_log, keep_logs_short, make_whole
 from thriftune.observe.sanitiser import Sanitiser
-from thriftune.tracking.journal import MetricRow
+from thriftune.tracking.records import MetricRow
 
 log = logging.getLogger(__name__)
 logging.getLogger("alembic").setLevel(logging.WARNING)

@@ -16,8 +16,8 @@ from thriftune.errors import DamageError
 from thriftune.tracking.backoff import wait_seconds
 from thriftune.tracking.cursor import Cursor, line_checksum, read_cursor, unsent, write_cursor
 from thriftune.tracking.footprint import growth_bytes
-from thriftune.tracking.journal import KILLED, run_status
 from thriftune.tracking.mlflow_store import MlflowSink, StoreGoneError
+from thriftune.tracking.records import KILLED, run_status
 
 log = logging.getLogger(__name__)
 

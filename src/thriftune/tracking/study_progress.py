@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from thriftune.observe.progress import eta_seconds
-from thriftune.tracking.journal import MetricRow, first_and_end, trial_seconds
 from thriftune.tracking.keys import MACHINE_PREFIX
+from thriftune.tracking.records import MetricRow, first_and_end, trial_seconds
 
 VALUE, BEST, OVER = "study/value", "study/best", "study/trials_over"
 ETA = f"{MACHINE_PREFIX}eta_seconds"

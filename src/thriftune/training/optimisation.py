@@ -179,12 +179,12 @@ def _tupled(value: Any) -> Any:
 
 def moments(settings: Parameters) -> int:
     """How many times a model's bytes the optimizer keeps, at most: the largest that may be searched."""
-    names = _values(settings, "training.optimizer", settings.training.optimizer)
+    names = configured_values(settings, "training.optimizer", settings.training.optimizer)
     # A name that there is not is refused with the search space.
     return max(MOMENTS.get(name, 0) for name in names)
 
 
-def _values(settings: Parameters, key: str, configured: str) -> set[str]:
+def configured_values(settings: Parameters, key: str, configured: str) -> set[str]:
     """What a named option is, or may be where it is searched."""
     searched = settings.search.space.get(key)
     return {configured, *map(str, searched.choices if isinstance(searched, Choices) else ())}

@@ -9,8 +9,8 @@ from pathlib import Path
 import psutil
 import torch
 
-from thriftune.checkpoints.disk import human_bytes
 from thriftune.checkpoints.tensors import tensor_bytes
+from thriftune.units import human_bytes
 
 log = logging.getLogger(__name__)
 

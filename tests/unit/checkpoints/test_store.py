@@ -207,16 +207,6 @@ def test_a_manifest_that_does_not_follow_its_schema_is_damage(tmp_path: Path) ->
         read_manifest(path.parent)
 
 
-def test_human_bytes() -> None:
-    """Decimal units, as the budget is given."""
-    assert [disk.human_bytes(n) for n in (999, 1500, 2 * 10**9, 3 * 10**12)] == [
-        "999 B",
-        "1.5 kB",
-        "2.0 GB",
-        "3.0 TB",
-    ]
-
-
 def test_what_studies_share_counts_against_each_budget(tmp_path: Path) -> None:
     """Token stores and databases take from the budget; a hard link is one file, a link's target none."""
     shared = tmp_path / "shared"

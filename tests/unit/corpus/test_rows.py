@@ -12,11 +12,11 @@ from tests.conftest import small_parameters, write_small_tables
 
 from thriftune.config import Parameters
 from thriftune.corpus import tokens
-from thriftune.corpus.ingest import ingest
+from thriftune.corpus.ingestion import ingest
 from thriftune.corpus.rows import TokenisedRows, column, token_counts
 from thriftune.corpus.store import Corpus, CorpusStore
 from thriftune.model.encoder import Encoder
-from thriftune.runner import trial
+from thriftune.training import inputs
 from thriftune.training.inputs import (
     Prepared,
     build_agent,
@@ -112,7 +112,7 @@ def test_training_takes_no_more_memory_for_more_posts(
 ) -> None:
     """But for the order of posts in an epoch: some numbers a post. Both have the longest posts in a batch."""
     monkeypatch.setattr(tokens, "BATCH_POSTS", 16)
-    monkeypatch.setattr(trial, "COUNTED_TOGETHER", 64)
+    monkeypatch.setattr(inputs, "COUNTED_TOGETHER", 64)
     few, least = peak_of_an_epoch(tmp_path / "few", 300)
     many, most = peak_of_an_epoch(tmp_path / "many", 1000)
     assert many > 3 * few

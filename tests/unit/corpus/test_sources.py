@@ -13,7 +13,7 @@ import pytest
 from tests.hub_server import HubServer
 
 from thriftune.config import CorpusConfig
-from thriftune.corpus.ingest import ingest
+from thriftune.corpus.ingestion import ingest
 from thriftune.corpus.store import Corpus, CorpusStore
 from thriftune.errors import DataError
 from thriftune.hub import Hub

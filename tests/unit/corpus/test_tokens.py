@@ -12,7 +12,7 @@ from tests.support.tables import POSTS, ROWS, config_at, write
 from thriftune import files
 from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import EncoderFromConfig, StorageConfig
-from thriftune.corpus.ingest import ingest
+from thriftune.corpus.ingestion import ingest
 from thriftune.corpus.store import CorpusStore
 from thriftune.corpus.tokens import TokenisedStore
 from thriftune.dual_agent.windows import Layout

@@ -17,7 +17,7 @@ from thriftune import files
 from thriftune.config import EncoderFromConfig, SplitConfig
 from thriftune.corpus import tokens, writing
 from thriftune.corpus.annotation_spool import Spool
-from thriftune.corpus.ingest import ingest
+from thriftune.corpus.ingestion import ingest
 from thriftune.corpus.reading import Reading
 from thriftune.corpus.sources import find_sources, read_tables
 from thriftune.corpus.splits import MOST_ITERATIVE, SPLITS, group_duplicates, stratified_split

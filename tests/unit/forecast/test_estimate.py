@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import small_parameters
 
 from thriftune.config import override, parse_parameters
-from thriftune.corpus.ingest import ingest
+from thriftune.corpus.ingestion import ingest
 from thriftune.corpus.store import Corpus, CorpusStore
 from thriftune.forecast.corpus_size import assumed_size
 from thriftune.forecast.estimate import configured, forecast_line, forecast_row, trial_bytes

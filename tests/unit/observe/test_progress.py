@@ -6,8 +6,10 @@ import logging
 
 import pytest
 
-from thriftune.observe.progress import StudyProgress, eta_seconds, human_seconds
+from thriftune.observe.progress import eta_seconds
 from thriftune.observe.stopwatch import Stopwatch
+from thriftune.runner.progress import StudyProgress
+from thriftune.units import human_seconds
 
 pytestmark = pytest.mark.unit
 

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 from thriftune.errors import ConfigError
 from thriftune.observe.logs import log_context, setup
-from thriftune.observe.progress import StudyProgress
 from thriftune.observe.sanitiser import MASK, Sanitiser
+from thriftune.runner.progress import StudyProgress
 
 pytestmark = pytest.mark.unit
 

@@ -11,9 +11,11 @@ from tests.conftest import make_checkpoint
 from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import StorageConfig
 from thriftune.errors import OutOfStorageError
-from thriftune.reports.overhead import OVERHEAD, PAGE, Meter, checks, read_summary, write_overhead
-from thriftune.tracking.journal import Journal, last_machine_rows, trial_seconds
+from thriftune.reports.overhead import OVERHEAD, PAGE, checks, read_summary, write_overhead
+from thriftune.runner.meter import Meter
+from thriftune.tracking.journal import Journal
 from thriftune.tracking.keys import EPOCH_SECONDS, FIGURES, HELD, MEMORY, OWN, TOTAL
+from thriftune.tracking.records import last_machine_rows, trial_seconds
 
 pytestmark = pytest.mark.unit
 

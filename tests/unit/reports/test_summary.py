@@ -11,7 +11,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from rich.console import Console
 
-from thriftune.reports.summary import FEWEST_FOR_IMPORTANCE, importances, listed, print_list, print_study
+from thriftune.reports.summary import FEWEST_FOR_IMPORTANCE, importances, listed
+from thriftune.reports.terminal import print_list, print_study
 
 pytestmark = pytest.mark.unit
 HEADS = CategoricalDistribution(["linear", "mlp"])

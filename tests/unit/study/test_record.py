@@ -10,17 +10,17 @@ import pytest
 from thriftune.config import parse_parameters
 from thriftune.errors import DamageError, RefusedError, StudyError
 from thriftune.study.file_locks import StudyLock
+from thriftune.study.provenance import git_commit
 from thriftune.study.record import (
     FILES,
-    git_commit,
     move,
     open_or_create,
     read_record,
     recorded_threads,
     require_arbiter,
-    study_params,
     write_record,
 )
+from thriftune.study.shown import study_params
 
 pytestmark = pytest.mark.unit
 IDENTITY = {"threads": 3, "device": "cpu", "data_fingerprint": "0"}

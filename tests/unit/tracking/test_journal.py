@@ -12,7 +12,8 @@ import pytest
 from thriftune.errors import DamageError, OutOfStorageError, StudyError
 from thriftune.tracking.backoff import wait_seconds
 from thriftune.tracking.cursor import Cursor, line_checksum, read_cursor, unsent, write_cursor
-from thriftune.tracking.journal import Journal, read_rows
+from thriftune.tracking.journal import Journal
+from thriftune.tracking.records import read_rows
 
 pytestmark = pytest.mark.unit
 

@@ -12,9 +12,10 @@ from thriftune.config import parse_parameters
 from thriftune.databases.location import mlflow_uri
 from thriftune.tracking import sender as module
 from thriftune.tracking.cursor import read_cursor, unsent
-from thriftune.tracking.journal import Journal, MetricRow, run_status
+from thriftune.tracking.journal import Journal
 from thriftune.tracking.mlflow_store import MlflowSink
 from thriftune.tracking.parent import ParentRun, connect
+from thriftune.tracking.records import MetricRow, run_status
 from thriftune.tracking.sender import Delivery, Sender
 
 pytestmark = pytest.mark.unit

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from thriftune.observe.progress import eta_seconds
-from thriftune.tracking.journal import Journal, encode
+from thriftune.tracking.journal import Journal
+from thriftune.tracking.records import encode
 from thriftune.tracking.study_progress import Milestone, Milestones
 
 pytestmark = pytest.mark.unit

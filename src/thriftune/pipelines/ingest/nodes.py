@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def ingest_corpus(corpora: CorpusStore, settings: Parameters) -> tuple[Corpus, dict[str, Any]]:
     """Read, check, align and split the posts; skipped when its inputs are unchanged."""
-    from thriftune.corpus.ingest import ingest
+    from thriftune.corpus.ingestion import ingest
 
     corpus = ingest(settings.corpus, corpora, logging.getLogger(__name__).info)
     return corpus, corpus.data_report()

@@ -12,7 +12,7 @@ from tests.conftest import small_parameters
 from tests.support.tables import POSTS, ROWS, config_at, write
 
 from thriftune.corpus.align import Aligner
-from thriftune.corpus.ingest import ingest
+from thriftune.corpus.ingestion import ingest
 from thriftune.corpus.sample import CRITERIA, SAMPLE, generate, render
 from thriftune.corpus.store import CorpusStore
 from thriftune.corpus.tables import read_table

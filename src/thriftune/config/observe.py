@@ -1,0 +1,14 @@
+"""`observe`: logs and what they may show."""
+
+from __future__ import annotations
+
+from thriftune.config.base import Section, Text, TextList
+
+
+class ObserveConfig(Section):
+    """Log and terminal."""
+
+    log_root: Text = "logs"
+    """Directory of the log files, JSON lines."""
+    redact: TextList = ()
+    """Regular expressions of the user's own secrets, masked wherever text leaves the process."""

@@ -1,0 +1,10 @@
+from .doctor import doctor_rows as doctor_rows
+from .export import export_checkpoint as export_checkpoint
+from .flush import flush_all as flush_all
+from .rollback import roll_back as roll_back
+from .storage import clean as clean
+from .storage import verify_all as verify_all
+from .studies import delete_study as delete_study
+from .studies import list_studies as list_studies
+from .studies import show_study as show_study
+from .usage import storage_rows as storage_rows

@@ -1,0 +1,53 @@
+"""What is installed, configured and in reach."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from thriftune.checkpoints.disk import disk_of
+from thriftune.config import EncoderFromPackage, EncoderSource, Parameters
+from thriftune.container import in_image, require_mounts
+from thriftune.errors import ConfigError
+from thriftune.study.provenance import versions
+from thriftune.units import human_bytes
+
+
+def doctor_rows(root: Path, settings: Parameters) -> dict[str, Any]:
+    """Versions, device, memory, disk, mounts, stores and caches."""
+    import torch
+
+    from thriftune.training.seeding import no_gpu
+    from thriftune.training.snapshot import available_memory
+
+    disk = disk_of(root / settings.storage.root)
+    stores = {name: (root / settings.tracking.root / name).exists() for name in ("mlflow.db", "optuna.db")}
+    low = disk.is_low(settings.storage.free_disk_watermark)
+    return {
+        **versions(),
+        "device": f"cpu ({missing})" if (missing := no_gpu()) else torch.cuda.get_device_name(),
+        "threads": torch.get_num_threads(),
+        "memory free": human_bytes(available_memory()),
+        "disk free": f"{human_bytes(disk.free_bytes)} of {human_bytes(disk.total_bytes)}"
+        + (" (under the watermark: the study goes on a diet)" if low else ""),
+        **({"mounts": _mounts_line(root, settings)} if in_image() else {}),
+        **{f"store {name}": "there" if found else "not made yet" for name, found in stores.items()},
+        "git": shutil.which("git") or "missing: the commit is not recorded",
+        "encoders": ", ".join(_encoder_line(*item) for item in sorted(settings.encoders.items())),
+    }
+
+
+def _mounts_line(root: Path, settings: Parameters) -> str:
+    try:
+        require_mounts(root, settings.roots().values())
+    except ConfigError as error:
+        return f"{error.message}. {error.remedy}"
+    return "there"
+
+
+def _encoder_line(name: str, source: EncoderSource) -> str:
+    from importlib.util import find_spec
+
+    missing = isinstance(source, EncoderFromPackage) and find_spec(source.package) is None
+    return f"{name} (not installed: make encoder)" if missing else name

@@ -1,0 +1,126 @@
+"""Send what MLflow has not got yet, of every study."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from thriftune.config import Parameters, parse_parameters, without_password
+from thriftune.errors import DamageError, StudyError, ThriftuneError, UnavailableError
+from thriftune.study.handle import StudyHandle, find_studies
+
+if TYPE_CHECKING:
+    from thriftune.tracking.mlflow_store import MlflowSink
+
+
+def with_store_of(settings: Parameters, record: dict[str, Any]) -> Parameters:
+    """The settings with the MLflow store that a study's rows belong in: the one that tracking.mlflow_uri
+    names now, else the one that the study was run with last (a `--params` of that run, for instance)."""
+    run_with = parse_parameters(record["config"]).tracking
+    if settings.tracking.mlflow_uri is not None or run_with.mlflow_uri is None:
+        return settings
+    store = {"mlflow_uri": run_with.mlflow_uri, "experiment": run_with.experiment}
+    return settings.model_copy(update={"tracking": settings.tracking.model_copy(update=store)})
+
+
+def flush_all(
+    root: Path, settings: Parameters, *, owned: bool = False, say: Callable[[str], None] = lambda line: None
+) -> int:
+    """Send what the journals of all studies hold and MLflow has not; rows sent.
+
+    Each study's go to its own store (see with_store_of); `say` hears of every study whose store is not the
+    configured one. A study that a process is working on is left to that process's own sender. owned: the
+    caller holds the studies' locks. The first DamageError of a record or a journal, UnavailableError of a
+    store or StudyError of a study that others keep or have just started is raised once all others were sent.
+    """
+    from thriftune.databases.location import mlflow_uri
+
+    found, damaged = find_studies(root, settings)
+    sent, failures = 0, list[ThriftuneError](study.error for study in damaged)
+    sinks: dict[str, MlflowSink] = {}
+    for handle in found:
+        try:
+            if not owned and handle.ownership().is_held():
+                continue
+            with nullcontext() if owned else handle.ownership(alone=True):
+                record = handle.record()
+                if record is None:  # deleted meanwhile
+                    continue
+                own = with_store_of(settings, record)
+                uri = mlflow_uri(own.tracking, root)
+                if uri not in sinks:
+                    sinks[uri] = _open_store(own, root, uri)
+                count, problems = _flush(handle, record, uri, sinks[uri])
+        except (StudyError, DamageError, UnavailableError) as error:
+            failures.append(error)
+            continue
+        sent, failures = sent + count, failures + problems
+        if note := _store_note(settings, own, record, root):
+            say(f"study {handle.name}: {count} rows sent to {note}")
+    if failures:
+        raise failures[0]
+    return sent
+
+
+def _flush(
+    handle: StudyHandle, record: dict[str, Any], uri: str, sink: MlflowSink
+) -> tuple[int, list[ThriftuneError]]:
+    """(rows of one study that were sent, what is wrong with its journals)."""
+    from thriftune.tracking.cursor import read_cursor
+    from thriftune.tracking.delivery import deliver_evaluation, undelivered
+    from thriftune.tracking.records import KILLED
+    from thriftune.tracking.sender import Parcel
+
+    count, damage = 0, list[ThriftuneError]()
+    for delivery, status in undelivered(handle, record, uri, sink, running=True):
+        try:
+            count += Parcel(delivery, read_cursor(delivery.journal, uri), status=status).send(sink)
+        except DamageError as error:
+            damage.append(error)
+    count += deliver_evaluation(handle, sink, uri)
+    over = (handle.folder / "evaluation.json").exists()
+    sink.finish(sink.parent_run(handle.id, handle.name), "FINISHED" if over else KILLED)
+    return count, damage
+
+
+def _store_note(settings: Parameters, own: Parameters, record: dict[str, Any], root: Path) -> str:
+    """Which store a study's rows went to, where the configuration and the study's record name different ones;
+    else empty."""
+    from thriftune.databases.location import mlflow_uri
+    from thriftune.observe.sanitiser import Sanitiser
+
+    run_with = parse_parameters(record["config"]).tracking
+    configured, recorded, taken = (
+        without_password(mlflow_uri(tracking, root))
+        for tracking in (settings.tracking, run_with, own.tracking)
+    )
+    if configured == recorded:
+        return ""
+    clean = Sanitiser(settings.observe.redact).clean
+    if taken == recorded:
+        return clean(f"{recorded}, which it was run with")
+    option = f"tracking.mlflow_uri={run_with.mlflow_uri}"
+    if run_with.mlflow_uri is None:
+        option = f"tracking.root={run_with.root}"
+    return clean(f'{configured}; it was run with {recorded}: --params "{option}" sends them there')
+
+
+def _open_store(settings: Parameters, root: Path, uri: str) -> MlflowSink:
+    """MLflow's store; UnavailableError with the reason where it cannot be used."""
+    from thriftune.databases.health import trouble
+    from thriftune.tracking.parent import connect
+
+    found = trouble(uri)
+    if found is None:
+        try:
+            return connect(settings, root)
+        except Exception as error:
+            found = str(error).partition("\n")[0] or type(error).__name__
+    raise UnavailableError(
+        f"MLflow's store cannot be used: {found}",
+        where="tracking",
+        remedy="bring it back and give this command again; a damaged SQLite file is made anew by `thriftune "
+        "tracking rebuild`. Every row is in the journals.",
+    )

@@ -1,0 +1,36 @@
+"""Let an unfinished trial resume from an earlier epoch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from thriftune.checkpoints.store import CheckpointStore
+from thriftune.config import Parameters, parse_parameters
+from thriftune.errors import StudyError
+from thriftune.maintenance.studies import no_such_study
+from thriftune.search.optuna_study import OptunaStudy
+from thriftune.study.handle import StudyHandle
+
+
+def roll_back(root: Path, settings: Parameters, name: str, trial: int, epoch: int, *, really: bool) -> str:
+    """Let an unfinished trial resume from an earlier epoch: later checkpoints are set aside."""
+    handle = StudyHandle.of(root, settings, name)
+    record = handle.record()
+    if record is None:
+        raise no_such_study(root, settings, name)
+    rows = OptunaStudy.of(handle, parse_parameters(record["config"])).trials()
+    if trial >= len(rows) or rows[trial].state.is_finished():
+        raise StudyError(
+            f"trial {trial} is over" if trial < len(rows) else f"there is no trial {trial}",
+            where=f"study {name!r}",
+            remedy="only a trial that was interrupted can be rolled back.",
+        )
+    with handle.ownership(alone=True):
+        store = CheckpointStore(handle.folder, handle.id, settings.storage)
+        later = store.later_than(trial, epoch)
+        if really:
+            store.roll_back(trial, epoch)
+    names = ", ".join(path.name for path in later) or "nothing"
+    if not really:
+        return f"would set aside {names}; trial {trial} would resume after epoch {epoch}; add --yes"
+    return f"set aside {names}; the same command as before resumes trial {trial} after epoch {epoch}"

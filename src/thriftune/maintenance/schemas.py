@@ -1,0 +1,20 @@
+"""The JSON Schemas of what the project writes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from thriftune.config import Parameters
+
+
+def json_schema(name: str) -> Any:
+    """The JSON Schema of evaluation, trial, manifest or parameters."""
+    if name == "manifest":
+        from thriftune.checkpoints.manifest import manifest_schema
+
+        return manifest_schema()
+    if name == "parameters":
+        return Parameters.model_json_schema()
+    from thriftune.evaluation.schema import load_schema
+
+    return load_schema(name)

@@ -1,0 +1,50 @@
+"""What a study was made with: libraries, machine, commit."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import subprocess
+from typing import Any
+
+import psutil
+
+from thriftune import __version__
+
+LIBRARIES = (
+    "kedro",
+    "kedro-mlflow",
+    "mlflow",
+    "optuna",
+    "torch",
+    "transformers",
+    "datasets",
+    "numpy",
+)
+
+
+def versions() -> dict[str, str]:
+    """Versions of this project, Python and the libraries that matter."""
+    found = {"thriftune": __version__, "python": platform.python_version()}
+    return found | {name: importlib.metadata.version(name) for name in LIBRARIES}
+
+
+def machine() -> dict[str, Any]:
+    """What the machine is; no host name."""
+    return {
+        "platform": platform.platform(),
+        "processor": platform.machine(),
+        "physical_cores": psutil.cpu_count(logical=False),
+        "memory_bytes": psutil.virtual_memory().total,
+    }
+
+
+def git_commit() -> str | None:
+    """The checked-out commit, or None outside a checkout."""
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None
