@@ -10,7 +10,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export KEDRO_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev hpo train evaluate ingest encoder fetch sample viz mlflow dashboard notebook docs lint style types docs-check format test test-unit test-all torture lock lock-check bench bench-memory quality clean
+.PHONY: help setup dev hpo train evaluate ingest encoder fetch sample viz mlflow dashboard notebook docs lint style types docs-check format test test-unit test-all torture lock lock-check bench bench-memory quality shape clean
 
 help:  ## list every target
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -128,6 +128,9 @@ bench: setup  ## measure metric calls, start, resume, trials, throughput, saving
 
 quality: setup  ## train ours and the baselines on the same splits, and compare (ARGS='--seeds 1')
 	$(BIN)/python -m benchmarks.quality $(ARGS)
+
+shape: setup  ## how the source is divided: packages, circles, imports (COMMIT=96b34aa: beside that commit)
+	@$(BIN)/python -m tests.shape $(COMMIT)
 
 bench-memory: setup  ## peak memory and time of saving and loading 10 GB (ARGS='--size 3')
 	$(BIN)/python -m benchmarks.memory $(ARGS)
