@@ -31,7 +31,7 @@ from thriftune.training.snapshot import Snapshots
 
 TENSORS = 24
 EPOCH_IN_SAVES = 30
-"""SPEC 14.2: an epoch of at least so many synchronous saves."""
+"""An epoch of at least so many synchronous saves."""
 CHUNK = 16 << 20
 
 
@@ -161,7 +161,7 @@ class Bench:
         self.times.setdefault(name, []).append(time.perf_counter() - started)
 
     def rows(self) -> list[Row]:
-        """The rows of SPEC 14.1 and 14.2."""
+        """The rows of saving and its overlap with training."""
         took = {name: statistics.median(values) for name, values in self.times.items()}
         speed = {name: self.megabytes / duration for name, duration in took.items()}
         ratios = [plain / save for plain, save in zip(self.times["plain"], self.times["save"], strict=True)]

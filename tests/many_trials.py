@@ -107,7 +107,7 @@ def live(folder: Path, trials: int, kills: int, seed: int = 0) -> Story:
 
 
 def check(story: Story) -> dict[str, Any]:
-    """Every trial run once and recorded everywhere, one test evaluation, the limits of SPEC 9.2 kept; what
+    """Every trial run once and recorded everywhere, one test evaluation, the limits kept; what
     overhead.json says."""
     shown = thriftune(story.project, "study", "show", NAME, "--json")
     assert shown.returncode == 0, shown.stderr

@@ -1,4 +1,4 @@
-"""Trials that fail: each is recorded with its reason, leaves no model, and the study goes on (SPEC 9.1)."""
+"""Trials that fail: each is recorded with its reason, leaves no model, and the study goes on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A trial asks the disk as much after many trials as after few (SPEC 9.2)."""
+"""A trial asks the disk as much after many trials as after few."""
 
 from __future__ import annotations
 

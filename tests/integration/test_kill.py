@@ -1,4 +1,4 @@
-"""SIGKILL at moments spread over a whole `kedro run`: the same command ends the same (SPEC 7.1)."""
+"""SIGKILL at moments spread over a whole `kedro run`: the same command ends the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Posts are in the corpus and on the study's page, and nowhere else that a run leaves (SPEC 11)."""
+"""Posts are in the corpus and on the study's page, and nowhere else that a run leaves."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.integration
 DATA = ("posts.csv", "annotations.csv", "src/thriftune/corpus/sample", "data/03_primary/corpus_")
 """The tables, the shipped sample, and the corpus made of the tables: the data themselves."""
 PAGE = re.compile(r"data/06_models/study_[^/]+/report\.html")
-"""The one that shows examples of evidence, by design (SPEC 12); MLflow's copy is not among them."""
+"""The one that shows examples of evidence, by design; MLflow's copy is not among them."""
 DIVERGING = {"training.learning_rate": 1e30}
 KEYS = ["timestamp", "level", "message", "component", "study", "trial", "epoch", "step"]
 

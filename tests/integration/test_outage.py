@@ -1,5 +1,5 @@
 """MLflow's store fails in every way while a study trains: training goes on, and in the end every row is there
-exactly once (SPEC 8.3)."""
+exactly once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints of a pretrained encoder of which little is trained (SPEC 6.3). `make encoder` installs it."""
+"""Checkpoints of a pretrained encoder of which little is trained. `make encoder` installs it."""
 
 from __future__ import annotations
 

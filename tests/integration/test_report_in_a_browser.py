@@ -1,5 +1,4 @@
-"""report.html as its reader meets it: opened from the disk by a real browser that reaches nothing else
-(SPEC 12)."""
+"""report.html as its reader meets it: opened from the disk by a real browser that reaches nothing else."""
 
 from __future__ import annotations
 

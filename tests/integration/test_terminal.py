@@ -1,4 +1,4 @@
-"""What a person sees: on a terminal, narrow and wide, and in a file (SPEC 11)."""
+"""What a person sees: on a terminal, narrow and wide, and in a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Searches that end before their last trial: by time, and for lack of a gain (SPEC 9.1)."""
+"""Searches that end before their last trial: by time, and for lack of a gain."""
 
 from __future__ import annotations
 

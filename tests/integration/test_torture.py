@@ -1,4 +1,4 @@
-"""`make torture` in short: killed again and again, the same command ends the same (SPEC 7.1)."""
+"""`make torture` in short: killed again and again, the same command ends the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kill a study again and again; the same command must end the same (SPEC 7.1).
+"""Kill a study again and again; the same command must end the same.
 
     python -m tests.torture --kills 200 [--lanes 2] [--seed 0] [--folder build/torture] [--parallel-bytes 0]
 

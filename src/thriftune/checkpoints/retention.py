@@ -16,7 +16,7 @@ Key = tuple[int, int]
 """(trial, epoch)"""
 
 PROTECTED, OF_STUDY, OF_RUNNING = 3, 2, 1
-"""Steps of pressure (SPEC 6.5): first what the running trial would like to keep, then the trials' bests and
+"""Steps of pressure: first what the running trial would like to keep, then the trials' bests and
 the co-best of the study, never the study's best and what training goes on from."""
 
 

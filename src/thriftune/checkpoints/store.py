@@ -52,7 +52,7 @@ class CheckpointStore:
     """All checkpoints of one study, below its folder.
 
     shared: folders of what studies share (corpora, token stores, tracking databases). Their bytes count in
-    full against the budget of each study (SPEC 6.4.2).
+    full against the budget of each study.
     parallel_bytes: a checkpoint of so many bytes has two files written, and verified, at a time.
     """
 
@@ -93,7 +93,7 @@ class CheckpointStore:
         return sorted(found, key=lambda entry: entry.held.key)
 
     def best(self) -> Entry | None:
-        """The study's best committed checkpoint (SPEC 6.4.1)."""
+        """The study's best committed checkpoint."""
         ties = self.co_best()
         return ties[0] if ties else None
 
@@ -426,7 +426,7 @@ class CheckpointStore:
             files.rename(temporary, target)
 
     def _make_room(self, needed: int) -> None:
-        """Relieve the pressure step by step (SPEC 6.5) until `needed` bytes fit; OutOfStorageError."""
+        """Relieve the pressure step by step until `needed` bytes fit; OutOfStorageError."""
         with self._activity.exclusive():
             lacking = self._lacking(needed)  # it walks all shared folders, so not more often than needed
             if lacking:

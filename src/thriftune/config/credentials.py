@@ -1,4 +1,4 @@
-"""URLs with passwords: from credentials.yml and from nowhere else (SPEC 3.7)."""
+"""URLs with passwords: from credentials.yml and from nowhere else."""
 
 from __future__ import annotations
 

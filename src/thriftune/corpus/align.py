@@ -1,4 +1,4 @@
-"""Finds annotated sentences in their post: exact, then folded, then fuzzy (SPEC 4.2)."""
+"""Finds annotated sentences in their post: exact, then folded, then fuzzy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From raw tables to an ingested corpus: read and check, split, align and write; or reuse (SPEC 4)."""
+"""From raw tables to an ingested corpus: read and check, split, align and write; or reuse."""
 
 from __future__ import annotations
 

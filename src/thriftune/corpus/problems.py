@@ -15,7 +15,7 @@ _SENTENCE_END = re.compile(r"[.!?…。！？](?:\s|$)|\n")
 
 def quoted(cell: str) -> str:
     """A cell as a message shows it: an id, a label or a column's name. Of what may be a post's text, in a
-    column that was taken for another, only the length (SPEC 11)."""
+    column that was taken for another, only the length."""
     is_name = len(cell) <= LONGEST_NAME and len(cell.split()) <= MOST_WORDS
     return repr(cell) if is_name and not _SENTENCE_END.search(cell) else f"a text of {len(cell)} characters"
 

@@ -1,4 +1,4 @@
-"""Where a corpus comes from: the sample, the user's files, or a data set on the hub; as tables (SPEC 4.1)."""
+"""Where a corpus comes from: the sample, the user's files, or a data set on the hub; as tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Splits by post: the user's own, else seeded and multi-label-stratified (SPEC 4.3).
+"""Splits by post: the user's own, else seeded and multi-label-stratified.
 
 Posts with the same normalised text form a group and go to one split together. The stratification is
 iterative (Sechidis, Tsoumakas and Vlahavas, 2011), by the library iterative-stratification; of very many

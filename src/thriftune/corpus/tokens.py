@@ -1,4 +1,4 @@
-"""Tokenises a corpus once per encoder and length, to Arrow on disk (SPEC 4.4)."""
+"""Tokenises a corpus once per encoder and length, to Arrow on disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one rule that cuts a post into candidate sentences, from its text alone (SPEC 5.3)."""
+"""The one rule that cuts a post into candidate sentences, from its text alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of the criteria agent (SPEC 10.2); scikit-learn is the reference."""
+"""Figures of the criteria agent; scikit-learn is the reference."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of the evidence agent, and of both together (SPEC 10.2).
+"""Figures of the evidence agent, and of both together.
 
 Sentence figures count (candidate sentence, criterion) pairs. Span figures compare the predicted ranges (or
 sentences), adjacent ones joined, with the annotated ones joined likewise. Token and character F1 are

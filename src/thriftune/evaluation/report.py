@@ -1,4 +1,4 @@
-"""The records of an evaluation: predictions.jsonl first, then evaluation.json (SPEC 10.3)."""
+"""The records of an evaluation: predictions.jsonl first, then evaluation.json."""
 
 from __future__ import annotations
 
@@ -105,6 +105,6 @@ def read_evaluation(folder: Path) -> dict[str, Any] | None:
 
 
 def write_trial_report(path: Path, report: Mapping[str, Any]) -> None:
-    """Commit a trial's validation report (SPEC 10.4)."""
+    """Commit a trial's validation report."""
     check(report, "trial", str(path))
     files.write_json(path, report)

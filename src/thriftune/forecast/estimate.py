@@ -1,4 +1,4 @@
-"""What the configured study will hold, write and save, before it starts (SPEC 6.9)."""
+"""What the configured study will hold, write and save, before it starts."""
 
 from __future__ import annotations
 

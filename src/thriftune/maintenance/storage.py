@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 def no_room(root: Path, settings: Parameters) -> OutOfStorageError:
-    """The report of a disk that filled up under something else than a checkpoint (SPEC 6.6)."""
+    """The report of a disk that filled up under something else than a checkpoint."""
     places = [
         root / place
         for place in (

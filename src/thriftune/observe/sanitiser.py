@@ -1,4 +1,4 @@
-"""Masks secrets in all text that leaves the process (SPEC 11)."""
+"""Masks secrets in all text that leaves the process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the framework itself spends on each trial, against the limits of SPEC 9.2.
+"""What the framework itself spends on each trial, against its limits.
 
 Measured at a trial's end and written to its journal under `system/`; when the study is over, overhead.json
 and overhead.html in its folder show how each figure went from the first trial to the last.
@@ -73,7 +73,7 @@ Rows = Sequence[dict[str, float]]
 
 
 def checks(rows: Rows, budget_bytes: int) -> list[Check]:
-    """The limits of SPEC 9.2 against the figures of trials, in order."""
+    """The limits against the figures of trials, in order."""
     own = [row[OWN] for row in rows]
     windows = [median(own[at : at + WINDOW]) for at in range(max(1, len(own) - WINDOW + 1))] if own else []
     held = max((row[HELD] for row in rows), default=None)

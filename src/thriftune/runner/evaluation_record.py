@@ -100,7 +100,7 @@ def evaluate(
 
 
 def _dropped_ties(optuna_study: OptunaStudy, kept: list[Entry]) -> list[dict[str, Any]]:
-    """Epochs whose value is exactly the best's, and whose checkpoint went (SPEC 6.4.1)."""
+    """Epochs whose value is exactly the best's, and whose checkpoint went."""
     there = {entry.held.key for entry in kept}
     return [
         {"trial": trial.number, "epoch": epoch, "path": None, "sha256": None, "kept": False}

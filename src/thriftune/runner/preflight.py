@@ -63,7 +63,7 @@ def check_metric(metric: str, produced: tuple[str, ...]) -> None:
 
 
 def require_mounted(study: StudyHandle) -> None:
-    """StudyError where Optuna knows the study and the store's root does not (SPEC 6.6.1): most likely a
+    """StudyError where Optuna knows the study and the store's root does not: most likely a
     volume that is not mounted. Nothing is created and nothing deleted."""
     from thriftune.study.marker import marker_of
 

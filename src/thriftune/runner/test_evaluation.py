@@ -1,4 +1,4 @@
-"""The one test evaluation of a study (SPEC 10.1). The only caller of the test split."""
+"""The one test evaluation of a study. The only caller of the test split."""
 
 from __future__ import annotations
 

@@ -292,7 +292,7 @@ class Worker:
         self, handle: TrialHandle, outcome: Outcome | _Failure
     ) -> tuple[str, float | None, str | None]:
         """(complete, pruned or failed; value; reason). A trial that holds the study's best is
-        complete, whatever became of it (SPEC 6.4.1)."""
+        complete, whatever became of it."""
         best = self.store.best()
         holds_best = best is not None and best.manifest.trial == handle.number
         if isinstance(outcome, _Failure):

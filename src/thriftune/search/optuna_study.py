@@ -1,4 +1,4 @@
-"""The Optuna study: what trial n proposes depends on the seed and the history only (SPEC 7.2).
+"""The Optuna study: what trial n proposes depends on the seed and the history only.
 
 The whole configuration of trial n is sampled beside the database, on the history in memory, by a sampler
 seeded from (study seed, n), and stored by one write; before that write the trial does not exist, after it

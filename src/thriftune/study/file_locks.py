@@ -1,6 +1,6 @@
 """Who owns a study, and who a trial of it: kernel locks on files, which the system takes from the dead.
 
-One process owns a study, or several share it and each owns the trials that it works on (SPEC 7.4). On one
+One process owns a study, or several share it and each owns the trials that it works on. On one
 machine, containers included, that is `StudyLock`; for workers on several machines see postgres.
 """
 

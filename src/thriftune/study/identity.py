@@ -1,4 +1,4 @@
-"""Ids that are derived, not drawn, and what makes a study the same study (SPEC 3.2, 3.7)."""
+"""Ids that are derived, not drawn, and what makes a study the same study."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the store's root is the one that a study was started on (SPEC 6.6.1).
+"""Whether the store's root is the one that a study was started on.
 
 A root on a volume that is not mounted looks like an empty folder. So each study leaves its id in
 the root, and a study that Optuna knows is not begun anew where its id is not there.

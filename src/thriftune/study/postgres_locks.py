@@ -1,4 +1,4 @@
-"""Who owns what of a study, for workers on several machines: advisory locks of PostgreSQL (SPEC 7.4).
+"""Who owns what of a study, for workers on several machines: advisory locks of PostgreSQL.
 
 A session-level lock is held for as long as the server has the session, and the server notices through TCP
 keep-alives that a machine has died or was cut off. A worker that lost its session, since the server was

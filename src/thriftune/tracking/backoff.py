@@ -1,4 +1,4 @@
-"""How long to wait before the next try: 1, 2, 4, 8, 16 s, then every 60 s (SPEC 8.3)."""
+"""How long to wait before the next try: 1, 2, 4, 8, 16 s, then every 60 s."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 IDLE_SECONDS = 1.0
 """Rows are gathered for so long before they are sent together."""
 BACKLOG_BYTES = 100_000_000
-"""Of journals that a store does not take: said once (SPEC 8.3)."""
+"""Of journals that a store does not take: said once."""
 LAST_TRIES = 3
 """Failures in a row after which a closing sender leaves the rest to the next run."""
 

@@ -1,4 +1,4 @@
-"""What MLflow's run of a study shows of its progress: functions of the trials' journals alone (SPEC 8.1).
+"""What MLflow's run of a study shows of its progress: functions of the trials' journals alone.
 
 Made anew from the journals they come out the same, whatever was interrupted: step = trial number, timestamp =
 the trial's end. What depends on the machine's speed is under `system/`.

@@ -1,4 +1,4 @@
-"""How a signal ends a run in an orderly way (SPEC 7.3).
+"""How a signal ends a run in an orderly way.
 
 The first SIGINT or SIGTERM sets a flag that the loop looks at after each step; GRACE_SECONDS later
 an alarm interrupts whatever still runs; the second signal exits at once.

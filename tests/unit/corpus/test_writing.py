@@ -1,4 +1,4 @@
-"""A corpus that is made in bounded memory goes on where a kill left it, to the same bytes (SPEC 4.8)."""
+"""A corpus that is made in bounded memory goes on where a kill left it, to the same bytes."""
 
 from __future__ import annotations
 

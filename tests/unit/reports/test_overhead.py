@@ -1,4 +1,4 @@
-"""What a trial costs: measured, written to its journal, judged against SPEC 9.2."""
+"""What a trial costs: measured, written to its journal, judged against the limits."""
 
 from __future__ import annotations
 
