@@ -34,6 +34,7 @@ MEMORY_BYTES = 4_000_000_000
 """Free bytes that a file system in memory must have to hold the temporary files; they need under 2 GB."""
 LONGEST_FIRST = (
     "test_torture",
+    "test_storage",
     "test_contributing",
     "test_workers",
     "test_tutorial",
@@ -42,7 +43,6 @@ LONGEST_FIRST = (
     "test_outage",
     "test_eta",
     "test_waiting",
-    "test_storage",
     "test_failures",
     "test_kill",
     "test_disk_full",

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pyte
 import pytest
+from tests import processes
 from tests.integration.conftest import SMALL, copy_project
 from tests.integration.servers import BIN
 
@@ -30,7 +31,6 @@ def environment(project: Path, **more: str) -> dict[str, str]:
         **plain,
         "DO_NOT_TRACK": "1",
         "PYTHONPATH": str(project / "src"),
-        "TERM": "xterm-256color",
         **more,
     }
 
@@ -41,7 +41,12 @@ def on_a_terminal(project: Path, columns: int, **more: str) -> bytes:
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, columns, 0, 0))
     command = [str(BIN / "kedro"), *WORDS]
     with subprocess.Popen(
-        command, cwd=project, env=environment(project, **more), stdin=theirs, stdout=theirs, stderr=theirs
+        command,
+        cwd=project,
+        env=environment(project, TERM="xterm-256color", **more),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
     ) as started:
         os.close(theirs)
         written = b""
@@ -86,14 +91,7 @@ def test_a_file_gets_plain_lines(tmp_path: Path) -> None:
     """No escape code, no live line, each line with its moment; nothing on standard output; the last three say
     what came out."""
     project = copy_project(tmp_path)
-    done = subprocess.run(
-        [str(BIN / "kedro"), *WORDS],
-        cwd=project,
-        env=environment(project),
-        capture_output=True,
-        text=True,
-        timeout=500,
-    )
+    done = processes.run([str(BIN / "kedro"), *WORDS], project, environment(project))
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
     assert "\x1b" not in done.stderr
