@@ -15,7 +15,7 @@ def main(*args: Any, **kwargs: Any) -> Any:
     """Run the project in the current directory with `kedro run`'s own options."""
     silence()
     configure_project(Path(__file__).parent.name)
-    from thriftune.cli import run
+    from thriftune.cli.run import run
 
     kwargs.setdefault("standalone_mode", not hasattr(sys, "ps1"))
     return run(*args, **kwargs)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from click.testing import CliRunner, Result
 
-from thriftune.cli import GuardedCommand
+from thriftune.cli.guard import GuardedCommand
 from thriftune.errors import ConfigError, UnavailableError
 
 pytestmark = pytest.mark.unit

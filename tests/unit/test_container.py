@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from thriftune.cli import check_run, load_run
+from thriftune.cli.run import check_run, load_run
 from thriftune.config import Parameters
 from thriftune.container import mount_points, owner_advice, require_mounts, unmounted
 from thriftune.errors import ConfigError

@@ -18,7 +18,7 @@ LOADER_ARGS: dict[str, Any] = {
 """What it is made with, by Kedro and by the commands alike."""
 
 
-class ConfigLoader(OmegaConfigLoader):  # type: ignore[misc]  # Kedro has no types
+class ConfigLoader(OmegaConfigLoader):
     """Settings of an environment go over those of conf/base key by key; `search.space` as a whole, since
     nobody could take a key out of it, or give one another type, by adding."""
 

@@ -1,0 +1,65 @@
+"""The program `thriftune`; `kedro thriftune` is the same."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import click
+
+from thriftune.cli.guard import GuardedGroup
+from thriftune.process import prepare
+
+
+class LazyGroup(GuardedGroup):
+    """A group whose commands are imported when they are called, or listed with their help.
+
+    After Click's documentation, "Lazily Loading Subcommands".
+    """
+
+    def __init__(self, *words: Any, commands_at: dict[str, str], **named: Any) -> None:
+        """Make the group.
+
+        Args:
+            commands_at: The place, `module:attribute`, of each command by its name.
+        """
+        super().__init__(*words, **named)
+        self._commands_at = commands_at
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands, sorted."""
+        return sorted(self._commands_at)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command; None where there is none of the name."""
+        if cmd_name not in self._commands_at:
+            return None
+        module, _, attribute = self._commands_at[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+
+@click.group(
+    cls=LazyGroup,
+    name="thriftune",
+    commands_at={
+        "checkpoint": "thriftune.cli.checkpoint:checkpoint",
+        "doctor": "thriftune.cli.environment:doctor",
+        "fetch": "thriftune.cli.environment:fetch_command",
+        "schema": "thriftune.cli.environment:schema",
+        "storage": "thriftune.cli.storage:storage",
+        "study": "thriftune.cli.study:study",
+        "tracking": "thriftune.cli.tracking:tracking",
+    },
+)
+def thriftune() -> None:
+    """Studies, storage, tracking and schemas of this project."""
+    prepare()
+
+
+def main() -> None:
+    """The console script `thriftune`."""
+    from thriftune.project.quiet import silence
+
+    silence()
+    thriftune()

@@ -1,0 +1,52 @@
+"""`thriftune checkpoint`: single checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from thriftune.cli.guard import GuardedGroup
+from thriftune.cli.options import configured
+from thriftune.config import Parameters
+
+
+@click.group(cls=GuardedGroup)
+def checkpoint() -> None:
+    """Single checkpoints."""
+
+
+@checkpoint.command("export")
+@click.argument("study_name", metavar="STUDY")
+@click.argument("target", type=click.Path(path_type=Path, resolve_path=True))
+@click.option("--trial", type=click.IntRange(min=0), help="Default: the study's best.")
+@click.option("--epoch", type=click.IntRange(min=1), help="Default: the trial's best that is kept.")
+@configured
+def checkpoint_export(
+    root: Path,
+    settings: Parameters,
+    study_name: str,
+    target: Path,
+    trial: int | None,
+    epoch: int | None,
+) -> None:
+    """Write a model directory that works without this project: weights, tokenizer, thresholds, labels, and
+    a short script that predicts."""
+    from thriftune.maintenance.export import export_checkpoint
+
+    click.echo(export_checkpoint(root, settings, study_name, target, trial, epoch))
+
+
+@checkpoint.command("rollback")
+@click.argument("study_name", metavar="STUDY")
+@click.argument("trial", type=click.IntRange(min=0))
+@click.argument("epoch", type=click.IntRange(min=1))
+@click.option("--yes", is_flag=True, help="Do it; without, say what would change.")
+@configured
+def checkpoint_rollback(
+    root: Path, settings: Parameters, study_name: str, trial: int, epoch: int, yes: bool
+) -> None:
+    """Let an interrupted trial resume from an earlier epoch."""
+    from thriftune.maintenance.rollback import roll_back
+
+    click.echo(roll_back(root, settings, study_name, trial, epoch, really=yes))
