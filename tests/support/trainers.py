@@ -15,7 +15,8 @@ from thriftune.checkpoints.tensors import read_verified, serialise, tensors_in, 
 from thriftune.config import Parameters
 from thriftune.model.encoder import Encoder
 from thriftune.training.inputs import build_agent, layout_of
-from thriftune.training.loop import Identity, Resume, Trainer
+from thriftune.training.loop import Identity, Trainer
+from thriftune.training.state import Resume
 
 
 class Log:

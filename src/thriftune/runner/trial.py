@@ -32,7 +32,8 @@ from thriftune.study.identity import save_interval, trial_id
 from thriftune.study.layout import CONFIG, REPORT, read_config
 from thriftune.tracking.journal import Journal
 from thriftune.training.inputs import Prepared, build_agent, class_weights, collator_for, signature_of
-from thriftune.training.loop import Identity, Resume, Trainer, train
+from thriftune.training.loop import Identity, Trainer, train
+from thriftune.training.state import Resume
 from thriftune.training.validation import Validation, validate
 
 log = logging.getLogger(__name__)

@@ -25,15 +25,8 @@ from thriftune.model.losses import joint_loss
 from thriftune.model.trainable import DualAgent
 from thriftune.tracking.keys import DEVICE_BYTES, EPOCH_SECONDS, TRAIN_SECONDS, VALIDATION_SECONDS
 from thriftune.training.batching import epoch_batches, steps_per_epoch
-from thriftune.training.optimisation import (
-    build_optimizer,
-    build_scaler,
-    build_schedule,
-    flatten_optimizer,
-    restore_optimizer,
-)
-from thriftune.training.seeding import capture_generators, restore_generators
 from thriftune.training.snapshot import Snapshots
+from thriftune.training.state import Progress, Resume, TrainingState
 
 
 class DivergedError(ThriftuneError):
@@ -57,17 +50,6 @@ class Identity:
     trial_id: str
     data_fingerprint: str
     attempt: int = 1
-
-
-@dataclass(frozen=True)
-class Resume:
-    """What a verified checkpoint gives back (see CheckpointStore.newest_whole)."""
-
-    epoch: int
-    step: int
-    model: Mapping[str, torch.Tensor]
-    optimizer: Mapping[str, torch.Tensor]
-    state: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -98,23 +80,6 @@ class Trainer:
     """Seconds, of which the time that training took is made."""
 
 
-@dataclass
-class Progress:
-    """The counters of a trial, all of which a checkpoint carries."""
-
-    epoch: int = 0
-    step: int = 0
-    best_value: float | None = None
-    saves_since_best: int = 0
-
-    def note_value(self, value: float | None) -> None:
-        """Count a saved epoch for early stopping; a tie is no gain."""
-        if value is not None and (self.best_value is None or value > self.best_value):
-            self.best_value, self.saves_since_best = value, 0
-        else:
-            self.saves_since_best += 1
-
-
 def train(trainer: Trainer, resume: Resume | None = None) -> Iterator[Checkpoint]:
     """Train one configuration, yielding a checkpoint per saved epoch.
 
@@ -123,19 +88,17 @@ def train(trainer: Trainer, resume: Resume | None = None) -> Iterator[Checkpoint
     finite, and whatever a failed save left in the last receipt: at the next step, or at the end.
     """
     agent, config = trainer.agent, trainer.training
-    optimizer = build_optimizer(agent, config)
     total_steps = config.epochs * steps_per_epoch(len(trainer.rows), config.batch_size, config.accumulation)
-    schedule = build_schedule(optimizer, total_steps, config)
-    scaler = build_scaler(config, next(agent.parameters()).device)
-    progress = Progress()
+    state = TrainingState.start(agent, config, total_steps, trainer.seed)
     if resume is not None:
-        progress = _restore(agent, optimizer, schedule, scaler, resume)
+        state.restore(resume)
+    progress = state.progress
     snapshots = Snapshots(trainer.overlap)
     saving: Receipt | None = None
     while progress.epoch < config.epochs and not _stopped_early(progress, config):
         progress.epoch += 1
         started_at = trainer.clock()
-        _train_epoch(trainer, optimizer, schedule, scaler, progress, total_steps, saving)
+        _train_epoch(trainer, state, total_steps, saving)
         validated_at = trainer.clock()
         metrics = trainer.validate(agent)
         ended_at = trainer.clock()
@@ -146,7 +109,7 @@ def train(trainer: Trainer, resume: Resume | None = None) -> Iterator[Checkpoint
             progress.note_value(metrics.get(trainer.metric))
             if saving is not None:
                 saving.wait()  # one write in flight, and its buffers are used again
-            checkpoint = _snapshot(trainer, optimizer, schedule, scaler, progress, metrics, snapshots)
+            checkpoint = _snapshot(trainer, state, metrics, snapshots)
             saving = checkpoint.receipt
             yield checkpoint
             saving.check()
@@ -154,16 +117,9 @@ def train(trainer: Trainer, resume: Resume | None = None) -> Iterator[Checkpoint
         saving.wait()
 
 
-def _train_epoch(
-    trainer: Trainer,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LambdaLR,
-    scaler: torch.amp.GradScaler,
-    progress: Progress,
-    total_steps: int,
-    saving: Receipt | None,
-) -> None:
-    config, agent = trainer.training, trainer.agent
+def _train_epoch(trainer: Trainer, state: TrainingState, total_steps: int, saving: Receipt | None) -> None:
+    config, agent, progress = trainer.training, trainer.agent, state.progress
+    optimizer, schedule, scaler = state.optimizer, state.schedule, state.scaler
     agent.train()
     batches = epoch_batches(token_counts(trainer.rows), config.batch_size, trainer.seed, progress.epoch)
     ahead = Ahead(trainer, batches)
@@ -276,17 +232,11 @@ def _stopped_early(progress: Progress, config: TrainingConfig) -> bool:
 
 
 def _snapshot(
-    trainer: Trainer,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LambdaLR,
-    scaler: torch.amp.GradScaler,
-    progress: Progress,
-    metrics: Mapping[str, float | None],
-    snapshots: Snapshots,
+    trainer: Trainer, state: TrainingState, metrics: Mapping[str, float | None], snapshots: Snapshots
 ) -> Checkpoint:
-    state, scalars = flatten_optimizer(optimizer, trainer.agent)
-    model, moments, detached = snapshots.take(trainer.agent.trained_state(), state)
-    identity = trainer.identity
+    captured = state.capture()
+    model, moments, detached = snapshots.take(captured.model, captured.optimizer)
+    identity, progress = trainer.identity, state.progress
     return Checkpoint(
         study=identity.study,
         trial=identity.trial,
@@ -298,38 +248,9 @@ def _snapshot(
         metrics=metrics,
         model=model,
         optimizer=moments,
-        state={
-            "generators": capture_generators(),
-            "optimizer_groups": scalars,
-            "schedule_step": schedule.last_epoch,
-            "scaler": scaler.state_dict(),
-            "data_order": {"seed": trainer.seed, "next_epoch": progress.epoch + 1},
-            "best_value": progress.best_value,
-            "saves_since_best": progress.saves_since_best,
-        },
+        state=captured.scalars,
         signature=trainer.agent.signature(),
         data_fingerprint=identity.data_fingerprint,
         detached=detached,
         receipt=Receipt(awaited=True),
-    )
-
-
-def _restore(
-    agent: DualAgent,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LambdaLR,
-    scaler: torch.amp.GradScaler,
-    resume: Resume,
-) -> Progress:
-    agent.load_trained(resume.model)
-    restore_optimizer(optimizer, agent, resume.optimizer, resume.state["optimizer_groups"])
-    schedule.last_epoch = resume.state["schedule_step"]
-    schedule._last_lr = [group["lr"] for group in optimizer.param_groups]
-    scaler.load_state_dict(resume.state["scaler"])
-    restore_generators(resume.state["generators"])
-    return Progress(
-        epoch=resume.epoch,
-        step=resume.step,
-        best_value=resume.state["best_value"],
-        saves_since_best=resume.state["saves_since_best"],
     )

@@ -1,0 +1,121 @@
+"""All that a resume needs, in one type: what changes while a trial trains stands here alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import torch
+
+from thriftune.config import TrainingConfig
+from thriftune.model.trainable import DualAgent
+from thriftune.training.optimisation import (
+    build_optimizer,
+    build_scaler,
+    build_schedule,
+    flatten_optimizer,
+    restore_optimizer,
+)
+from thriftune.training.seeding import capture_generators, restore_generators
+
+Tensors = Mapping[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Resume:
+    """What a verified checkpoint gives back (see CheckpointStore.newest_whole)."""
+
+    epoch: int
+    step: int
+    model: Tensors
+    optimizer: Tensors
+    state: Mapping[str, Any]
+
+
+@dataclass
+class Progress:
+    """The counters of a trial, all of which a checkpoint carries."""
+
+    epoch: int = 0
+    step: int = 0
+    best_value: float | None = None
+    saves_since_best: int = 0
+
+    def note_value(self, value: float | None) -> None:
+        """Count a saved epoch for early stopping; a tie is no gain."""
+        if value is not None and (self.best_value is None or value > self.best_value):
+            self.best_value, self.saves_since_best = value, 0
+        else:
+            self.saves_since_best += 1
+
+
+@dataclass(frozen=True)
+class Captured:
+    """The state at one moment: live tensors, which change with the next step, and JSON values."""
+
+    model: Tensors
+    optimizer: Tensors
+    scalars: Mapping[str, Any]
+
+
+@dataclass
+class TrainingState:
+    """What training changes: weights, optimizer, schedule, scaler, counters; and the global generators.
+
+    `capture` and `restore` are inverse to each other: training continues bit for bit from what was captured.
+    """
+
+    agent: DualAgent
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LambdaLR
+    scaler: torch.amp.GradScaler
+    seed: int
+    """Orders the posts of each epoch."""
+    progress: Progress = field(default_factory=Progress)
+
+    @classmethod
+    def start(cls, agent: DualAgent, config: TrainingConfig, total_steps: int, seed: int) -> Self:
+        """Return the state before the first step.
+
+        Args:
+            agent: On its device, with its initial weights.
+            total_steps: Optimizer steps of the whole training, for the schedule.
+            seed: Of the order of the posts.
+        """
+        optimizer = build_optimizer(agent, config)
+        schedule = build_schedule(optimizer, total_steps, config)
+        return cls(agent, optimizer, schedule, build_scaler(config, next(agent.parameters()).device), seed)
+
+    def capture(self) -> Captured:
+        """Return what `restore` needs; the tensors are not copied."""
+        tensors, groups = flatten_optimizer(self.optimizer, self.agent)
+        scalars = {
+            "generators": capture_generators(),
+            "optimizer_groups": groups,
+            "schedule_step": self.schedule.last_epoch,
+            "scaler": self.scaler.state_dict(),
+            "data_order": {"seed": self.seed, "next_epoch": self.progress.epoch + 1},
+            "best_value": self.progress.best_value,
+            "saves_since_best": self.progress.saves_since_best,
+        }
+        return Captured(self.agent.trained_state(), tensors, scalars)
+
+    def restore(self, resume: Resume) -> None:
+        """Put everything back that a checkpoint carries, the global generators too.
+
+        Raises:
+            DamageError: It does not fit the agent's parameters, or lacks a generator.
+        """
+        self.agent.load_trained(resume.model)
+        restore_optimizer(self.optimizer, self.agent, resume.optimizer, resume.state["optimizer_groups"])
+        self.schedule.last_epoch = resume.state["schedule_step"]
+        self.schedule._last_lr = [group["lr"] for group in self.optimizer.param_groups]
+        self.scaler.load_state_dict(resume.state["scaler"])
+        restore_generators(resume.state["generators"])
+        self.progress = Progress(
+            epoch=resume.epoch,
+            step=resume.step,
+            best_value=resume.state["best_value"],
+            saves_since_best=resume.state["saves_since_best"],
+        )
