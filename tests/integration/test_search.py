@@ -22,7 +22,8 @@ from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import Parameters, override
 from thriftune.corpus.ingestion import ingest
 from thriftune.errors import ConfigError, DataError, InterruptedRunError, OutOfStorageError, StudyError
-from thriftune.maintenance import studies
+from thriftune.maintenance import doctor_rows, flush_all, storage_rows, studies
+from thriftune.maintenance.schemas import json_schema
 from thriftune.runner.run import run_search
 from thriftune.search.optuna_study import OptunaStudy
 from thriftune.study.handle import as_single_trial
@@ -49,16 +50,16 @@ def overview_is_true(parameters: Parameters) -> None:
     assert shown["seconds"] == pytest.approx(sum(shown["overhead"]["trial_seconds"]), rel=1e-3)
     with pytest.raises(StudyError, match="did you mean 'small'"):
         studies.show_study(root, parameters, "smal")
-    (held,) = studies.storage_rows(root, parameters)
+    (held,) = storage_rows(root, parameters)
     assert held["checkpoint_bytes"] + held["other_bytes"] == listed["bytes"]
-    assert studies.doctor_rows(root, parameters)["store optuna.db"] == "there"
+    assert doctor_rows(root, parameters)["store optuna.db"] == "there"
     for name in ("manifest", "parameters", "evaluation", "trial"):
-        assert studies.json_schema(name)["type"] == "object"
-    assert studies.flush_all(root, parameters) == 0
+        assert json_schema(name)["type"] == "object"
+    assert flush_all(root, parameters) == 0
     journal = next(study.folder.glob("trials/*/metrics.jsonl"))
     (journal.parent / "tracking.json").unlink()
-    assert studies.flush_all(root, parameters) == len(read_rows(journal))
-    assert studies.flush_all(root, parameters) == 0
+    assert flush_all(root, parameters) == len(read_rows(journal))
+    assert flush_all(root, parameters) == 0
 
 
 def page_is_true(folder: Path, parameters: Parameters) -> None:
