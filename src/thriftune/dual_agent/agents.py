@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from thriftune.dual_agent.batch import Batch
-from thriftune.dual_agent.coupling import EvidenceCoupling, StrongestEvidence
-from thriftune.dual_agent.evidence import EvidenceAgent, EvidenceOutputs, build_evidence_agent
-from thriftune.dual_agent.heads import build_head
-from thriftune.dual_agent.pooling import PostPooling
+from .batch import Batch
+from .coupling import EvidenceCoupling, StrongestEvidence
+from .evidence import EvidenceAgent, EvidenceOutputs, build_evidence_agent
+from .heads import build_head
+from .pooling import PostPooling
 
 INITIAL_THRESHOLD = 0.5
 

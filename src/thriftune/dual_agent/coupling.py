@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from thriftune.dual_agent.evidence import Items
-from thriftune.dual_agent.pooling import softmax_by, weighted_by
+from .evidence import Items
+from .pooling import softmax_by, weighted_by
 
 SHARPNESS = 4.0
 """Of the softmax that finds the strongest evidence."""

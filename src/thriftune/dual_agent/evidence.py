@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from thriftune.dual_agent.batch import Batch
-from thriftune.dual_agent.chain import BEGIN, INSIDE, OUTSIDE, LinearChain
-from thriftune.dual_agent.heads import build_head
-from thriftune.dual_agent.pooling import pool_sentences
+from .batch import Batch
+from .chain import BEGIN, INSIDE, OUTSIDE, LinearChain
+from .heads import build_head
+from .pooling import pool_sentences
 
 LEAST_SCORE = 0.02
 """Ranges less probable than this are not looked at."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from thriftune.dual_agent.batch import Batch
+from .batch import Batch
 
 
 class PostPooling(nn.Module):

@@ -17,11 +17,11 @@ from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 from transformers.utils import logging
 
-from thriftune.dual_agent.agents import Agents, Outputs, Shape
-from thriftune.dual_agent.batch import Collator
-from thriftune.dual_agent.sentences import split_sentences
-from thriftune.dual_agent.spans import Place, find_places
-from thriftune.dual_agent.windows import Layout, window_cutter, window_tails
+from .agents import Agents, Outputs, Shape
+from .batch import Collator
+from .sentences import split_sentences
+from .spans import Place, find_places
+from .windows import Layout, window_cutter, window_tails
 
 HEADS, FACTS = "heads.safetensors", "dual_agent.json"
 

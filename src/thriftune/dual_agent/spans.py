@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thriftune.dual_agent.agents import Agents
-from thriftune.dual_agent.evidence import EvidenceOutputs, TokenAgent
-from thriftune.dual_agent.windows import marked_sentences
+from .agents import Agents
+from .evidence import EvidenceOutputs, TokenAgent
+from .windows import marked_sentences
 
 Place = tuple[int, int, int, float]
 """Criterion, first character and the one after the last, score between 0 and 1."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,7 @@ from typing import Any
 import transformers
 from safetensors.torch import save_file
 
-from thriftune import files
+from thriftune import dual_agent, files
 from thriftune.checkpoints.entries import Entry
 from thriftune.checkpoints.retention import ranked
 from thriftune.checkpoints.store import CheckpointStore
@@ -27,20 +25,7 @@ from thriftune.study.handle import StudyHandle
 from thriftune.training.inputs import build_agent, encoder_for, layout_of, signature_of
 
 EXAMPLE, PACKAGE = "predict.py", "dual_agent"
-MODULES = (
-    "thriftune.dual_agent.sentences",
-    "thriftune.dual_agent.windows",
-    "thriftune.dual_agent.spans",
-    "thriftune.dual_agent.agents",
-    "thriftune.dual_agent.batch",
-    "thriftune.dual_agent.chain",
-    "thriftune.dual_agent.coupling",
-    "thriftune.dual_agent.evidence",
-    "thriftune.dual_agent.heads",
-    "thriftune.dual_agent.pooling",
-    "thriftune.dual_agent.predictor",
-)
-"""What goes along, as one flat package: the predictor and all of ours that it imports."""
+"""What runs there, and the folder of its code: ours as it is, which imports nothing else of this project."""
 
 
 def export_checkpoint(
@@ -95,11 +80,8 @@ def write_model(target: Path, agent: DualAgent, encoder: Encoder, facts: dict[st
     files.write_json(target / FACTS, {**facts, "encoder_arguments": load_arguments(agent.encoder.config)})
     files.write_bytes(target / EXAMPLE, (Path(__file__).parent / "export_example.py.txt").read_bytes())
     files.make_directory(target / PACKAGE)
-    files.write_bytes(target / PACKAGE / "__init__.py", b"from .predictor import Predictor\n")
-    for name in MODULES:
-        source = Path(str(importlib.import_module(name).__file__)).read_text(encoding="utf-8")
-        flat = re.sub(r"^from thriftune\.\w+\.(\w+) import", r"from .\1 import", source, flags=re.MULTILINE)
-        files.write_bytes(target / PACKAGE / f"{name.rpartition('.')[2]}.py", flat.encode("utf-8"))
+    for source in sorted(Path(str(dual_agent.__file__)).parent.glob("*.py")):
+        files.write_bytes(target / PACKAGE / source.name, source.read_bytes())
     for path in target.glob("*.safetensors"):  # safetensors lets nobody else read what it writes
         path.chmod((target / FACTS).stat().st_mode)
 
