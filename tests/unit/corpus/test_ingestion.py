@@ -99,7 +99,7 @@ def test_no_more_than_twenty_of_a_kind_are_shown(folder: Path) -> None:
 
 
 def test_a_table_that_cannot_be_read_is_refused_with_its_cause(folder: Path) -> None:
-    """Missing file, missing column, empty, no UTF-8, other format, broken lines."""
+    """Missing file, missing column, empty, no UTF-8, a stray quote, other format, broken lines."""
     posts = folder / "posts.csv"
     write(posts, [["post_id", "txt"], ["a", "b"]])
     assert "did you mean 'txt'" in refused(folder)
@@ -107,6 +107,8 @@ def test_a_table_that_cannot_be_read_is_refused_with_its_cause(folder: Path) -> 
     assert "no rows" in refused(folder)
     posts.write_bytes(b"post_id,text\na,caf\xe9\n")
     assert "line 2" in refused(folder)
+    posts.write_text('post_id,text\na,"One" two.\nb,Three.\n', encoding="utf-8")
+    assert "not a CSV table" in refused(folder)
     posts.unlink()
     assert "corpus.files.posts" in refused(folder)
     for name, content, text in (
@@ -172,6 +174,8 @@ def test_unchanged_inputs_are_not_read_again_and_damage_is_noticed(folder: Path)
     assert "unchanged" in lines[-1]
     assert again == first
     (first.folder / "test.jsonl").write_bytes(b"")
+    with pytest.raises(DataError, match="the test split's file is gone, or is not what ingest wrote"):
+        first.check("validation", "test")
     ingest(config_at(folder), store, lines.append)
     assert "alignment" in lines[-1]
     assert sum(1 for split in SPLITS for _ in first.posts(split)) == 20
