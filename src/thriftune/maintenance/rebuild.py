@@ -45,9 +45,7 @@ def _rebuild(root: Path, settings: Parameters, found: list[StudyHandle], *, real
         files = ", ".join(map(str, databases)) or "no file (databases of a server are added to)"
         return [f"would set aside {files} and make them anew from the journals of {studies}; add --yes"]
     for handle in found:
-        journaled_trials(
-            handle, 0
-        )  # a journal that is damaged or missing is found before anything is set aside
+        journaled_trials(handle, 0)  # raises for a missing or damaged journal, before anything is set aside
     lines = []
     for database in databases:
         aside = set_aside(database)

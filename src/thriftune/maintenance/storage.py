@@ -1,4 +1,4 @@
-"""What a person does about stored bytes: verify, clean, roll back."""
+"""What a person does about stored bytes: verify and clean them, and see what fills a disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A study in figures: states, best, what mattered, time and bytes; `study list` and `study show` print it."""
+"""A study in figures: states, best, what mattered, time and bytes; reports.terminal prints it."""
 
 from __future__ import annotations
 

@@ -223,7 +223,7 @@ class OptunaStudy:
         fixed = self.fixed(number)
         system_attrs: dict[str, Any] = {}
         if fixed is None:
-            # The name and the pruner too: under Hyperband a sampler learns from trials of its own bracket.
+            # The name and the pruner too: what a sampler makes of them is Optuna's choice.
             scratch = optuna.create_study(
                 storage=_Shared(),
                 study_name=self._study.study_name,

@@ -54,7 +54,7 @@ YOUNG = "select extract(epoch from now() - pg_postmaster_start_time()) < %s"
 
 
 class PostgresLock:
-    """Ownership of a study by advisory locks of one session; see ownership.Ownership."""
+    """Ownership of a study by advisory locks of one session; see file_locks.Ownership."""
 
     def __init__(
         self,
