@@ -14,7 +14,7 @@ import pytest
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
-    path for path in (ROOT / "docs/contributing").glob("*.md") if path.stem not in ("index", "tests")
+    path for path in (ROOT / "docs/contributing").glob("*.md") if path.stem not in ("index", "style", "tests")
 )
 
 

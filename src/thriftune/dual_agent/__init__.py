@@ -1,6 +1,9 @@
 """The model's own parts, from windows to the predictor. Imports nothing else of this project."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .predictor import Predictor
 
 __all__ = ["Predictor"]
 
