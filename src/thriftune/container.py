@@ -16,7 +16,7 @@ def in_image() -> bool:
     return "THRIFTUNE_IMAGE" in os.environ
 
 
-def require_mounts(root: Path, folders: Iterable[str]) -> None:
+def require_mounts(root: Path, folders: Iterable[Path]) -> None:
     """ConfigError where what a run leaves in the folders would go with the container.
 
     Elsewhere than in the image, where a container may be the user's whole machine, nothing is asked.
@@ -36,7 +36,7 @@ def require_mounts(root: Path, folders: Iterable[str]) -> None:
     )
 
 
-def unmounted(root: Path, folders: Iterable[str], mounts: Collection[Path]) -> tuple[Path, ...]:
+def unmounted(root: Path, folders: Iterable[Path], mounts: Collection[Path]) -> tuple[Path, ...]:
     """The folders on the container's own layer; below the root, by the first part of their path (data)."""
     here = root.absolute()
     found = dict.fromkeys(here / folder for folder in folders)

@@ -119,7 +119,7 @@ def check_run(options: Mapping[str, Any], run: RunInfo) -> None:
         from thriftune.runner.preflight import check_configuration
 
         check_configuration(parameters, root)
-    require_mounts(root, parameters.roots().values())
+    require_mounts(root, parameters.folders().values())
     _check_writable(root, parameters)
 
 
@@ -179,8 +179,7 @@ def _check_nodes(pipeline_names: Sequence[str], options: Mapping[str, Any]) -> N
 def _check_writable(root: Path, parameters: Parameters) -> None:
     from thriftune.container import owner_advice
 
-    for key, folder in parameters.roots().items():
-        place = root / folder
+    for key, place in parameters.folders().items():
         # Path.exists raises where a folder above may not be entered.
         existing = next(path for path in (place, *place.parents) if os.path.exists(path))  # noqa: PTH110
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -18,6 +19,24 @@ class FilesConfig(Section):
     """Path of the annotations table."""
     splits: Text | None = None
     """Optional table of post_id and split (train, validation or test)."""
+
+    @property
+    def posts_path(self) -> Path | None:
+        """The absolute path of the posts table."""
+        return self._path(self.posts)
+
+    @property
+    def annotations_path(self) -> Path | None:
+        """The absolute path of the annotations table."""
+        return self._path(self.annotations)
+
+    @property
+    def splits_path(self) -> Path | None:
+        """The absolute path of the table of splits."""
+        return self._path(self.splits)
+
+    def _path(self, name: str | None) -> Path | None:
+        return None if name is None else self.resolve(name)
 
 
 class HubSplitsConfig(Section):
@@ -96,6 +115,16 @@ class CorpusConfig(Section):
     split: SplitConfig = SplitConfig()
     alignment_threshold: float = Field(default=70.0, ge=0, le=100)
     """Least share of a sentence's words (0 to 100) that a place must have to count as the sentence's."""
+
+    @property
+    def folder(self) -> Path:
+        """The absolute path of `root`."""
+        return self.resolve(self.root)
+
+    @property
+    def cache_folder(self) -> Path:
+        """The absolute path of `cache`."""
+        return self.resolve(self.cache)
 
     @model_validator(mode="after")
     def _sources_are_named(self) -> CorpusConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
@@ -39,6 +40,11 @@ class EncoderFromDirectory(Section):
 
     kind: Literal["directory"]
     path: Text
+
+    @property
+    def folder(self) -> Path:
+        """The absolute path of `path`."""
+        return self.resolve(self.path)
 
 
 class EncoderFromHub(Section):

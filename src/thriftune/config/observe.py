@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from thriftune.config.base import Section, Text, TextList
 
 
@@ -12,3 +14,8 @@ class ObserveConfig(Section):
     """Directory of the log files, JSON lines."""
     redact: TextList = ()
     """Regular expressions of the user's own secrets, masked wherever text leaves the process."""
+
+    @property
+    def log_folder(self) -> Path:
+        """The absolute path of `log_root`."""
+        return self.resolve(self.log_root)

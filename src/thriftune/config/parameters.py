@@ -10,6 +10,7 @@ import difflib
 import re
 import typing
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
@@ -43,24 +44,39 @@ class Parameters(Section):
     tracking: TrackingConfig = TrackingConfig()
     observe: ObserveConfig = ObserveConfig()
 
-    def roots(self) -> dict[str, str]:
-        """The folders that a run writes to, by the key that sets them."""
+    @property
+    def project_folder(self) -> Path:
+        """The absolute path of the project's folder, as `at` was given it."""
+        return self.resolve("")
+
+    def folders(self) -> dict[str, Path]:
+        """Return the absolute paths of the folders that a run writes to, by the key that sets them."""
         return {
-            "corpus.root": self.corpus.root,
-            "corpus.cache": self.corpus.cache,
-            "storage.root": self.storage.root,
-            "tracking.root": self.tracking.root,
-            "observe.log_root": self.observe.log_root,
+            "corpus.root": self.corpus.folder,
+            "corpus.cache": self.corpus.cache_folder,
+            "storage.root": self.storage.folder,
+            "tracking.root": self.tracking.folder,
+            "observe.log_root": self.observe.log_folder,
         }
 
 
-def parse_parameters(raw: Mapping[str, Any], *, where: Mapping[str, str] | None = None) -> Parameters:
-    """Parse the whole mapping; raises one ConfigError that lists every mistake.
+def parse_parameters(
+    raw: Mapping[str, Any], *, root: Path | None = None, where: Mapping[str, str] | None = None
+) -> Parameters:
+    """Return the parameters of a whole mapping, checked.
 
-    `where` maps a dotted key (or a prefix of one) to the file or option that set it.
+    Args:
+        raw: The mapping, as the parameter files or a record have it.
+        root: The project's folder, where relative paths start. None: `at` has to be called before the
+            absolute path of a relative one is asked for.
+        where: The file or option that set a dotted key, or a prefix of one; shown with a mistake.
+
+    Raises:
+        ConfigError: Anything is wrong; one error lists every mistake.
     """
     try:
-        return Parameters.model_validate(dict(raw))
+        parsed = Parameters.model_validate(dict(raw))
+        return parsed if root is None else parsed.at(root)
     except ValidationError as error:
         lines = [_describe(item, where or {}) for item in error.errors()]
         count = f"{len(lines)} wrong parameters" if len(lines) > 1 else "a wrong parameter"
@@ -71,7 +87,15 @@ def parse_parameters(raw: Mapping[str, Any], *, where: Mapping[str, str] | None 
 
 
 def override(parameters: Parameters, overrides: Mapping[str, Any]) -> Parameters:
-    """A copy with dotted keys replaced and the whole validated again (ConfigError)."""
+    """Return a copy with dotted keys replaced, of the same project.
+
+    Args:
+        parameters: The parameters to start from.
+        overrides: A value for each dotted key.
+
+    Raises:
+        ConfigError: There is no such key, or the whole is no longer valid.
+    """
     raw = parameters.model_dump()
     for key, value in overrides.items():
         *parents, leaf = key.split(".")
@@ -81,7 +105,7 @@ def override(parameters: Parameters, overrides: Mapping[str, Any]) -> Parameters
         if not isinstance(place, dict) or leaf not in place:
             raise ConfigError(f"unknown parameter {key!r}{suggest(key, known_keys())}")
         place[leaf] = value
-    return parse_parameters(raw)
+    return parse_parameters(raw, root=parameters._project)
 
 
 def known_keys() -> tuple[str, ...]:

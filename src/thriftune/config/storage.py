@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field
@@ -35,3 +36,8 @@ class StorageConfig(Section):
     """False: metrics only. Nothing is saved, a killed trial starts anew, and there is no test evaluation."""
     dry_run: bool = False
     """Say what retention would keep, strip and delete, and delete nothing."""
+
+    @property
+    def folder(self) -> Path:
+        """The absolute path of `root`."""
+        return self.resolve(self.root)

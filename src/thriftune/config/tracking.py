@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_serializer, field_validator
@@ -30,6 +31,11 @@ class TrackingConfig(Section):
     figures: Literal["curves", "all"] = "curves"
     """Validation figures that are logged every epoch: the averages and each criterion's F1, or all of
     them, at three times the bytes in journals and MLflow. The best epoch's are whole in validation.json."""
+
+    @property
+    def folder(self) -> Path:
+        """The absolute path of `root`."""
+        return self.resolve(self.root)
 
     @field_validator("mlflow_uri")
     @classmethod

@@ -40,7 +40,7 @@ def doctor_rows(root: Path, settings: Parameters) -> dict[str, Any]:
 
 def _mounts_line(root: Path, settings: Parameters) -> str:
     try:
-        require_mounts(root, settings.roots().values())
+        require_mounts(root, settings.folders().values())
     except ConfigError as error:
         return f"{error.message}. {error.remedy}"
     return "there"

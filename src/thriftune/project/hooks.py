@@ -53,7 +53,7 @@ class ThriftuneHooks:
         where = dict(sources(Path(context.project_path), loader.conf_source, context.env, runtime))
         self._context = context
         raw = with_credentials(raw, credentials_of(loader), where)
-        self._settings = parse_parameters(raw, where=where)
+        self._settings = parse_parameters(raw, root=Path(context.project_path), where=where)
         for name, resolver in resolvers(self._settings, Path(context.project_path)).items():
             OmegaConf.register_resolver(name, resolver, replace=True)
         self._tracked = self._store_answers()

@@ -48,7 +48,7 @@ def load_parameters(
     except Exception as error:
         raise ConfigError(f"the parameter files cannot be read: {error}", where=conf) from error
     where = dict(sources(root, conf, env, runtime or {}))
-    return parse_parameters(with_credentials(raw, credentials_of(loader), where), where=where)
+    return parse_parameters(with_credentials(raw, credentials_of(loader), where), root=root, where=where)
 
 
 def credentials_of(loader: Any) -> Mapping[str, Any]:

@@ -99,3 +99,34 @@ def test_known_keys_hold_sections_and_leaves() -> None:
     """Suggestions come from every key of the models."""
     assert {"training", "training.epochs", "storage.max_total_size"} <= set(known_keys())
     assert parse_parameters({"encoders": {"t": TINY}}).encoders["t"].kind == "config"
+
+
+def test_paths_start_at_the_project_and_are_recorded_as_written(tmp_path: Path) -> None:
+    """Wherever the process works; what is dumped is what the user wrote, so a project can be moved."""
+    raw: dict[str, Any] = {
+        "corpus": {"source": "files", "files": {"posts": "posts.csv", "annotations": "/a.csv"}},
+        "encoders": {"mine": {"kind": "directory", "path": "encoder"}},
+    }
+    parameters = parse_parameters(raw, root=tmp_path)
+    assert parameters.project_folder == tmp_path
+    assert parameters.corpus.files.posts_path == tmp_path / "posts.csv"
+    assert parameters.corpus.files.annotations_path == Path("/a.csv")
+    assert parameters.corpus.files.splits_path is None
+    assert parameters.encoders["mine"].folder == tmp_path / "encoder"  # type: ignore[union-attr]
+    assert parameters.folders() == {
+        "corpus.root": tmp_path / "data/03_primary",
+        "corpus.cache": tmp_path / "data/05_model_input",
+        "storage.root": tmp_path / "data/06_models",
+        "tracking.root": tmp_path / "data/tracking",
+        "observe.log_root": tmp_path / "logs",
+    }
+    assert parameters.model_dump() == parse_parameters(raw).model_dump()
+    assert override(parameters, {"training.epochs": 3}).storage.folder == tmp_path / "data/06_models"
+    assert parameters.at(tmp_path / "moved").corpus.folder == tmp_path / "moved/data/03_primary"
+
+
+def test_a_relative_folder_of_no_project_is_an_error(tmp_path: Path) -> None:
+    """It is never taken from the current directory by accident; an absolute one needs no project."""
+    with pytest.raises(ValueError, match=r"call `parameters\.at\(root\)` first"):
+        parse_parameters({}).storage.folder  # noqa: B018
+    assert parse_parameters({"storage": {"root": str(tmp_path)}}).storage.folder == tmp_path
