@@ -13,6 +13,10 @@ import pytest
 import torch
 from hypothesis import settings
 
+from thriftune.project.environment import OPTIONS
+
+os.environ.update(OPTIONS)  # as every command does, before the libraries are imported
+
 from tests.databases import copy_mlflow_tables
 from thriftune.checkpoints.checkpoint import Checkpoint
 from thriftune.checkpoints.entries import Loaded

@@ -1,7 +1,7 @@
 """What a run imports, imported once in a process that forks.
 
-Two modules stay out. `thriftune` sets variables that its children would lose with their parent's environment,
-and `kedro.framework` keeps the project that it finds in the working folder: a child imports both itself.
+Two modules stay out. `thriftune` is what a child is to run, from the copy that it is started in, and
+`kedro.framework` keeps the project that it finds in the working folder: a child imports both itself.
 """
 
 from __future__ import annotations
@@ -93,6 +93,8 @@ def preload() -> None:
 def _set_what_libraries_read() -> None:
     """Set the variables that `thriftune` and its commands set before the libraries are imported."""
     if "thriftune" not in sys.modules:
+        environment = importlib.import_module("thriftune.project.environment")
+        environment.set_library_options()
         process = importlib.import_module("thriftune.process")
         if not any(name in os.environ for name in process.WAITING):
             os.environ.update(process.WAIT)

@@ -1,8 +1,16 @@
-"""Kedro's settings: hooks and the configuration loader."""
+"""Kedro's settings: hooks and the configuration loader.
+
+Kedro imports them before any plugin, in `kedro run` as in a notebook, so the variables that libraries read
+are set here.
+"""
 
 from thriftune.container import in_image
+from thriftune.project.environment import set_library_options, set_time_limits
 from thriftune.project.hooks import ThriftuneHooks
 from thriftune.project.loader import LOADER_ARGS, ConfigLoader
+
+set_library_options()
+set_time_limits()
 
 HOOKS = (ThriftuneHooks(),)
 # In a container Kedro-Viz's statistics (.viz) would be lost, and may have no place to be written.

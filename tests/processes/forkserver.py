@@ -12,8 +12,8 @@ of a server, and what libraries read once from the environment (hence a server f
 tests/unit/test_processes.py compares the rest.
 
 Pitfalls, each met once:
-- `thriftune` and `kedro.framework` are not imported here: the first sets what MLflow reads, the second reads
-  the working folder. Each program imports them itself.
+- `thriftune` and `kedro.framework` are not imported here: the first is to come from a copy of the project,
+  the second reads the working folder. Each program imports them itself.
 - `os._exit` at the end would save 0.4 s, but then databases are not closed as they are in a real process.
 - The pid is answered only when the intermediate process is gone; before, waitpid fails with ECHILD.
 - The server must not inherit COVERAGE_*; a measured child starts coverage itself.

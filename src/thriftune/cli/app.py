@@ -9,6 +9,8 @@ import click
 
 from thriftune.cli.guard import GuardedGroup
 from thriftune.process import prepare
+from thriftune.project.environment import set_library_options
+from thriftune.project.quiet import silence
 
 
 class LazyGroup(GuardedGroup):
@@ -59,7 +61,6 @@ def thriftune() -> None:
 
 def main() -> None:
     """The console script `thriftune`."""
-    from thriftune.project.quiet import silence
-
     silence()
+    set_library_options()
     thriftune()

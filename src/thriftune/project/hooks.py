@@ -8,7 +8,6 @@ handed to kedro-mlflow, which never opens one of its own for a study.
 from __future__ import annotations
 
 import logging
-import os
 import tempfile
 from contextlib import nullcontext
 from pathlib import Path
@@ -19,10 +18,6 @@ from omegaconf import OmegaConf
 
 from thriftune.pipeline_registry import DEFAULT, NAMES, WITH_STUDY
 from thriftune.project.resolvers import resolvers
-
-# A store that hangs costs seconds, not minutes: the sender tries again for as long as it takes.
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 
 WITHOUT_MLFLOW = (
     "MLflow's store cannot be used (%s). The run goes on without it: the journals keep every metric; what "
