@@ -65,6 +65,18 @@ class TakenOverError(StudyError):
     """Another process has gone on with the trial meanwhile; this one leaves it alone."""
 
 
+class NewerFormatError(StudyError):
+    """A file has a format that only a newer version of Thriftune knows; it is left as it is."""
+
+    def __init__(self, version: int, known: int, *, where: str) -> None:
+        super().__init__(
+            f"was written by a newer version of Thriftune: it has format {version}, and this version knows "
+            f"formats up to {known}",
+            where=where,
+            remedy="install the version that wrote it, or a later one. Nothing was changed.",
+        )
+
+
 class OutOfStorageError(ThriftuneError):
     """The budget or the disk has no room for the next write (exit code 3)."""
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from thriftune import files
 from thriftune.errors import DamageError
-from thriftune.json_schema import violation
+from thriftune.json_schema import refuse_newer, violation
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -85,7 +85,15 @@ checksum, and each save reads manifests several times."""
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a checkpoint's folder; DamageError where there is none that is valid."""
+    """Return the manifest of a checkpoint's folder.
+
+    Args:
+        folder: The checkpoint's folder.
+
+    Raises:
+        DamageError: There is no manifest, or none that is valid.
+        NewerFormatError: It is whole, and of a format that only a newer version knows.
+    """
     path = folder / MANIFEST
     try:
         if path.is_symlink():
@@ -95,6 +103,8 @@ def read_manifest(folder: Path) -> Manifest:
         found = files.sha256_json(value)
     except (OSError, ValueError, RecursionError) as error:
         raise DamageError(f"cannot be read: {error}", where=str(path)) from error
+    if stated == found:  # else its version may be what is damaged
+        refuse_newer(value, "format_version", FORMAT_VERSION, str(path))
     if stated != found or found not in _checked:
         check_manifest(value if stated is None else {**value, CHECKSUM: stated}, str(path))
     if stated != found:

@@ -13,6 +13,7 @@ from thriftune import files
 from thriftune.errors import DamageError, DataError
 from thriftune.evaluation.predictions import Decisions, Matrix, Predictions
 from thriftune.evaluation.schema import check
+from thriftune.json_schema import refuse_newer
 
 SCHEMA_VERSION = 1
 EVALUATION, PREDICTIONS, PAGE = "evaluation.json", "predictions.jsonl", "report.html"
@@ -92,7 +93,15 @@ def write_evaluation(folder: Path, evaluation: Mapping[str, Any], lines: Iterabl
 
 
 def read_evaluation(folder: Path) -> dict[str, Any] | None:
-    """The evaluation on record, or None; DamageError where the file is no evaluation."""
+    """Return the evaluation on record, or None.
+
+    Args:
+        folder: The study's folder.
+
+    Raises:
+        DamageError: The file is no evaluation.
+        NewerFormatError: It has a format that only a newer version knows.
+    """
     path = folder / EVALUATION
     if not path.exists():
         return None
@@ -100,6 +109,7 @@ def read_evaluation(folder: Path) -> dict[str, Any] | None:
         evaluation: dict[str, Any] = files.read_json(path)
     except ValueError as error:
         raise DamageError(f"is not JSON: {error}", where=str(path)) from error
+    refuse_newer(evaluation, "schema_version", SCHEMA_VERSION, str(path))
     check(evaluation, "evaluation", str(path))
     return evaluation
 

@@ -12,7 +12,7 @@ from thriftune.checkpoints.disk import disk_of, largest_files
 from thriftune.checkpoints.entries import QUARANTINE, TEMPORARY, read_entry, verify
 from thriftune.checkpoints.manifest import MANIFEST
 from thriftune.config import Parameters
-from thriftune.errors import DamageError, OutOfStorageError, RefusedError, StudyError
+from thriftune.errors import DamageError, NewerFormatError, OutOfStorageError, RefusedError, StudyError
 from thriftune.study.handle import ownership
 from thriftune.study.record import STUDY
 from thriftune.units import human_bytes
@@ -51,7 +51,7 @@ def verify_all(models: Path) -> list[dict[str, Any]]:
     for folder in sorted(models.glob("study_*/trials/trial_*/checkpoints/epoch_*")):
         try:
             verify(read_entry(folder))
-        except DamageError as error:
+        except (DamageError, NewerFormatError) as error:
             failed.append({"file": error.where or str(folder / MANIFEST), "problem": error.message})
     return failed
 

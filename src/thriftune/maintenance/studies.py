@@ -7,7 +7,7 @@ from typing import Any
 
 from thriftune import files
 from thriftune.config import Parameters, suggest
-from thriftune.errors import DamageError, StudyError, ThriftuneError
+from thriftune.errors import DamageError, NewerFormatError, StudyError, ThriftuneError
 from thriftune.maintenance.flush import with_store_of
 from thriftune.study.handle import StudyHandle, find_studies
 from thriftune.study.marker import remove_marker
@@ -75,7 +75,7 @@ def delete_study(root: Path, settings: Parameters, name: str, *, really: bool, t
         handle = _handle(root, settings, name)
     try:
         record = handle.record()
-    except DamageError:
+    except (DamageError, NewerFormatError):
         record = None
     own = settings if record is None else with_store_of(settings, record)
     size = human_bytes(files.directory_bytes(handle.folder))

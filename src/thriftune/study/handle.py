@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from thriftune.config import Parameters
 from thriftune.config.study import MAX_NAME_LENGTH
 from thriftune.databases.location import OPTUNA_DATABASE
-from thriftune.errors import ConfigError, DamageError
+from thriftune.errors import ConfigError, DamageError, NewerFormatError
 from thriftune.study.identity import STUDY_PREFIX, study_folder, study_id
 from thriftune.study.record import STUDY, read_record
 
@@ -117,12 +117,12 @@ def as_single_trial(parameters: Parameters) -> Parameters:
 
 @dataclass(frozen=True)
 class DamagedStudy:
-    """A study whose record cannot be read."""
+    """A study whose record is damaged, or of a newer format."""
 
     name: str
     """As the record says, where that much can be read; else the study's id."""
     folder: Path
-    error: DamageError
+    error: DamageError | NewerFormatError
 
 
 def handles(root: Path, settings: Parameters) -> list[StudyHandle]:
@@ -139,7 +139,7 @@ def find_studies(root: Path, settings: Parameters) -> tuple[list[StudyHandle], l
     for path in sorted((root / settings.storage.root).glob(f"study_*/{STUDY}")):
         try:
             record = read_record(path.parent)
-        except DamageError as error:
+        except (DamageError, NewerFormatError) as error:
             damaged.append(DamagedStudy(_name_of(path), path.parent, error))
             continue
         if record is not None:  # else it was deleted meanwhile

@@ -13,13 +13,14 @@ import psutil
 from thriftune import files
 from thriftune.config import Parameters, StudyConfig
 from thriftune.errors import DamageError, RefusedError, StudyError
-from thriftune.json_schema import violation
+from thriftune.json_schema import refuse_newer, violation
 from thriftune.study.identity import differences
 from thriftune.study.provenance import git_commit, machine, versions
 
 log = logging.getLogger(__name__)
 
 STUDY, CHECKSUM, ARBITER = "study.json", "checksum", "arbiter"
+SCHEMA_VERSION = 1
 FILES = "files of one machine"
 """The arbiter where no server is configured."""
 
@@ -43,7 +44,7 @@ SCHEMA: dict[str, Any] = {
         "changes",
     ],
     "properties": {
-        "schema_version": {"const": 1},
+        "schema_version": {"const": SCHEMA_VERSION},
         "study_id": {"type": "string"},
         "study_name": {"type": "string"},
         "identity": {"type": "object", "required": ["threads", "device", "data_fingerprint"]},
@@ -88,14 +89,26 @@ def recorded_threads(folder: Path, wanted: int | None) -> int:
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
-    """The record, or None where there is no study yet; DamageError where it is no record."""
+    """Return the record, or None where there is no study yet.
+
+    Args:
+        folder: The study's folder.
+
+    Raises:
+        DamageError: The file is no record, or not the one that was written.
+        NewerFormatError: It is whole, and of a format that only a newer version knows.
+    """
     path = folder / STUDY
     if not path.exists():
         return None
     try:
         record: dict[str, Any] = files.read_json(path)
+        stated = record.pop(CHECKSUM, None) if isinstance(record, dict) else None
+        whole = stated == files.sha256_json(record)
+        if whole:  # else its version may be what is damaged
+            refuse_newer(record, "schema_version", SCHEMA_VERSION, str(path))
         _check(record)
-        if record.pop(CHECKSUM, None) != files.sha256_json(record):
+        if not whole:
             raise ValueError("its content does not have the checksum that it states")
     except (OSError, ValueError, RecursionError) as error:
         raise DamageError(
@@ -232,7 +245,7 @@ def _new(
     study_id: str, parameters: Parameters, identity: Mapping[str, Any], data: Mapping[str, Any]
 ) -> dict[str, Any]:
     return {
-        "schema_version": 1,
+        "schema_version": SCHEMA_VERSION,
         "study_id": study_id,
         "study_name": parameters.study.name,
         "identity": dict(identity),

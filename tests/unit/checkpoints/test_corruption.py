@@ -12,11 +12,12 @@ import pytest
 from tests.conftest import make_checkpoint, newest_valid
 from tests.support.stores import SIGNATURE, store_at
 
+from thriftune import files
 from thriftune.checkpoints.entries import read_entry, verify
 from thriftune.checkpoints.manifest import MANIFEST, MODEL, OPTIMIZER, STATE
 from thriftune.checkpoints.store import CheckpointStore
 from thriftune.checkpoints.tensors import PARALLEL_BYTES
-from thriftune.errors import DamageError, StudyError
+from thriftune.errors import DamageError, NewerFormatError, StudyError
 
 pytestmark = pytest.mark.unit
 
@@ -190,3 +191,21 @@ def test_a_whole_one_of_another_model_is_refused(
     with pytest.raises(StudyError, match=said):
         newest_valid(store, {**SIGNATURE, **changed})
     assert len(store.entries()) == 3
+
+
+def test_a_checkpoint_of_a_newer_format_is_neither_used_nor_set_aside(tmp_path: Path) -> None:
+    """Whoever opens the store hears which version is needed; where the checksum does not hold, the version
+    itself may be what is damaged."""
+    store = three_epochs(tmp_path / "study")
+    newest = store.entries()[-1].path
+    manifest = {**files.read_json(newest / MANIFEST), "format_version": 2}
+    (newest / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+    with pytest.raises(DamageError, match="no manifest at format_version"):
+        read_entry(newest)
+    del manifest["checksum"]
+    whole = json.dumps({**manifest, "checksum": files.sha256_json(manifest)})
+    (newest / MANIFEST).write_text(whole, encoding="utf-8")
+    for act in (store.entries, store.start, lambda: store.newest_whole(0)):
+        with pytest.raises(NewerFormatError, match="format 2, and this version knows formats up to 1"):
+            act()
+    assert (newest / MANIFEST).read_text(encoding="utf-8") == whole

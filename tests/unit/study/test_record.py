@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from thriftune import files
 from thriftune.config import parse_parameters
-from thriftune.errors import DamageError, RefusedError, StudyError
+from thriftune.errors import DamageError, NewerFormatError, RefusedError, StudyError
 from thriftune.study.file_locks import StudyLock
 from thriftune.study.provenance import git_commit
 from thriftune.study.record import (
@@ -163,3 +164,17 @@ def test_outside_a_checkout_there_is_no_commit(tmp_path: Path, monkeypatch: pyte
     assert git_commit() is None
     monkeypatch.setenv("PATH", "")
     assert git_commit() is None
+
+
+def test_a_record_of_a_newer_format_is_not_taken_for_damage(tmp_path: Path) -> None:
+    """Unless its checksum does not hold: then its version may be what is damaged."""
+    opened(tmp_path)
+    path = tmp_path / "study.json"
+    record = {**files.read_json(path), "schema_version": 2}
+    files.write_json(path, record)
+    with pytest.raises(DamageError, match="no study record"):
+        read_record(tmp_path)
+    del record["checksum"]
+    files.write_json(path, {**record, "checksum": files.sha256_json(record)})
+    with pytest.raises(NewerFormatError, match="format 2, and this version knows formats up to 1"):
+        read_record(tmp_path)
