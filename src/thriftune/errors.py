@@ -6,7 +6,7 @@ without a traceback. Anything else that escapes is a fault of ours and keeps its
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 
 def chain(error: BaseException | None, *, implicit: bool = False) -> Iterator[BaseException]:
@@ -75,6 +75,25 @@ class NewerFormatError(StudyError):
             where=where,
             remedy="install the version that wrote it, or a later one. Nothing was changed.",
         )
+
+
+def refuse_newer(value: object, key: str, known: int, where: str) -> None:
+    """Raise unless a file's format is one that this version knows.
+
+    What states no format at all passes: it is for its schema to say what is wrong.
+
+    Args:
+        value: What `json.loads` returns.
+        key: The top-level key with the number of the format.
+        known: The newest format that this version knows.
+        where: The file's path, for the message.
+
+    Raises:
+        NewerFormatError: The format is newer.
+    """
+    version = value.get(key) if isinstance(value, Mapping) else None
+    if isinstance(version, int) and version > known:
+        raise NewerFormatError(version, known, where=where)
 
 
 class OutOfStorageError(ThriftuneError):

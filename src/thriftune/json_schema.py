@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from thriftune.errors import NewerFormatError
-
 IRI_CHECKER = "rfc3987_syntax"
 """What jsonschema imports for the formats `iri` and `iri-reference` where it is installed, as Jupyter has it.
 It builds a grammar while it is imported, which takes one to two seconds; no schema here has these formats."""
@@ -41,25 +39,6 @@ def violation(value: Any, schema: Mapping[str, Any]) -> Violation | None:
     if error is None:
         return None
     return Violation("/".join(map(str, error.absolute_path)) or "the top level", error.message)
-
-
-def refuse_newer(value: object, key: str, known: int, where: str) -> None:
-    """Raise unless a file's format is one that this version knows.
-
-    What states no format at all passes: it is for its schema to say what is wrong.
-
-    Args:
-        value: What `json.loads` returns.
-        key: The top-level key with the number of the format.
-        known: The newest format that this version knows.
-        where: The file's path, for the message.
-
-    Raises:
-        NewerFormatError: The format is newer.
-    """
-    version = value.get(key) if isinstance(value, Mapping) else None
-    if isinstance(version, int) and version > known:
-        raise NewerFormatError(version, known, where=where)
 
 
 def _is_valid_iri(rule: str, text: str) -> bool:

@@ -17,6 +17,7 @@ from tests.support.studies import facts, in_child, parts, run
 from thriftune import files
 from thriftune.config import Parameters
 from thriftune.search.optuna_study import OptunaStudy
+from thriftune.study.record import Stop
 from thriftune.tracking.keys import TRAIN_SECONDS, VALIDATION_SECONDS
 from thriftune.tracking.records import read_rows
 
@@ -44,11 +45,12 @@ def is_row(event: files.Event) -> bool:
     return event.operation == "append" and event.path.name == "metrics.jsonl"
 
 
-def record_of(parameters: Parameters) -> dict[str, Any]:
-    """study.json."""
+def stop_of(parameters: Parameters) -> Stop:
+    """What ended the search, by study.json."""
     record = parts(parameters)[1].record()
     assert record is not None
-    return record
+    assert record.ended is not None
+    return record.ended
 
 
 def timed(root: Path, **study: Any) -> Parameters:
@@ -85,16 +87,16 @@ def test_time_is_training_time_and_what_ended_the_search_stands(
     first = trained[len(before)]
     assert first.value is not None
     assert first.value < (first.timestamp - before[-1].timestamp) / 1000 - DOWN_SECONDS
-    ended = record_of(parameters)["ended"]
-    assert (ended["rule"], ended["limit"], ended["trials"]) == ("timeout", NO_TIME, 1)
-    assert ended["seconds"] == pytest.approx(sum(row.value or 0.0 for row in rows))
+    ended = stop_of(parameters)
+    assert (ended.rule, ended.limit, ended.trials) == ("timeout", NO_TIME, 1)
+    assert ended.seconds == pytest.approx(sum(row.value or 0.0 for row in rows))
     run(parameters)
-    assert record_of(parameters)["ended"] == ended
+    assert stop_of(parameters) == ended
     assert "the search is over after 1 of 3 trials: " in caplog.text
-    higher = timed(small, timeout=ended["seconds"] + NO_TIME)
+    higher = timed(small, timeout=ended.seconds + NO_TIME)
     run(higher)
     assert f"it goes on: study.timeout was {NO_TIME:g} and is " in caplog.text
-    assert record_of(higher)["ended"]["trials"] == 2
+    assert stop_of(higher).trials == 2
     more = timed(small, timeout=higher.study.timeout, trials=5, extend=True)
     run(more)
     assert "study.extend adds 2 trials, and the limit counts from here" in caplog.text
@@ -128,14 +130,14 @@ def flat_study(root: Path, **study: Any) -> Parameters:
 
 
 @pytest.fixture(scope="module")
-def no_gain(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Any]]:
+def no_gain(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Stop]:
     """(facts, what ended it) of that study, when nothing interrupts it."""
     root = tmp_path_factory.mktemp("whole")
     write_small_tables(root)
     parameters = flat_study(root)
     run(parameters)
-    ended = record_of(parameters)["ended"]
-    assert (ended["rule"], ended["trials"]) == ("stop_after_no_gain", 3)
+    ended = stop_of(parameters)
+    assert (ended.rule, ended.trials) == ("stop_after_no_gain", 3)
     return facts(parameters), ended
 
 
@@ -149,14 +151,14 @@ def no_gain(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], d
     ids=["before it is recorded", "before the last trial is told", "in the first trial"],
 )
 def test_without_a_gain_it_ends_at_the_same_trial_after_a_kill(
-    small: Path, no_gain: tuple[dict[str, Any], dict[str, Any]], name: str, operation: str, at: int
+    small: Path, no_gain: tuple[dict[str, Any], Stop], name: str, operation: str, at: int
 ) -> None:
     """A failed trial and a tie are none; the decision depends on the history alone."""
     parameters = flat_study(small)
     observer = killed_at(at, lambda e: e.operation == operation and e.path.name.startswith(name))
     assert in_child(parameters, observer) == -signal.SIGKILL
     assert in_child(parameters, None) == 0
-    assert (facts(parameters), record_of(parameters)["ended"]) == no_gain
+    assert (facts(parameters), stop_of(parameters)) == no_gain
 
 
 def test_more_trials_or_more_patience_let_it_go_on(small: Path) -> None:
@@ -169,5 +171,5 @@ def test_more_trials_or_more_patience_let_it_go_on(small: Path) -> None:
     ):
         parameters = flat_study(small, **study)
         run(parameters)
-        assert record_of(parameters)["ended"]["trials"] == over
+        assert stop_of(parameters).trials == over
         assert len(OptunaStudy.of(parts(parameters)[1], parameters).trials()) == over

@@ -11,7 +11,7 @@ import pytest
 from thriftune.checkpoints.manifest import manifest_schema
 from thriftune.evaluation.schema import load_schema
 from thriftune.json_schema import IRI_CHECKER, Violation, violation
-from thriftune.study.record import SCHEMA
+from thriftune.study.record import StudyRecord
 
 pytestmark = pytest.mark.unit
 FORMATS = f"""
@@ -40,7 +40,7 @@ def test_a_violation_says_where_and_what() -> None:
 
 @pytest.mark.parametrize(
     "schema",
-    [SCHEMA, manifest_schema(), load_schema("evaluation"), load_schema("trial")],
+    [StudyRecord.json_schema(), manifest_schema(), load_schema("evaluation"), load_schema("trial")],
     ids=["study", "manifest", "evaluation", "trial"],
 )
 def test_each_schema_is_one(schema: dict[str, object]) -> None:

@@ -13,13 +13,15 @@ import yaml
 from tests.conftest import write_small_tables
 
 from thriftune.corpus.ingestion import ingest
+from thriftune.corpus.reference import CorpusReference
 from thriftune.corpus.store import CorpusStore
 from thriftune.databases.sqlite import close_databases
 from thriftune.project.parameters import load_parameters
 from thriftune.search.optuna_study import OptunaStudy
 from thriftune.study.handle import StudyHandle
+from thriftune.study.identity import StudyIdentity
 from thriftune.study.layout import JOURNAL, trial_folder
-from thriftune.study.record import open_or_create
+from thriftune.study.opening import open_or_create
 from thriftune.tracking.journal import Journal
 from thriftune.training.inputs import encoder_for
 
@@ -55,8 +57,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     corpus = ingest(settings.corpus, CorpusStore(Path(settings.corpus.root)), lambda line: None)
     encoder_for(settings, corpus)
     study = StudyHandle.of(root, settings, settings.study.name)
-    identity = {"threads": 1, "device": "cpu", "data_fingerprint": "0" * 64}
-    open_or_create(study.folder, study.id, settings, identity, {"fingerprint": "0" * 64})
+    identity = StudyIdentity(threads=1, device="cpu", data_fingerprint="0" * 64)
+    open_or_create(study.folder, study.id, settings, identity, CorpusReference(fingerprint="0" * 64))
     trials = OptunaStudy.of(study, settings)
     trial = trials.next_trial(settings.study.trials)
     assert trial is not None

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from thriftune import files
-from thriftune.errors import DamageError
-from thriftune.json_schema import refuse_newer, violation
+from thriftune.errors import DamageError, refuse_newer
+from thriftune.json_schema import violation
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from thriftune import files
-from thriftune.errors import DamageError, DataError
+from thriftune.errors import DamageError, DataError, refuse_newer
 from thriftune.evaluation.predictions import Decisions, Matrix, Predictions
 from thriftune.evaluation.schema import check
-from thriftune.json_schema import refuse_newer
 
 SCHEMA_VERSION = 1
 EVALUATION, PREDICTIONS, PAGE = "evaluation.json", "predictions.jsonl", "report.html"

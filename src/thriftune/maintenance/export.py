@@ -13,7 +13,7 @@ from thriftune import dual_agent, files
 from thriftune.checkpoints.entries import Entry
 from thriftune.checkpoints.retention import ranked
 from thriftune.checkpoints.store import CheckpointStore
-from thriftune.config import Parameters, override, parse_parameters
+from thriftune.config import Parameters, override
 from thriftune.corpus.store import CorpusStore
 from thriftune.dual_agent.predictor import FACTS, HEADS
 from thriftune.errors import ConfigError, StudyError
@@ -44,12 +44,12 @@ def export_checkpoint(
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         what = "the folder is not empty" if target.is_dir() else "this is a file"
         raise ConfigError(what, where=str(target), remedy="choose another.")
-    parameters = parse_parameters(record["config"])
+    parameters = record.parameters(root)
     store = CheckpointStore(handle.folder, handle.id, parameters.storage)
     entry = _chosen(store, trial, epoch)
     row = trial_row(OptunaStudy.of(handle, parameters).trials()[entry.manifest.trial])
     own = override(parameters, row["overrides"])
-    corpus = CorpusStore(root / own.corpus.root).open(record["data"]["fingerprint"])
+    corpus = CorpusStore(root / own.corpus.root).open(record.data.fingerprint)
     encoder = encoder_for(own, corpus)
     agent = build_agent(own, encoder, corpus.criteria)
     agent.load_trained(store.load_model(entry, signature_of(agent)))

@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from thriftune.config import Parameters, parse_parameters, without_password
+from thriftune.config import Parameters, without_password
 from thriftune.errors import DamageError, StudyError, ThriftuneError, UnavailableError
 from thriftune.study.handle import StudyHandle, find_studies
+from thriftune.study.record import StudyRecord
 
 if TYPE_CHECKING:
     from thriftune.tracking.mlflow_store import MlflowSink
 
 
-def with_store_of(settings: Parameters, record: dict[str, Any]) -> Parameters:
+def with_store_of(settings: Parameters, record: StudyRecord) -> Parameters:
     """The settings with the MLflow store that a study's rows belong in: the one that tracking.mlflow_uri
     names now, else the one that the study was run with last (a `--params` of that run, for instance)."""
-    run_with = parse_parameters(record["config"]).tracking
+    run_with = record.parameters().tracking
     if settings.tracking.mlflow_uri is not None or run_with.mlflow_uri is None:
         return settings
     store = {"mlflow_uri": run_with.mlflow_uri, "experiment": run_with.experiment}
@@ -65,7 +66,7 @@ def flush_all(
 
 
 def _flush(
-    handle: StudyHandle, record: dict[str, Any], uri: str, sink: MlflowSink
+    handle: StudyHandle, record: StudyRecord, uri: str, sink: MlflowSink
 ) -> tuple[int, list[ThriftuneError]]:
     """(rows of one study that were sent, what is wrong with its journals)."""
     from thriftune.tracking.cursor import read_cursor
@@ -85,13 +86,13 @@ def _flush(
     return count, damage
 
 
-def _store_note(settings: Parameters, own: Parameters, record: dict[str, Any], root: Path) -> str:
+def _store_note(settings: Parameters, own: Parameters, record: StudyRecord, root: Path) -> str:
     """Which store a study's rows went to, where the configuration and the study's record name different ones;
     else empty."""
     from thriftune.databases.location import mlflow_uri
     from thriftune.observe.sanitiser import Sanitiser
 
-    run_with = parse_parameters(record["config"]).tracking
+    run_with = record.parameters().tracking
     configured, recorded, taken = (
         without_password(mlflow_uri(tracking, root))
         for tracking in (settings.tracking, run_with, own.tracking)

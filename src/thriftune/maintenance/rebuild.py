@@ -6,7 +6,7 @@ import logging
 from contextlib import ExitStack
 from pathlib import Path
 
-from thriftune.config import Parameters, parse_parameters
+from thriftune.config import Parameters
 from thriftune.databases.health import is_unsound
 from thriftune.databases.location import MLFLOW_DATABASE, OPTUNA_DATABASE, mlflow_uri
 from thriftune.databases.sqlite import SQLITE, set_aside
@@ -15,7 +15,8 @@ from thriftune.search.optuna_study import OptunaStudy
 from thriftune.search.restore import journaled_trials, restore_trials
 from thriftune.study.file_locks import StudyLock
 from thriftune.study.handle import StudyHandle, handles
-from thriftune.study.record import ARBITER, FILES, move, require_record
+from thriftune.study.opening import FILES, move
+from thriftune.study.record import require_record
 from thriftune.tracking.journal import CURSOR
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ def rebuild(root: Path, settings: Parameters, *, really: bool, moving: bool = Fa
     with ExitStack() as stack:
         for handle in found:  # for as long as it takes: a run that is started meanwhile is refused
             arbiter = stack.enter_context(handle.ownership(alone=True, moving=moving)).arbiter
-            if require_record(handle.folder).get(ARBITER) == FILES != arbiter:
+            if require_record(handle.folder).arbiter == FILES != arbiter:
                 stack.enter_context(StudyLock(handle.folder))
         for handle in found if really else ():
             move(handle.folder, arbiter, settings)
@@ -54,7 +55,7 @@ def _rebuild(root: Path, settings: Parameters, found: list[StudyHandle], *, real
     for handle in found:
         record = handle.record()
         assert record is not None
-        parameters = parse_parameters(record["config"])
+        parameters = record.parameters(root)
         lines.append(
             f"{handle.name}: {restore_trials(handle, OptunaStudy.of(handle, parameters), parameters)} trials"
         )

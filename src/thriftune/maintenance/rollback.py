@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from thriftune.checkpoints.store import CheckpointStore
-from thriftune.config import Parameters, parse_parameters
+from thriftune.config import Parameters
 from thriftune.errors import StudyError
 from thriftune.maintenance.studies import no_such_study
 from thriftune.search.optuna_study import OptunaStudy
@@ -18,7 +18,7 @@ def roll_back(root: Path, settings: Parameters, name: str, trial: int, epoch: in
     record = handle.record()
     if record is None:
         raise no_such_study(root, settings, name)
-    rows = OptunaStudy.of(handle, parse_parameters(record["config"])).trials()
+    rows = OptunaStudy.of(handle, record.parameters(root)).trials()
     if trial >= len(rows) or rows[trial].state.is_finished():
         raise StudyError(
             f"trial {trial} is over" if trial < len(rows) else f"there is no trial {trial}",

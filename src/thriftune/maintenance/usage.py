@@ -19,8 +19,10 @@ def storage_rows(root: Path, settings: Parameters) -> list[dict[str, Any]]:
     for handle in found:
         checkpoints = sum(files.directory_bytes(path) for path in handle.folder.glob("trials/*/checkpoints"))
         total = files.directory_bytes(handle.folder)
-        record = handle.record() or {}
-        budget = int(record["config"]["storage"]["max_total_size"])
+        record = handle.record()
+        if record is None:  # deleted meanwhile
+            continue
+        budget = record.budget_bytes
         rows.append(
             {
                 "study": handle.name,

@@ -12,7 +12,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from thriftune import files
 from thriftune.checkpoints.store import CheckpointStore
-from thriftune.config import parse_parameters
 from thriftune.corpus.store import Corpus, CorpusStore
 from thriftune.errors import DataError
 from thriftune.evaluation.examples import Example, pick
@@ -23,6 +22,7 @@ from thriftune.reports.summary import summarise
 from thriftune.search.optuna_study import OptunaStudy
 from thriftune.study.handle import StudyHandle
 from thriftune.study.layout import journals_of
+from thriftune.study.record import StudyRecord
 from thriftune.tracking.records import read_rows
 from thriftune.training.optimisation import moments
 
@@ -33,7 +33,7 @@ def write_page(
     study: StudyHandle,
     store: CheckpointStore,
     optuna_study: OptunaStudy,
-    record: Mapping[str, Any],
+    record: StudyRecord,
     corpora: CorpusStore,
     evaluation: Mapping[str, Any],
     examples: int,
@@ -51,7 +51,7 @@ def write_page(
     keep_all = [beside + saved for saved in accumulate(int(row["epochs"]) * weights for row in rows)]
     ends = [float(rows[0]["trial"]), float(rows[-1]["trial"])]
     try:
-        corpus = corpora.open(record["data"]["fingerprint"])
+        corpus = corpora.open(record.data.fingerprint)
     except DataError:
         corpus = None  # a finished study may outlive its corpus
     page = render_page(
@@ -67,7 +67,7 @@ def write_page(
         criteria=list(evaluation["test_metrics"].get("criteria", {}).get("per_criterion", {})),
         examples=_examples(study, corpus, examples),
         alignment={} if corpus is None else corpus.data_report().get("alignment", {}),
-        created_at=record["created_at"],
+        created_at=record.created_at,
     )
     files.write_bytes(study.folder / PAGE, page.encode("utf-8"))
 
@@ -125,8 +125,8 @@ def _predictions(study: StudyHandle) -> Iterator[Mapping[str, Any]]:
         yield from map(json.loads, lines)
 
 
-def _checkpoint_bytes(store: CheckpointStore, record: Mapping[str, Any]) -> int:
+def _checkpoint_bytes(store: CheckpointStore, record: StudyRecord) -> int:
     """Of a checkpoint with its optimizer state."""
     best = store.best()
     model = best.held.model_bytes if best is not None else 0
-    return model * (1 + moments(parse_parameters(record["config"])))
+    return model * (1 + moments(record.parameters()))

@@ -12,7 +12,6 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from thriftune import files
-from thriftune.config import parse_parameters
 from thriftune.reports.overhead import read_summary
 from thriftune.search.optuna_study import trial_row, trials_of
 from thriftune.study.handle import StudyHandle
@@ -35,7 +34,7 @@ def summarise(
     spent, the trials. trials: Optuna's, where they were read already."""
     record = handle.record()
     assert record is not None
-    parameters = parse_parameters(record["config"])
+    parameters = record.parameters()
     trials = trials_of(handle) if trials is None else trials
     journals = journals_of(handle.folder)
     rows = []
@@ -55,8 +54,8 @@ def summarise(
         "id": handle.id,
         "metric": parameters.study.metric,
         "trials_over": len(rows) - counts["running"],
-        "trials_in_all": record["trials"],
-        "ended": record.get("ended"),
+        "trials_in_all": record.trials,
+        "ended": None if record.ended is None else record.ended.to_json(),
         "states": {state: counts[state] for state in STATES},
         "best": best,
         "importances": importances(trials) if weighing else None,

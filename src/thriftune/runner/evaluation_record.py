@@ -19,6 +19,7 @@ from thriftune.evaluation.report import SCHEMA_VERSION, check_disjoint, predicti
 from thriftune.runner.best_checkpoint import best_checkpoints, best_since, config_of
 from thriftune.search.optuna_study import OptunaStudy
 from thriftune.study.handle import StudyHandle
+from thriftune.study.record import StudyRecord
 from thriftune.training.inputs import build_agent, collator_for, encoder_for, rows_of, signature_of
 from thriftune.training.interrupt import StopFlag
 from thriftune.training.seeding import configure_determinism, resolve_device
@@ -30,12 +31,12 @@ def evaluate(
     optuna_study: OptunaStudy,
     store: CheckpointStore,
     corpus: Corpus,
-    record: Mapping[str, Any],
+    record: StudyRecord,
     before: Mapping[str, Any] | None,
     flag: StopFlag,
 ) -> dict[str, Any]:
     started = time.monotonic()
-    configure_determinism(int(record["identity"]["threads"]), resolve_device(parameters.training.device))
+    configure_determinism(record.identity.threads, resolve_device(parameters.training.device))
     ties = best_checkpoints(parameters, study, optuna_study, store, corpus, flag)
     check_disjoint(_ids(corpus, "test"), _ids(corpus, "validation"))
     configs = [config_of(parameters, optuna_study, entry.manifest.trial) for entry in ties]
@@ -85,12 +86,12 @@ def evaluate(
         "baselines": baselines(predictions),
         "thresholds": thresholds,
         "config": configs[0].model_dump(mode="json"),
-        "data": record["data"],
-        "seeds": record["seeds"],
+        "data": record.data.to_json(),
+        "seeds": record.seeds,
         "checkpoints": checkpoints,
-        "versions": record["versions"],
-        "git_commit": record["git_commit"],
-        "machine": record["machine"],
+        "versions": record.versions,
+        "git_commit": record.git_commit,
+        "machine": record.machine,
         "timings": {"evaluation_seconds": round(time.monotonic() - started, 3)},
         "evaluations": [*(before["evaluations"] if before else []), note],
         "warnings": warnings(predictions, decisions, flatten(figures[0])),

@@ -11,18 +11,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from thriftune.config import StudyConfig
 from thriftune.search.optuna_study import OptunaStudy
+from thriftune.study.record import Extension, Stop, StudyRecord
 from thriftune.tracking.journal import Journal
 from thriftune.tracking.keys import TRAIN_SECONDS, VALIDATION_SECONDS
 from thriftune.tracking.records import first_and_end, read_rows
 
 log = logging.getLogger(__name__)
 
-TIMEOUT, NO_GAIN = "timeout", "stop_after_no_gain"
-"""Names of the rules, which are those of their limits below `study`."""
 STOPPED = "stopped"
 """The journal's record of a trial whose time was up."""
 
@@ -81,46 +79,69 @@ def out_of_time(journal: Journal, limit: float | None, epoch: int, step: int) ->
     return str(recorded["reason"]) if epoch >= recorded["epoch"] else None
 
 
-def ending(
-    study: StudyConfig,
-    record: Mapping[str, Any],
-    over: int,
-    best: int | None,
-    seconds: Callable[[], float],
-) -> dict[str, Any] | None:
-    """The rule that ends the search, for study.json; None where it goes on.
+def stop_reached(
+    limits: StudyConfig,
+    extended: Extension | None,
+    *,
+    finished: int,
+    best_trial: int | None,
+    training_seconds: Callable[[], float],
+) -> Stop | None:
+    """Return the stopping rule that has been reached, or None to continue.
 
-    over: trials that are over. best: the trial that holds the best value, the earliest of equals, so that a
-    tie is no gain. seconds: of training in all; asked only where there is a timeout. Failed and pruned trials
-    count as trials without a gain; before the first value there is none to be missed.
+    Failed and pruned trials count as trials without a gain; before the first value there is no gain to miss.
+
+    Args:
+        limits: The limits of this run.
+        extended: What the rules leave out since trials were added; None: nothing.
+        finished: Number of trials that have ended, whatever their state.
+        best_trial: Number of the trial with the best value, the earliest on a tie, so that a tie is no gain;
+            None before there is one.
+        training_seconds: Called only if `study.timeout` is set.
     """
-    since = record.get("extended", {"trials": 0, "seconds": 0.0})
-    if study.stop_after_no_gain is not None and best is not None:
-        without = over - max(best + 1, since["trials"])
-        if without >= study.stop_after_no_gain:
-            reason = f"no gain in {without} trials (study.stop_after_no_gain)"
-            return {"rule": NO_GAIN, "limit": study.stop_after_no_gain, "trials": over, "reason": reason}
-    if study.timeout is not None:
-        used = seconds()
-        if used - since["seconds"] >= study.timeout:
-            reason = f"{used - since['seconds']:.1f} s of training (study.timeout)"
-            limit = study.timeout
-            return {"rule": TIMEOUT, "limit": limit, "trials": over, "seconds": used, "reason": reason}
+    since = extended or Extension()
+    if limits.stop_after_no_gain is not None and best_trial is not None:
+        without = finished - max(best_trial + 1, since.trials)
+        if without >= limits.stop_after_no_gain:
+            return Stop(
+                rule="stop_after_no_gain",
+                limit=limits.stop_after_no_gain,
+                trials=finished,
+                reason=f"no gain in {without} trials (study.stop_after_no_gain)",
+            )
+    if limits.timeout is not None:
+        used = training_seconds()
+        if used - since.seconds >= limits.timeout:
+            return Stop(
+                rule="timeout",
+                limit=limits.timeout,
+                trials=finished,
+                seconds=used,
+                reason=f"{used - since.seconds:.1f} s of training (study.timeout)",
+            )
     return None
 
 
-def what_ended(record: Mapping[str, Any]) -> str:
-    """How an ended search is told, with what would let it go on."""
-    ended = record["ended"]
+def describe_stop(stop: Stop, trials: int) -> str:
+    """Return what ended the search, and what lets it continue, for the log.
+
+    Args:
+        stop: The rule that was reached.
+        trials: Trials of the study in all.
+    """
     return (
-        f"the search is over after {ended['trials']} of {record['trials']} trials: {ended['reason']}; "
-        f"with study.{ended['rule']} raised, or study.trials raised and study.extend=true, the same command "
-        "goes on"
+        f"the search is over after {stop.trials} of {trials} trials: {stop.reason}; with study.{stop.rule} "
+        "raised, or study.trials raised and study.extend=true, the same command continues it"
     )
 
 
-def is_over(record: dict[str, Any], optuna_study: OptunaStudy) -> bool:
-    """All trials are over, or a rule of the study ended the search and those that were begun are."""
+def is_over(record: StudyRecord, optuna_study: OptunaStudy) -> bool:
+    """Return whether all trials have ended, or a rule ended the search and those that had begun have ended.
+
+    Args:
+        record: The study's record.
+        optuna_study: The study's trials, which are read now.
+    """
     trials = optuna_study.trials()
-    over = sum(trial.state.is_finished() for trial in trials)
-    return over >= record["trials"] or ("ended" in record and over == len(trials))
+    finished = sum(trial.state.is_finished() for trial in trials)
+    return finished >= record.trials or (record.ended is not None and finished == len(trials))

@@ -15,6 +15,7 @@ from thriftune.checkpoints.checkpoint import Checkpoint
 from thriftune.checkpoints.monitor import DiskMonitor
 from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import Parameters
+from thriftune.corpus.reference import reference_to
 from thriftune.corpus.store import Corpus
 from thriftune.corpus.tokens import TokenisedStore, check_layout
 from thriftune.evaluation.metrics import produced_metrics
@@ -24,7 +25,7 @@ from thriftune.forecast.model_size import model_bytes
 from thriftune.observe.logs import log_context
 from thriftune.reports.overhead import PAGE as OVERHEAD_PAGE
 from thriftune.runner.failures import check_failures
-from thriftune.runner.limits import is_over, what_ended
+from thriftune.runner.limits import describe_stop, is_over
 from thriftune.runner.preflight import check_configuration, check_metric, require_mounted
 from thriftune.runner.worker import Worker
 from thriftune.search.optuna_study import OptunaStudy
@@ -33,10 +34,8 @@ from thriftune.study.file_locks import TRIALS, guard_of, running_elsewhere
 from thriftune.study.handle import StudyHandle
 from thriftune.study.identity import study_identity
 from thriftune.study.marker import set_marker
-from thriftune.study.record import (
-    open_or_create,
-    recorded_threads,
-)
+from thriftune.study.opening import open_or_create
+from thriftune.study.record import recorded_threads
 from thriftune.training.inputs import encoder_for, layout_of
 from thriftune.training.interrupt import stop_on_signal
 from thriftune.training.seeding import configure_determinism, resolve_device, warn_of_cpu
@@ -70,11 +69,7 @@ def run_search(
         stack.enter_context(store.owned(ownership.check, guard_of(ownership)))
         stack.enter_context(log_context(study=study.id))
         identity = study_identity(parameters, corpus.fingerprint, encoder.fingerprint, device.type, threads)
-        data = {
-            "fingerprint": corpus.fingerprint,
-            "revision": dict(corpus.revision),
-            "counts": dict(corpus.counts),
-        }
+        data = reference_to(corpus)
         if store.running():
             ownership.await_owners()
         with ownership.alone(TRIALS):
@@ -91,11 +86,11 @@ def run_search(
         stack.callback(lambda: store.drain(flag.seconds_left()))
         run = Worker(parameters, corpus, study, store, optuna_study, record, flag, device, ownership)
         run.deliver_what_is_left(stack)
-        check_failures(optuna_study.finished(), record["trials"], parameters)
+        check_failures(optuna_study.finished(), record.trials, parameters)
         if is_over(record, optuna_study):
             store.end_trial()  # a kill may have come between the last trial's end and its tidying
-            if "ended" in record:
-                log.info("%s", what_ended(record))
+            if record.ended is not None:
+                log.info("%s", describe_stop(record.ended, record.trials))
             if not (study.folder / OVERHEAD_PAGE).exists():
                 run.report()
         else:

@@ -9,7 +9,7 @@ from typing import Any
 
 from thriftune import files
 from thriftune.checkpoints.store import CheckpointStore
-from thriftune.config import Parameters, parse_parameters
+from thriftune.config import Parameters
 from thriftune.corpus.store import CorpusStore
 from thriftune.databases.health import trouble
 from thriftune.databases.location import mlflow_uri
@@ -31,7 +31,7 @@ from thriftune.search.optuna_study import OptunaStudy
 from thriftune.search.restore import restore_missing
 from thriftune.study.file_locks import TRIALS, guard_of, running_elsewhere
 from thriftune.study.handle import StudyHandle
-from thriftune.study.record import require_record
+from thriftune.study.record import StudyRecord, require_record
 from thriftune.tracking.delivery import deliver_evaluation, has_evaluation
 from thriftune.tracking.parent import connect
 from thriftune.training.interrupt import stop_on_signal
@@ -70,7 +70,7 @@ def evaluate_study(
         store.owned(ownership.check, guard_of(ownership)),
     ):
         record = require_record(study.folder)
-        parameters = parse_parameters(record["config"])
+        parameters = record.parameters()
         optuna_study = OptunaStudy.of(study, parameters, flag.check)
         with ownership.alone(TRIALS):
             restore_missing(study, optuna_study, parameters)
@@ -90,7 +90,7 @@ def evaluate_study(
             return _without_checkpoints(study, express)
         files.remove_file(study.folder / PAGE)  # a page never tells of an older evaluation
         store.start(running_elsewhere(store, ownership))
-        corpus = corpora.open(record["data"]["fingerprint"])
+        corpus = corpora.open(record.data.fingerprint)
         corpus.check("test", "validation")
         store.require_room(evaluation_bytes(CorpusSize.of(corpus), parameters))
         evaluation = evaluate(parameters, study, optuna_study, store, corpus, record, before, flag)
@@ -128,7 +128,7 @@ def _deliver(settings: Parameters, study: StudyHandle) -> None:
 
 
 def _say_evaluated(
-    study: StudyHandle, record: dict[str, Any], before: Mapping[str, Any], optuna_study: OptunaStudy
+    study: StudyHandle, record: StudyRecord, before: Mapping[str, Any], optuna_study: OptunaStudy
 ) -> None:
     at, place = before["evaluations"][-1]["at"], study.folder / EVALUATION
     if changed := best_since(before, optuna_study):
@@ -144,9 +144,7 @@ def _say_evaluated(
         return
     state = "nothing to do: the study is over and evaluated"
     if not is_over(record, optuna_study):  # study.timeout ended the run, not the extended search
-        state = (
-            f"{len(optuna_study.finished())} of {record['trials']} trials are done; the study was evaluated"
-        )
+        state = f"{len(optuna_study.finished())} of {record.trials} trials are done; the study was evaluated"
     log.info(
         "%s (%s; trial %d is still its best), test is not read again: %s",
         state,
@@ -167,10 +165,10 @@ def _refusal(study: StudyHandle, before: Mapping[str, Any], optuna_study: Optuna
 
 
 def _unfinished(
-    study: StudyHandle, record: Mapping[str, Any], optuna_study: OptunaStudy, express: bool
+    study: StudyHandle, record: StudyRecord, optuna_study: OptunaStudy, express: bool
 ) -> dict[str, Any]:
     done = len(optuna_study.finished())
-    message = f"the study {study.name!r} is not over: {done} of {record['trials']} trials are done"
+    message = f"the study {study.name!r} is not over: {done} of {record.trials} trials are done"
     if express:
         raise RefusedError(message, remedy="run `kedro run --pipelines hpo` to its end first.")
     log.info("evaluation: %s; test is not read", message)

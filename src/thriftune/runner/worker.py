@@ -8,7 +8,6 @@ from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -21,7 +20,7 @@ from thriftune.errors import InterruptedRunError, TakenOverError
 from thriftune.observe.logs import log_context
 from thriftune.reports.overhead import read_summary, write_overhead
 from thriftune.runner.failures import check_failures, failure_reason, give_back_memory
-from thriftune.runner.limits import TrainingTime, ending, is_over, what_ended
+from thriftune.runner.limits import TrainingTime, describe_stop, is_over, stop_reached
 from thriftune.runner.meter import Meter
 from thriftune.runner.progress import StudyProgress
 from thriftune.runner.trial import Outcome, Setting, Start, run_trial
@@ -29,7 +28,8 @@ from thriftune.search.optuna_study import FrozenTrial, OptunaStudy, TrialHandle,
 from thriftune.study.file_locks import TRIALS, Ownership
 from thriftune.study.handle import StudyHandle
 from thriftune.study.layout import JOURNAL, journals_of, trial_folder
-from thriftune.study.record import check_arbiter, require_record, write_record
+from thriftune.study.opening import check_arbiter
+from thriftune.study.record import StudyRecord, require_record, write_record
 from thriftune.study.shown import trial_params
 from thriftune.tracking.delivery import study_delivery, undelivered
 from thriftune.tracking.journal import Journal
@@ -57,7 +57,7 @@ class Worker:
     study: StudyHandle
     store: CheckpointStore
     optuna: OptunaStudy
-    record: dict[str, Any]
+    record: StudyRecord
     flag: StopFlag
     device: torch.device
     ownership: Ownership
@@ -85,7 +85,7 @@ class Worker:
         taken = [trial_seconds(path) for path in journals_of(self.study.folder).values()]
         best = self.optuna.best()
         self._progress = StudyProgress(
-            self.record["trials"],
+            self.record.trials,
             self.parameters.storage.max_total_size,
             [seconds for seconds in taken if seconds is not None],
             None if best is None else best.value,
@@ -136,7 +136,7 @@ class Worker:
             # One that was interrupted goes on to its own end.
             handle = self.optuna.next_trial(0, self.ownership, trials)
             if handle is None and not self._ended(trials):
-                handle = self.optuna.next_trial(self.record["trials"], self.ownership, trials)
+                handle = self.optuna.next_trial(self.record.trials, self.ownership, trials)
             if handle is not None and handle.attempt > 1:
                 self.store.take_over(handle.number)
             return handle
@@ -312,22 +312,22 @@ class Worker:
             # Another worker may have extended the search, and somebody may have moved the study.
             self.record = require_record(self.study.folder)
             check_arbiter(self.record, self.study.folder, self.ownership.arbiter)
-        check_failures(over, self.record["trials"], self.parameters)
-        if "ended" in self.record or len(over) >= self.record["trials"]:
+        check_failures(over, self.record.trials, self.parameters)
+        if self.record.ended is not None or len(over) >= self.record.trials:
             return True
         best = self.optuna.best(trials)
-        ended = ending(
+        stop = stop_reached(
             self.parameters.study,
-            self.record,
-            len(over),
-            None if best is None else best.number,
-            self._time.seconds,
+            self.record.extended,
+            finished=len(over),
+            best_trial=None if best is None else best.number,
+            training_seconds=self._time.seconds,
         )
-        if ended is None:
+        if stop is None:
             return False
-        self.record["ended"] = ended
+        self.record = self.record.model_copy(update={"ended": stop})
         write_record(self.study.folder, self.record)
-        log.info("%s", what_ended(self.record))
+        log.info("%s", describe_stop(stop, self.record.trials))
         return True
 
     def _close_sender(self) -> None:

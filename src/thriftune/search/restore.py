@@ -10,7 +10,7 @@ from typing import Any
 
 from optuna.trial import TrialState
 
-from thriftune.config import Parameters, parse_parameters
+from thriftune.config import Parameters
 from thriftune.errors import StudyError
 from thriftune.search.optuna_study import OptunaStudy, TrialFacts
 from thriftune.study.handle import StudyHandle
@@ -46,7 +46,7 @@ def journaled_trials(
     if parameters is None:
         record = handle.record()
         assert record is not None
-        parameters = parse_parameters(record["config"])
+        parameters = record.parameters()
     found: list[TrialFacts] = []
     for number, journal in journals_of(handle.folder).items():
         facts = read_facts(journal, parameters) if number >= first else None

@@ -25,7 +25,7 @@ import psutil
 
 from thriftune import files
 from thriftune.errors import RefusedError, StudyError
-from thriftune.study.record import FILES, require_arbiter
+from thriftune.study.opening import FILES, require_arbiter
 
 if TYPE_CHECKING:
     from thriftune.checkpoints.store import CheckpointStore

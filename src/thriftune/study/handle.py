@@ -7,14 +7,14 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from thriftune.config import Parameters
 from thriftune.config.study import MAX_NAME_LENGTH
 from thriftune.databases.location import OPTUNA_DATABASE
 from thriftune.errors import ConfigError, DamageError, NewerFormatError
 from thriftune.study.identity import STUDY_PREFIX, study_folder, study_id
-from thriftune.study.record import STUDY, read_record
+from thriftune.study.record import STUDY, StudyRecord, read_record
 
 if TYPE_CHECKING:
     from thriftune.study.file_locks import Ownership
@@ -71,10 +71,8 @@ class StudyHandle:
         """Whether several processes may work on it."""
         return self.optuna_url is not None if self.parallel is None else self.parallel
 
-    def record(self) -> dict[str, Any] | None:
-        """study.json, or None."""
-        from thriftune.study.record import read_record
-
+    def record(self) -> StudyRecord | None:
+        """Return what study.json has, or None where there is no study yet."""
         return read_record(self.folder)
 
 
@@ -143,7 +141,7 @@ def find_studies(root: Path, settings: Parameters) -> tuple[list[StudyHandle], l
             damaged.append(DamagedStudy(_name_of(path), path.parent, error))
             continue
         if record is not None:  # else it was deleted meanwhile
-            found.append(StudyHandle.of(root, settings, record["study_name"]))
+            found.append(StudyHandle.of(root, settings, record.study_name))
     return found, damaged
 
 

@@ -30,7 +30,7 @@ from thriftune.databases.postgres import (
 )
 from thriftune.errors import RefusedError, StudyError, TakenOverError
 from thriftune.study.identity import STUDY_PREFIX
-from thriftune.study.record import require_arbiter
+from thriftune.study.opening import require_arbiter
 
 log = logging.getLogger(__name__)
 

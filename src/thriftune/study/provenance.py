@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import subprocess
-from typing import Any
 
 import psutil
+from pydantic import JsonValue
 
 from thriftune import __version__
 
@@ -24,13 +24,13 @@ LIBRARIES = (
 
 
 def versions() -> dict[str, str]:
-    """Versions of this project, Python and the libraries that matter."""
+    """Return the versions of this project, Python and the libraries that matter."""
     found = {"thriftune": __version__, "python": platform.python_version()}
     return found | {name: importlib.metadata.version(name) for name in LIBRARIES}
 
 
-def machine() -> dict[str, Any]:
-    """What the machine is; no host name."""
+def machine() -> dict[str, JsonValue]:
+    """Return what the machine is, without its name."""
     return {
         "platform": platform.platform(),
         "processor": platform.machine(),
@@ -40,7 +40,7 @@ def machine() -> dict[str, Any]:
 
 
 def git_commit() -> str | None:
-    """The checked-out commit, or None outside a checkout."""
+    """Return the checked-out commit, or None outside a checkout."""
     try:
         done = subprocess.run(
             ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True

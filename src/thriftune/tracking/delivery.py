@@ -9,12 +9,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from thriftune.config import override, parse_parameters
+from thriftune.config import override
 from thriftune.errors import ConfigError
 from thriftune.evaluation.metrics import flatten
 from thriftune.evaluation.report import EVALUATION, PAGE, read_evaluation
 from thriftune.study.handle import StudyHandle
 from thriftune.study.layout import CONFIG, journals_of, read_config
+from thriftune.study.record import StudyRecord
 from thriftune.study.shown import study_params, trial_params
 from thriftune.tracking.cursor import Cursor, line_checksum, read_cursor, write_cursor
 from thriftune.tracking.mlflow_store import MlflowSink
@@ -30,7 +31,7 @@ FOLDER_TAG, STATE_TAG, REASON_TAG = "thriftune.folder", "thriftune.state", "thri
 
 
 def undelivered(
-    study: StudyHandle, record: dict[str, Any], uri: str, sink: MlflowSink, *, running: bool
+    study: StudyHandle, record: StudyRecord, uri: str, sink: MlflowSink, *, running: bool
 ) -> Iterator[tuple[Delivery, str]]:
     """(delivery, status) of every trial that the store does not have to its end, in order of number;
     running: also of those that are not over."""
@@ -51,14 +52,14 @@ def undelivered(
         yield study_delivery(study, record, journal, number, config, milestones), status
 
 
-def _config_shown(record: dict[str, Any], journal: Path) -> dict[str, Any] | None:
+def _config_shown(record: StudyRecord, journal: Path) -> dict[str, Any] | None:
     """What MLflow shows of a trial's configuration; None where config.yaml is needed and cannot be read. A
     trial whose overrides make no configuration has none."""
     config = read_config(journal.parent / CONFIG)
     if config is not None:
         return trial_params(config)
     first, _ = first_and_end(journal)
-    study = parse_parameters(record["config"])
+    study = record.parameters()
     try:
         override(study, {} if first is None else first["overrides"])
     except ConfigError:
@@ -68,7 +69,7 @@ def _config_shown(record: dict[str, Any], journal: Path) -> dict[str, Any] | Non
 
 def study_delivery(
     study: StudyHandle,
-    record: dict[str, Any],
+    record: StudyRecord,
     journal: Path,
     number: int,
     config: dict[str, Any],
@@ -84,12 +85,12 @@ def study_delivery(
         sink.set_tags(
             parent,
             {
-                "thriftune.data_fingerprint": record["data"]["fingerprint"],
-                "thriftune.git_commit": record["git_commit"] or "none",
-                **{f"version.{name}": value for name, value in record["versions"].items()},
+                "thriftune.data_fingerprint": record.data.fingerprint,
+                "thriftune.git_commit": record.git_commit or "none",
+                **{f"version.{name}": value for name, value in record.versions.items()},
             },
         )
-        sink.log_json(parent, "study.json", record)
+        sink.log_json(parent, "study.json", record.to_json())
         first, _ = first_and_end(journal)
         started = 0 if first is None else int(first["timestamp"])
         run = sink.trial_run(parent, study.id, number, identity, started)
@@ -103,12 +104,12 @@ def study_delivery(
         if end is not None:
             sink.set_tags(run, {STATE_TAG: end["state"], REASON_TAG: end["reason"] or "none"})
         journals = journals_of(study.folder)
-        reached = milestones.at(journals, number, record["trials"])
+        reached = milestones.at(journals, number, record.trials)
         if reached is not None:
             parent = sink.parent_run(study.id, study.name)
             sink.log_rows(parent, reached.rows)
             # Trials come in any order after an outage; the tag tells of the last that is over.
-            sink.set_tags(parent, {PROGRESS_TAG: str(milestones.last(journals, record["trials"]))})
+            sink.set_tags(parent, {PROGRESS_TAG: str(milestones.last(journals, record.trials))})
 
     return Delivery(journal, open_run, on_done)
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from thriftune.config import StudyConfig
-from thriftune.runner.limits import TrainingTime, ending, out_of_time, what_ended
-from thriftune.study.record import reopened
+from thriftune.runner.limits import TrainingTime, describe_stop, out_of_time, stop_reached
+from thriftune.study.opening import reopened
+from thriftune.study.record import Extension, Stop, StudyRecord
 from thriftune.tracking.journal import Journal
 from thriftune.tracking.keys import TRAIN_SECONDS, VALIDATION_SECONDS
 
@@ -22,10 +23,16 @@ def never() -> float:
     raise AssertionError("the journals are read for nothing")
 
 
-def ends(over: int, best: int | None, record: dict[str, Any] | None = None, **limits: Any) -> Any:
+def ends(over: int, best: int | None, extended: Extension | None = None, **limits: Any) -> Stop | None:
     """What ends a study of ten trials and a hundred seconds of training so far."""
     seconds = (lambda: 100.0) if "timeout" in limits else never
-    return ending(StudyConfig(trials=10, **limits), record or {}, over, best, seconds)
+    study = StudyConfig(trials=10, **limits)
+    return stop_reached(study, extended, finished=over, best_trial=best, training_seconds=seconds)
+
+
+def recorded(trials: int, ended: Stop | None = None, extended: Extension | None = None) -> StudyRecord:
+    """The record of a study of so many trials."""
+    return StudyRecord.model_construct(trials=trials, ended=ended, extended=extended)
 
 
 def test_no_gain_counts_from_the_best_on() -> None:
@@ -34,8 +41,9 @@ def test_no_gain_counts_from_the_best_on() -> None:
     assert ends(5, None, stop_after_no_gain=2) is None
     assert ends(4, 2, stop_after_no_gain=2) is None
     ended = ends(5, 2, stop_after_no_gain=2)
-    assert (ended["rule"], ended["limit"], ended["trials"]) == ("stop_after_no_gain", 2, 5)
-    extended = {"extended": {"trials": 4, "seconds": 0.0}}
+    assert ended is not None
+    assert (ended.rule, ended.limit, ended.trials) == ("stop_after_no_gain", 2, 5)
+    extended = Extension(trials=4)
     assert ends(5, 2, extended, stop_after_no_gain=2) is None
     assert ends(6, 2, extended, stop_after_no_gain=2) is not None
     assert ends(6, 5, extended, stop_after_no_gain=2) is None
@@ -44,33 +52,37 @@ def test_no_gain_counts_from_the_best_on() -> None:
 def test_time_is_up_at_the_limit() -> None:
     """Less what was used before an extension; no gain is told first, since it needs no clock."""
     assert ends(5, 2, timeout=100.5) is None
-    assert ends(5, 2, timeout=100)["seconds"] == 100.0
-    assert ends(5, 2, {"extended": {"trials": 0, "seconds": 1.0}}, timeout=100) is None
-    both = ends(5, 2, timeout=100, stop_after_no_gain=2)
-    assert both["rule"] == "stop_after_no_gain"
+    stop, both = ends(5, 2, timeout=100), ends(5, 2, timeout=100, stop_after_no_gain=2)
+    assert stop is not None
+    assert (stop.rule, stop.limit, stop.trials, stop.seconds) == ("timeout", 100, 5, 100.0)
+    assert ends(5, 2, Extension(seconds=1.0), timeout=100) is None
+    assert both is not None
+    assert both.rule == "stop_after_no_gain"
 
 
 def test_an_ended_search_goes_on_for_a_higher_limit_or_more_trials(caplog: pytest.LogCaptureFixture) -> None:
     """It says which; the same limit, or a lower one, leaves it ended."""
     caplog.set_level(logging.INFO)
-    record: dict[str, Any] = {"trials": 10, "ended": ends(5, 2, timeout=60)}
-    assert "after 5 of 10 trials: 100.0 s of training" in what_ended(record)
+    stop = ends(5, 2, timeout=60)
+    assert stop is not None
+    record = recorded(10, stop)
+    assert "after 5 of 10 trials: 100.0 s of training" in describe_stop(stop, 10)
     for same in (60, 50):
         assert reopened(record, StudyConfig(trials=10, timeout=same)) == record
     assert caplog.text == ""
-    assert reopened(record, StudyConfig(trials=10, timeout=61)) == {"trials": 10}
+    assert reopened(record, StudyConfig(trials=10, timeout=61)) == recorded(10)
     assert "study.timeout was 60 and is 61 now" in caplog.text
-    assert reopened(record, StudyConfig(trials=10)) == {"trials": 10}
+    assert reopened(record, StudyConfig(trials=10)) == recorded(10)
     assert "is none now" in caplog.text
-    extended = {"trials": 12, "extended": {"trials": 5, "seconds": 100.0}}
+    extended = recorded(12, extended=Extension(trials=5, seconds=100.0))
     assert reopened(record, StudyConfig(trials=12, timeout=60)) == extended
     assert "study.extend adds 2 trials" in caplog.text
 
 
 def test_trials_are_added_to_a_search_that_had_not_ended() -> None:
     """Without a gain counts from the first added one; the time that was used still counts."""
-    record: dict[str, Any] = {"trials": 10, "extended": {"trials": 4, "seconds": 7.0}}
-    extended = {"trials": 11, "extended": {"trials": 10, "seconds": 7.0}}
+    record = recorded(10, extended=Extension(trials=4, seconds=7.0))
+    extended = recorded(11, extended=Extension(trials=10, seconds=7.0))
     assert reopened(record, StudyConfig(trials=11)) == extended
 
 

@@ -9,40 +9,37 @@ import pytest
 
 from thriftune import files
 from thriftune.config import parse_parameters
+from thriftune.corpus.reference import CorpusReference, DataRevision
 from thriftune.errors import DamageError, NewerFormatError, RefusedError, StudyError
 from thriftune.study.file_locks import StudyLock
+from thriftune.study.identity import StudyIdentity
+from thriftune.study.opening import FILES, move, open_or_create, require_arbiter
 from thriftune.study.provenance import git_commit
-from thriftune.study.record import (
-    FILES,
-    move,
-    open_or_create,
-    read_record,
-    recorded_threads,
-    require_arbiter,
-    write_record,
-)
+from thriftune.study.record import Stop, StudyRecord, read_record, recorded_threads, write_record
 from thriftune.study.shown import study_params
 
 pytestmark = pytest.mark.unit
-IDENTITY = {"threads": 3, "device": "cpu", "data_fingerprint": "0"}
+IDENTITY = StudyIdentity(threads=3, device="cpu", data_fingerprint="0")
+ON_CUDA = StudyIdentity(threads=3, device="cuda", data_fingerprint="0")
+DATA = CorpusReference(fingerprint="0")
 
 
-def opened(folder: Path, identity: dict[str, Any] = IDENTITY, **raw: Any) -> dict[str, Any]:
+def opened(folder: Path, identity: StudyIdentity = IDENTITY, **raw: Any) -> StudyRecord:
     """The record of a study with these parameters."""
-    return open_or_create(folder, "s-0", parse_parameters(raw), identity, {"fingerprint": "0"})
+    return open_or_create(folder, "s-0", parse_parameters(raw), identity, DATA)
 
 
 def test_what_may_change_is_noted_and_what_may_not_is_refused(tmp_path: Path) -> None:
     """Storage settings change, the device does not; more trials are asked for expressly."""
     opened(tmp_path, study={"trials": 2})
     record = opened(tmp_path, study={"trials": 2}, storage={"keep_last_n": 3})
-    assert [change["settings"] for change in record["changes"]] == [["storage.keep_last_n: 1 -> 3"]]
+    assert [change.settings for change in record.changes] == [("storage.keep_last_n: 1 -> 3",)]
     with pytest.raises(StudyError, match="device"):
-        opened(tmp_path, {**IDENTITY, "device": "cuda"}, study={"trials": 2})
+        opened(tmp_path, ON_CUDA, study={"trials": 2})
     with pytest.raises(StudyError, match=r"study\.extend"):
         opened(tmp_path, study={"trials": 4})
-    assert opened(tmp_path, study={"trials": 4, "extend": True})["trials"] == 4
-    assert opened(tmp_path, study={"trials": 2})["trials"] == 4
+    assert opened(tmp_path, study={"trials": 4, "extend": True}).trials == 4
+    assert opened(tmp_path, study={"trials": 2}).trials == 4
     assert recorded_threads(tmp_path, None) == 3
     assert recorded_threads(tmp_path, 7) == 7
     assert recorded_threads(tmp_path / "none", 7) == 7
@@ -51,15 +48,15 @@ def test_what_may_change_is_noted_and_what_may_not_is_refused(tmp_path: Path) ->
 def test_every_change_is_noted_once(tmp_path: Path) -> None:
     """With those before it; the same settings again leave the file as it is."""
     record = opened(tmp_path, study={"trials": 2, "seed": 11}, corpus={"split": {"seed": 12}})
-    assert (record["trials"], record["seeds"]) == (2, {"study": 11, "split": 12, "bootstrap": 0})
+    assert (record.trials, record.seeds) == (2, {"study": 11, "split": 12, "bootstrap": 0})
     settings: dict[str, Any] = {"study": {"trials": 2, "seed": 11}, "corpus": {"split": {"seed": 12}}}
     opened(tmp_path, **settings, storage={"keep_last_n": 3})
     opened(tmp_path, **settings, storage={"keep_last_n": 4})
     file = (tmp_path / "study.json").stat().st_ino
     record = opened(tmp_path, **settings, storage={"keep_last_n": 4})
-    assert [change["settings"] for change in record["changes"]] == [
-        ["storage.keep_last_n: 1 -> 3"],
-        ["storage.keep_last_n: 3 -> 4"],
+    assert [change.settings for change in record.changes] == [
+        ("storage.keep_last_n: 1 -> 3",),
+        ("storage.keep_last_n: 3 -> 4",),
     ]
     assert record == read_record(tmp_path)
     assert (tmp_path / "study.json").stat().st_ino == file
@@ -68,18 +65,21 @@ def test_every_change_is_noted_once(tmp_path: Path) -> None:
 def test_a_branch_that_moved_on_is_named_with_the_commit_to_return_to(tmp_path: Path) -> None:
     """Where the data differ because of it; not where another data set was chosen, or other settings."""
 
-    def refusal(device: str, **revision: str) -> str:
-        data = {"fingerprint": "0", "revision": {"id": "me/posts", "revision": "main", **revision}}
+    def at(commit: str, name: str = "me/posts") -> CorpusReference:
+        return CorpusReference(
+            fingerprint="0", revision=DataRevision(id=name, revision="main", commit=commit)
+        )
+
+    def refusal(data: CorpusReference) -> str:
         with pytest.raises(RefusedError) as caught:
-            open_or_create(tmp_path, "s-0", parse_parameters({}), {**IDENTITY, "device": device}, data)
+            open_or_create(tmp_path, "s-0", parse_parameters({}), ON_CUDA, data)
         return str(caught.value)
 
-    first = {"fingerprint": "0", "revision": {"id": "me/posts", "revision": "main", "commit": "c0ffee"}}
-    record = open_or_create(tmp_path, "s-0", parse_parameters({}), IDENTITY, first)
+    record = open_or_create(tmp_path, "s-0", parse_parameters({}), IDENTITY, at("c0ffee"))
     assert study_params(record)["data_commit"] == "c0ffee"
-    assert "set corpus.hub.revision=c0ffee" in refusal("cuda", commit="decade")
-    assert "corpus.hub.revision" not in refusal("cuda", commit="c0ffee")
-    assert "corpus.hub.revision" not in refusal("cuda", commit="decade", id="me/others")
+    assert "set corpus.hub.revision=c0ffee" in refusal(at("decade"))
+    assert "corpus.hub.revision" not in refusal(at("c0ffee"))
+    assert "corpus.hub.revision" not in refusal(at("decade", "me/others"))
 
 
 def test_a_study_s_run_shows_its_settings_without_catalogue_and_space(tmp_path: Path) -> None:
@@ -89,11 +89,11 @@ def test_a_study_s_run_shows_its_settings_without_catalogue_and_space(tmp_path: 
     assert not [name for name in shown if name.startswith(("encoders.", "search."))]
 
 
-def test_a_record_that_breaks_its_schema_is_not_written(tmp_path: Path) -> None:
+def test_a_record_that_is_not_valid_is_not_written(tmp_path: Path) -> None:
     """What is there stays."""
     record = opened(tmp_path)
-    with pytest.raises(ValueError, match="minimum"):
-        write_record(tmp_path, {**record, "trials": 0})
+    with pytest.raises(ValueError, match="at trials: Input should be greater than or equal to 1, got '0'"):
+        write_record(tmp_path, record.model_copy(update={"trials": 0}))
     assert read_record(tmp_path) == record
 
 
@@ -102,18 +102,18 @@ def test_a_search_that_another_process_ended_continues_on_disk_too(tmp_path: Pat
     already. Every process reads the record again, so it must say there that the search continues."""
     opened(tmp_path, study={"trials": 2, "timeout": 100})
     record = opened(tmp_path, study={"trials": 2, "timeout": 200})
-    ended = {"rule": "timeout", "limit": 100, "trials": 1, "seconds": 101.0, "reason": "101 s of training"}
-    write_record(tmp_path, {**record, "ended": ended})
-    assert "ended" not in opened(tmp_path, study={"trials": 2, "timeout": 200})
-    assert "ended" not in (read_record(tmp_path) or {"ended": "no record"})
+    stop = Stop(rule="timeout", limit=100, trials=1, seconds=101.0, reason="101 s of training")
+    write_record(tmp_path, record.model_copy(update={"ended": stop}))
+    assert opened(tmp_path, study={"trials": 2, "timeout": 200}) == record
+    assert read_record(tmp_path) == record
 
 
 def test_who_asks_another_arbiter_is_refused_until_the_study_is_moved(tmp_path: Path) -> None:
     """Workers of a server and a machine that does not know of it; a record of an older version has none."""
     parameters = parse_parameters({})
-    words = (tmp_path, "s-0", parameters, IDENTITY, {"fingerprint": "0"})
+    words = (tmp_path, "s-0", parameters, IDENTITY, DATA)
     server = "PostgreSQL 7, database optuna"
-    assert open_or_create(*words, server)["arbiter"] == server
+    assert open_or_create(*words, server).arbiter == server
     for arbiter in (FILES, "PostgreSQL 8, database optuna"):
         with pytest.raises(RefusedError, match=f"is kept by the {server}; .* use the {arbiter}"):
             require_arbiter(tmp_path, arbiter)
@@ -128,15 +128,31 @@ def test_who_asks_another_arbiter_is_refused_until_the_study_is_moved(tmp_path: 
         moved = read_record(tmp_path)
         move(tmp_path, FILES, parameters)  # it is there
     assert moved is not None
-    assert moved["config"]["tracking"]["root"] == "elsewhere"
+    assert moved.parameters().tracking.root == "elsewhere"
     assert read_record(tmp_path) == moved
     with StudyLock(tmp_path):
         record = open_or_create(*words, FILES)
-    assert record["changes"][0]["settings"] == [f"arbiter: {server} -> {FILES}"]
-    write_record(tmp_path, {key: value for key, value in record.items() if key != "arbiter"})
+    assert record.changes[0].settings == (f"arbiter: {server} -> {FILES}",)
+    write_record(tmp_path, record.model_copy(update={"arbiter": None}))
     require_arbiter(tmp_path, server)
-    assert open_or_create(*words, FILES)["arbiter"] == FILES
-    assert (read_record(tmp_path) or {})["arbiter"] == FILES
+    assert open_or_create(*words, FILES) == record
+    assert read_record(tmp_path) == record
+
+
+def test_a_record_has_the_keys_that_it_always_had(tmp_path: Path) -> None:
+    """A key without a value is not in the file, which earlier versions read by its keys; one that a later
+    version added stays there, also when the record is written again."""
+    opened(tmp_path)
+    path = tmp_path / "study.json"
+    value = files.read_json(path)
+    assert {"ended", "extended"}.isdisjoint(value)
+    later = {**value, "later": {"is": "kept"}, "identity": {**value["identity"], "other": 1}}
+    del later["checksum"], later["arbiter"]
+    files.write_json(path, {**later, "checksum": files.sha256_json(later)})
+    record = read_record(tmp_path)
+    assert record is not None
+    write_record(tmp_path, record)
+    assert files.read_json(path) == {**later, "checksum": files.sha256_json(later)}
 
 
 def test_a_record_that_was_edited_is_damage(tmp_path: Path) -> None:
