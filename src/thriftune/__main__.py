@@ -11,14 +11,22 @@ from kedro.framework.project import configure_project
 from thriftune.project.quiet import silence
 
 
-def main(*args: Any, **kwargs: Any) -> Any:
-    """Run the project in the current directory with `kedro run`'s own options."""
+def main(*words: Any, **options: Any) -> Any:
+    """Run the project in the current directory, with the options of `kedro run`.
+
+    Args:
+        *words: As for click.Command.main; none: the words of the command line.
+        **options: As for click.Command.main.
+
+    Returns:
+        What click's main returns; in an interactive interpreter alone, else the process exits.
+    """
     silence()
     configure_project(Path(__file__).parent.name)
-    from thriftune.cli.run import run
+    from thriftune.cli.run import run  # Kedro's command line warns at its import
 
-    kwargs.setdefault("standalone_mode", not hasattr(sys, "ps1"))
-    return run(*args, **kwargs)
+    options.setdefault("standalone_mode", not hasattr(sys, "ps1"))
+    return run(*words, **options)
 
 
 if __name__ == "__main__":

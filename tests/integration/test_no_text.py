@@ -128,7 +128,7 @@ def test_no_sentence_of_a_post_is_in_what_runs_leave(tmp_path: Path, monkeypatch
     diverged, stopped, fault = troubles
     assert diverged.startswith("trial 0 failed: diverged: ")
     assert "the same command" in stopped
-    assert fault.startswith("a fault of ours\nTraceback")
+    assert fault.startswith("internal error\nTraceback")
     assert fault.endswith("of [redacted]")
     assert "own-12" not in said
 

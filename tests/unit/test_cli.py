@@ -13,7 +13,7 @@ from thriftune.errors import ConfigError, UnavailableError
 
 pytestmark = pytest.mark.unit
 SAID = "the remedy of a mistake"
-BUG = "this is a fault of ours"
+BUG = "internal error; please report it with the traceback above."
 
 
 def a_bug_while_a_mistake_is_handled() -> None:

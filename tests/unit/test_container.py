@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from thriftune.cli.run import check_run, load_run
+from thriftune.cli.run import check_parameters, parameters_of
 from thriftune.config import Parameters
 from thriftune.container import mount_points, owner_advice, require_mounts, unmounted
 from thriftune.errors import ConfigError
@@ -67,10 +67,10 @@ def test_a_missing_mount_is_told_with_the_flags() -> None:
 def test_a_run_without_its_mounts_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """In the image alone: elsewhere a container may be all that somebody has."""
     monkeypatch.chdir(ROOT)
-    check_run({}, load_run({}))
+    check_parameters({}, parameters_of({}))
     monkeypatch.setenv("THRIFTUNE_IMAGE", "1")
     with pytest.raises(ConfigError, match=f"not mounted: {ROOT}/data, {ROOT}/logs"):
-        check_run({}, load_run({}))
+        check_parameters({}, parameters_of({}))
 
 
 @on_its_own_layer
@@ -124,6 +124,6 @@ def test_a_missing_gpu_is_told_before_ingest(monkeypatch: pytest.MonkeyPatch) ->
     """As all that the configuration alone shows to be wrong."""
     monkeypatch.chdir(ROOT)
     options = {"params": {"training": {"device": "cuda"}}}
-    run = load_run(options)
+    run = parameters_of(options)
     with pytest.raises(ConfigError, match=r"training\.device"):
-        check_run(options, run)
+        check_parameters(options, run)

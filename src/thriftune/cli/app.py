@@ -19,21 +19,32 @@ class LazyGroup(GuardedGroup):
     After Click's documentation, "Lazily Loading Subcommands".
     """
 
-    def __init__(self, *words: Any, commands_at: dict[str, str], **named: Any) -> None:
+    def __init__(self, *words: Any, commands_at: dict[str, str], **options: Any) -> None:
         """Make the group.
 
         Args:
+            *words: As for click.Group.
             commands_at: The place, `module:attribute`, of each command by its name.
+            **options: As for click.Group.
         """
-        super().__init__(*words, **named)
+        super().__init__(*words, **options)
         self._commands_at = commands_at
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names of all commands, sorted."""
+        """Return the names of all commands, sorted.
+
+        Args:
+            ctx: Not used.
+        """
         return sorted(self._commands_at)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command; None where there is none of the name."""
+        """Return a command, which is imported now, or None where there is none of the name.
+
+        Args:
+            ctx: Not used.
+            cmd_name: Its name, as the user gives it.
+        """
         if cmd_name not in self._commands_at:
             return None
         module, _, attribute = self._commands_at[cmd_name].partition(":")
@@ -46,9 +57,9 @@ class LazyGroup(GuardedGroup):
     name="thriftune",
     commands_at={
         "checkpoint": "thriftune.cli.checkpoint:checkpoint",
-        "doctor": "thriftune.cli.environment:doctor",
-        "fetch": "thriftune.cli.environment:fetch_command",
-        "schema": "thriftune.cli.environment:schema",
+        "doctor": "thriftune.cli.environment:_doctor",
+        "fetch": "thriftune.cli.environment:_fetch",
+        "schema": "thriftune.cli.environment:_schema",
         "storage": "thriftune.cli.storage:storage",
         "study": "thriftune.cli.study:study",
         "tracking": "thriftune.cli.tracking:tracking",
@@ -60,7 +71,7 @@ def thriftune() -> None:
 
 
 def main() -> None:
-    """The console script `thriftune`."""
+    """Run the console script `thriftune`."""
     silence()
     set_library_options()
     thriftune()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from thriftune import maintenance
 from thriftune.cli.guard import GuardedGroup
 from thriftune.cli.options import configured
 from thriftune.config import Parameters
@@ -22,19 +23,15 @@ def checkpoint() -> None:
 @click.option("--trial", type=click.IntRange(min=0), help="Default: the study's best.")
 @click.option("--epoch", type=click.IntRange(min=1), help="Default: the trial's best that is kept.")
 @configured
-def checkpoint_export(
-    root: Path,
-    settings: Parameters,
-    study_name: str,
-    target: Path,
-    trial: int | None,
-    epoch: int | None,
+def _export(
+    parameters: Parameters, study_name: str, target: Path, trial: int | None, epoch: int | None
 ) -> None:
-    """Write a model directory that works without this project: weights, tokenizer, thresholds, labels, and
-    a short script that predicts."""
-    from thriftune.maintenance.export import export_checkpoint
+    """Write a model directory that works without this project.
 
-    click.echo(export_checkpoint(root, settings, study_name, target, trial, epoch))
+    It has weights, tokenizer, thresholds, labels, and a short script that predicts.
+    """
+    root = parameters.project_folder
+    click.echo(maintenance.export_checkpoint(root, parameters, study_name, target, trial, epoch))
 
 
 @checkpoint.command("rollback")
@@ -43,10 +40,7 @@ def checkpoint_export(
 @click.argument("epoch", type=click.IntRange(min=1))
 @click.option("--yes", is_flag=True, help="Do it; without, say what would change.")
 @configured
-def checkpoint_rollback(
-    root: Path, settings: Parameters, study_name: str, trial: int, epoch: int, yes: bool
-) -> None:
+def _rollback(parameters: Parameters, study_name: str, trial: int, epoch: int, yes: bool) -> None:
     """Let an interrupted trial resume from an earlier epoch."""
-    from thriftune.maintenance.rollback import roll_back
-
-    click.echo(roll_back(root, settings, study_name, trial, epoch, really=yes))
+    root = parameters.project_folder
+    click.echo(maintenance.roll_back(root, parameters, study_name, trial, epoch, really=yes))

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import click
 
+from thriftune import maintenance
 from thriftune.cli.guard import GuardedCommand
 from thriftune.cli.options import as_json_option, configured
 from thriftune.cli.tables import show
 from thriftune.config import Parameters
 
 
-@click.command(cls=GuardedCommand)
+@click.command("schema", cls=GuardedCommand)
 @click.argument("name", type=click.Choice(["evaluation", "trial", "manifest", "parameters"]))
-def schema(name: str) -> None:
+def _schema(name: str) -> None:
     """Print a JSON Schema that the project's files follow."""
     from thriftune.maintenance.schemas import json_schema
 
@@ -24,7 +24,7 @@ def schema(name: str) -> None:
 
 @click.command("fetch", cls=GuardedCommand)
 @configured
-def fetch_command(root: Path, settings: Parameters) -> None:
+def _fetch(parameters: Parameters) -> None:
     """Download from the hub what the configuration needs: data set and encoders, and nothing else.
 
     Afterwards HF_HUB_OFFLINE=1 and the same options run it without internet; on another machine, with the
@@ -33,14 +33,13 @@ def fetch_command(root: Path, settings: Parameters) -> None:
     from thriftune.maintenance.fetch import fetch
     from thriftune.training.sources import hub_of
 
-    fetch(settings, root, hub_of(settings), click.echo)
+    root = parameters.project_folder
+    fetch(parameters, root, hub_of(parameters, root), click.echo)
 
 
-@click.command(cls=GuardedCommand)
+@click.command("doctor", cls=GuardedCommand)
 @as_json_option
 @configured
-def doctor(root: Path, settings: Parameters, as_json: bool) -> None:
+def _doctor(parameters: Parameters, as_json: bool) -> None:
     """Versions, devices, disk, stores and caches: what works here and what does not."""
-    from thriftune.maintenance.doctor import doctor_rows
-
-    show(doctor_rows(root, settings), as_json, "doctor")
+    show(maintenance.doctor_rows(parameters.project_folder, parameters), as_json, "doctor")

@@ -6,8 +6,6 @@ import logging
 import os
 import sys
 import traceback
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -15,28 +13,31 @@ import click
 from thriftune.config import Parameters
 from thriftune.errors import ConfigError, OutOfStorageError, ThriftuneError, chain
 from thriftune.files import is_out_of_space
+from thriftune.observe.logs import log_end
+from thriftune.observe.sanitiser import Sanitiser
 
 INTERRUPTED = 130
+STOPPED = "stopped; run the same command again to resume."
 NO_ROOM = "no space is left on the disk; what was committed is intact."
+INTERNAL = "internal error; please report it with the traceback above."
 META = "thriftune"
-"""The key of RunInfo in a click context's `meta`; `obj` is Kedro's where Kedro starts a command."""
-
-
-@dataclass(frozen=True)
-class RunInfo:
-    """What an error's report needs: the disks to look at and the user's own patterns of secrets."""
-
-    root: Path
-    parameters: Parameters
+"""The key of the parameters in a click context's `meta`; `obj` is Kedro's where Kedro starts a command."""
 
 
 def exit_code(error: BaseException) -> tuple[int, str]:
-    """The exit code and the message of an error chain; (1, '') where it is a fault of ours."""
+    """Return the exit code of an error and the message for the user.
+
+    Args:
+        error: The error that ends the command. What it was raised from decides as well.
+
+    Returns:
+        The message is empty, and the code 1, where nobody raised the error on purpose.
+    """
     for link in chain(error):
         if isinstance(link, ThriftuneError):
             return link.exit_code, str(link)
         if isinstance(link, KeyboardInterrupt):
-            return INTERRUPTED, "stopped; the same command goes on where this one stopped."
+            return INTERRUPTED, STOPPED
     return (OutOfStorageError.exit_code, NO_ROOM) if _is_disk_full(error) else (1, "")
 
 
@@ -45,39 +46,40 @@ def _is_disk_full(error: BaseException) -> bool:
     return any(map(is_out_of_space, chain(error, implicit=True)))
 
 
-def fail(error: BaseException, run: RunInfo | None = None) -> None:
-    """Print and log what happened, without a traceback for a user's mistake, and exit.
+def fail(error: BaseException, parameters: Parameters | None = None) -> NoReturn:
+    """Print and log an error, without a traceback for a user's mistake, and exit.
 
     Args:
-        run: None where the parameters could not be read.
+        error: The error that ends the command.
+        parameters: Give the user's own patterns of secrets, and the disks to report on where one is full.
+            None: they could not be read.
     """
-    from thriftune.observe.logs import log_end
-    from thriftune.observe.sanitiser import Sanitiser
-
     code, message = exit_code(error)
     full = code == OutOfStorageError.exit_code and _is_disk_full(error)
-    if run is not None and full and "Largest files" not in message:
+    if parameters is not None and full and "Largest files" not in message:
         from thriftune.maintenance.storage import no_room
 
-        message = str(no_room(run.root, run.parameters))
+        message = str(no_room(parameters.project_folder, parameters))
     try:
-        clean = Sanitiser(() if run is None else run.parameters.observe.redact).clean
-    except ConfigError:  # the error that is told, or one that the next run will tell
+        clean = Sanitiser(() if parameters is None else parameters.observe.redact).clean
+    except ConfigError:  # either the error that is being reported, or one that the next run will report
         clean = Sanitiser().clean
-    log_end(message or "a fault of ours", None if message else error)
+    log_end(message or "internal error", None if message else error)
     if message:
         click.secho(f"error: {clean(message)}", err=True, fg="red")
     else:
         click.echo(clean("".join(traceback.format_exception(error))), err=True)
-        click.secho("this is a fault of ours; the traceback above says where.", err=True, fg="red")
+        click.secho(INTERNAL, err=True, fg="red")
     if code == INTERRUPTED:
-        _leave(code)
+        _exit_at_once(code)
     sys.exit(code)
 
 
-def _leave(code: int) -> NoReturn:
-    """After a signal, all that was open having been closed: the interpreter's own end would give back
-    connections one by one, and waits for a server that hangs."""
+def _exit_at_once(code: int) -> NoReturn:
+    """End the process after a signal, when everything has been closed.
+
+    The interpreter's own end would close connections one by one, and wait for a server that hangs.
+    """
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -87,27 +89,37 @@ def _leave(code: int) -> NoReturn:
 class GuardedCommand(click.Command):
     """A command whose deliberate errors become one message and an exit code."""
 
-    own_ends: tuple[type[BaseException], ...] = (
+    ends_by_itself: tuple[type[BaseException], ...] = (
         click.ClickException,
         click.exceptions.Exit,
         SystemExit,
         BrokenPipeError,
     )
-    """What click ends by itself; a broken pipe: whoever reads what is printed may leave early (`| head`)."""
+    """Errors that click handles; a broken pipe: whoever reads what is printed may leave early (`| head`)."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; see exit_code."""
+        """Run the command, and exit with a message and a code where it raises.
+
+        Args:
+            ctx: Its `meta` has the parameters, once they are read.
+
+        Returns:
+            What the command returns.
+        """
         try:
             return super().invoke(ctx)
-        except self.own_ends:
+        except self.ends_by_itself:
             raise
         except BaseException as error:
             self.before_failing(error)
             fail(error, ctx.meta.get(META))
-            raise
 
     def before_failing(self, error: BaseException) -> None:
-        """What is to be done before the error is printed."""
+        """Do what has to be done before an error is printed.
+
+        Args:
+            error: The error that ends the command.
+        """
 
 
 class GuardedGroup(click.Group):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import click
 
+from thriftune import forecast, maintenance
 from thriftune.cli.guard import GuardedGroup
 from thriftune.cli.options import as_json_option, configured
 from thriftune.cli.tables import show
-from thriftune.config import Parameters
+from thriftune.config import Parameters, override, parse_bytes
 from thriftune.errors import ConfigError
 
 
@@ -22,11 +22,9 @@ def storage() -> None:
 @storage.command("status")
 @as_json_option
 @configured
-def storage_status(root: Path, settings: Parameters, as_json: bool) -> None:
+def _status(parameters: Parameters, as_json: bool) -> None:
     """Bytes of every study against its budget."""
-    from thriftune.maintenance.usage import storage_rows
-
-    show(storage_rows(root, settings), as_json, "storage")
+    show(maintenance.storage_rows(parameters.project_folder, parameters), as_json, "storage")
 
 
 @storage.command("forecast")
@@ -35,38 +33,30 @@ def storage_status(root: Path, settings: Parameters, as_json: bool) -> None:
 @click.option("--epochs", type=click.IntRange(min=1), help="Epochs of a trial; default: training.epochs.")
 @as_json_option
 @configured
-def storage_forecast(
-    root: Path,
-    settings: Parameters,
-    model_size: str | None,
-    trials: int | None,
-    epochs: int | None,
-    as_json: bool,
+def _forecast(
+    parameters: Parameters, model_size: str | None, trials: int | None, epochs: int | None, as_json: bool
 ) -> None:
     """What a study will hold at most and write in all, from the configuration alone."""
-    from thriftune.config import override, parse_bytes
-    from thriftune.forecast.estimate import configured, forecast_line, forecast_row, forecast_words
-
     given = {"study.trials": trials, "training.epochs": epochs}
-    settings = override(settings, {key: value for key, value in given.items() if value is not None})
+    parameters = override(parameters, {key: value for key, value in given.items() if value is not None})
     try:
         weights = None if model_size is None else int(parse_bytes(model_size))
     except ValueError as error:
         raise ConfigError(str(error), where="--model-size", remedy="give it as 10GB or 500MiB.") from error
-    row = forecast_row(settings, *configured(settings, root, weights))
-    show(row if as_json else forecast_words(row), as_json, "forecast")
+    row = forecast.forecast_row(
+        parameters, *forecast.configured(parameters, parameters.project_folder, weights)
+    )
+    show(row if as_json else forecast.forecast_words(row), as_json, "forecast")
     if not as_json:
-        click.echo(forecast_line(row))
+        click.echo(forecast.forecast_line(row))
 
 
 @storage.command("verify")
 @as_json_option
 @configured
-def storage_verify(root: Path, settings: Parameters, as_json: bool) -> None:
+def _verify(parameters: Parameters, as_json: bool) -> None:
     """Hash every checkpoint's files again; exit code 1, naming each file, where one is damaged."""
-    from thriftune.maintenance.storage import verify_all
-
-    failed = verify_all(root / settings.storage.root)
+    failed = maintenance.verify_all(parameters.storage.folder)
     if failed or as_json:
         show(failed, as_json, "damaged")
     else:
@@ -78,11 +68,9 @@ def storage_verify(root: Path, settings: Parameters, as_json: bool) -> None:
 @click.option("--yes", is_flag=True, help="Do it; without, say what would go.")
 @as_json_option
 @configured
-def storage_clean(root: Path, settings: Parameters, yes: bool, as_json: bool) -> None:
+def _clean(parameters: Parameters, yes: bool, as_json: bool) -> None:
     """Delete temporary and quarantined checkpoints and folders that belong to no study."""
-    from thriftune.maintenance.storage import clean
-
-    rows = clean(root / settings.storage.root, settings.tracking.optuna_url, really=yes)
+    rows = maintenance.clean(parameters.storage.folder, parameters.tracking.optuna_url, really=yes)
     if rows or as_json:
         show(rows, as_json, "deleted" if yes else "would be deleted (--yes does it)")
     else:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import click
 
+from thriftune import maintenance, reports
 from thriftune.cli.guard import GuardedGroup
 from thriftune.cli.options import as_json_option, configured
 from thriftune.cli.tables import show
@@ -21,19 +21,15 @@ def study() -> None:
 @study.command("list")
 @as_json_option
 @configured
-def study_list(root: Path, settings: Parameters, as_json: bool) -> None:
+def _list(parameters: Parameters, as_json: bool) -> None:
     """Every study: trials by state, best value, time, bytes held."""
-    from thriftune.maintenance.studies import list_studies
-
-    rows = list_studies(root, settings)
+    rows = maintenance.list_studies(parameters.project_folder, parameters)
     if as_json or not rows:
         show(rows, as_json, "studies")
         return
     from rich.console import Console
 
-    from thriftune.reports.terminal import print_list
-
-    print_list(rows, Console())
+    reports.print_list(rows, Console())
 
 
 @study.command("show")
@@ -41,19 +37,15 @@ def study_list(root: Path, settings: Parameters, as_json: bool) -> None:
 @click.option("--all", "every", is_flag=True, help="Every trial, not the best and the last ten.")
 @as_json_option
 @configured
-def study_show(root: Path, settings: Parameters, name: str, every: bool, as_json: bool) -> None:
+def _show(parameters: Parameters, name: str, every: bool, as_json: bool) -> None:
     """One study: best configuration, what mattered, time and bytes, the best trials and the last."""
-    from thriftune.maintenance.studies import show_study
-
-    found = show_study(root, settings, name)
+    found = maintenance.show_study(parameters.project_folder, parameters, name)
     if as_json:
         click.echo(json.dumps(found, indent=2, ensure_ascii=False))
         return
     from rich.console import Console
 
-    from thriftune.reports.terminal import print_study
-
-    print_study(found, Console(), every=every)
+    reports.print_study(found, Console(), every=every)
 
 
 @study.command("delete")
@@ -61,8 +53,7 @@ def study_show(root: Path, settings: Parameters, name: str, every: bool, as_json
 @click.option("--yes", is_flag=True, help="Do it; without, say what would go.")
 @click.option("--tracking", is_flag=True, help="Delete its MLflow runs too.")
 @configured
-def study_delete(root: Path, settings: Parameters, name: str, yes: bool, tracking: bool) -> None:
+def _delete(parameters: Parameters, name: str, yes: bool, tracking: bool) -> None:
     """Delete a study: its checkpoints and folder, then its Optuna study."""
-    from thriftune.maintenance.studies import delete_study
-
-    click.echo(delete_study(root, settings, name, really=yes, tracking=tracking))
+    root = parameters.project_folder
+    click.echo(maintenance.delete_study(root, parameters, name, really=yes, tracking=tracking))

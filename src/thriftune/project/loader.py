@@ -7,20 +7,19 @@ from typing import Any
 
 from kedro.config import OmegaConfigLoader
 
-from thriftune.project.resolvers import OF_THE_FILES
-
 LOADER_ARGS: dict[str, Any] = {
     "base_env": "base",
     "default_run_env": "local",
     "merge_strategy": {"parameters": "soft"},
-    "custom_resolvers": OF_THE_FILES,
 }
-"""What it is made with, by Kedro and by the commands alike."""
+"""Arguments of the loader, for Kedro and for the commands alike."""
 
 
 class ConfigLoader(OmegaConfigLoader):
-    """Settings of an environment go over those of conf/base key by key; `search.space` as a whole, since
-    nobody could take a key out of it, or give one another type, by adding."""
+    """A loader that merges an environment's parameters into those of conf/base, except `search.space`.
+
+    A space is replaced as a whole: by adding nobody could take a key out, or give one another type.
+    """
 
     @staticmethod
     def _soft_merge(config: dict[str, Any], env_config: dict[str, Any], env_path: str | None = None) -> Any:

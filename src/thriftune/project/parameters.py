@@ -5,22 +5,30 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-from kedro.config import MissingConfigException
+import yaml
+from kedro.config import AbstractConfigLoader, MissingConfigException
 
 from thriftune.config import Parameters, parse_parameters, with_credentials
 from thriftune.errors import ConfigError
 from thriftune.project.loader import LOADER_ARGS, ConfigLoader
 
 
-def project_root() -> Path:
-    """The nearest folder upwards that holds the project's pyproject.toml and conf."""
-    for folder in (Path.cwd(), *Path.cwd().parents):
+def project_root(start: Path | None = None) -> Path:
+    """Return the nearest folder, from one upwards, that has the project's pyproject.toml and conf.
+
+    Args:
+        start: The folder to start from. None: the current directory.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    here = Path.cwd() if start is None else start.absolute()
+    for folder in (here, *here.parents):
         if (folder / "pyproject.toml").is_file() and (folder / "conf" / "base").is_dir():
             return folder
     raise ConfigError(
-        f"no Thriftune project at {Path.cwd()} or above",
+        f"no Thriftune project at {here} or above",
         remedy="change to the folder of the checkout and try again.",
     )
 
@@ -28,15 +36,16 @@ def project_root() -> Path:
 def load_parameters(
     root: Path,
     env: str | None = None,
-    runtime: Mapping[str, Any] | None = None,
+    runtime: Mapping[str, object] | None = None,
     conf_source: str | None = None,
 ) -> Parameters:
-    """Return the parsed parameters of an environment, with --params on top.
+    """Return the parsed parameters of an environment.
 
     Args:
         root: The project's folder.
-        env: None: what KEDRO_ENV names, else `local`, as Kedro has it.
-        conf_source: As of `kedro run`: the folder, archive or URL of the configuration; None: the project's.
+        env: Name of the environment. None: what KEDRO_ENV names, else `local`, as for Kedro.
+        runtime: What --params gives, nested; it goes over the files.
+        conf_source: Folder, archive or URL of the configuration, as for `kedro run`. None: the project's.
 
     Raises:
         ConfigError: The files cannot be read, or a parameter is wrong.
@@ -51,20 +60,33 @@ def load_parameters(
     return parse_parameters(with_credentials(raw, credentials_of(loader), where), root=root, where=where)
 
 
-def credentials_of(loader: Any) -> Mapping[str, Any]:
-    """credentials.yml as Kedro's configuration loader finds it; empty where there is none."""
+def credentials_of(loader: AbstractConfigLoader) -> Mapping[str, object]:
+    """Return credentials.yml; empty where there is none.
+
+    Args:
+        loader: Kedro's configuration loader of the run.
+    """
     try:
-        found: Mapping[str, Any] = loader["credentials"]
+        found: Mapping[str, object] = loader["credentials"]
     except MissingConfigException:
         return {}
     return found
 
 
 def sources(
-    root: Path, conf_source: str, env: str | None, runtime: Mapping[str, Any]
+    root: Path, conf_source: str, env: str | None, runtime: Mapping[str, object]
 ) -> Iterator[tuple[str, str]]:
-    """(dotted key, where it was set), later pairs winning: base, environment, --params. Of an archive or a
-    URL only --params are known."""
+    """Find out where each parameter was set: in base, in the environment, by --params; later pairs win.
+
+    Args:
+        root: The project's folder; files below it are named from there.
+        conf_source: The folder of the configuration. Files of an archive or a URL are not known.
+        env: Name of the environment. None: `local`.
+        runtime: What --params gives, nested.
+
+    Yields:
+        The dotted key of a parameter, and the file or option.
+    """
     for folder in ("base", env or "local"):
         for path in sorted((Path(conf_source) / folder).glob("**/parameters*.y*ml")):
             shown = path.relative_to(root) if path.is_relative_to(root) else path
@@ -74,8 +96,16 @@ def sources(
         yield key, "--params"
 
 
-def leaf_keys(value: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Dotted keys of the leaves of a nested mapping."""
+def leaf_keys(value: Mapping[str, object], prefix: str = "") -> Iterator[str]:
+    """Walk through the leaves of a nested mapping.
+
+    Args:
+        value: The mapping.
+        prefix: What the keys begin with, its dot included.
+
+    Yields:
+        The dotted key of a leaf.
+    """
     for name, item in value.items():
         key = f"{prefix}{name}"
         if isinstance(item, Mapping) and item:
@@ -84,8 +114,6 @@ def leaf_keys(value: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
             yield key
 
 
-def _read_yaml(path: Path) -> Mapping[str, Any]:
-    import yaml
-
+def _read_yaml(path: Path) -> Mapping[str, object]:
     value = yaml.safe_load(path.read_text(encoding="utf-8"))
     return value if isinstance(value, Mapping) else {}

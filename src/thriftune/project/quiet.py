@@ -1,4 +1,4 @@
-"""Silences advice that the libraries give each other; Kedro calls it before it loads any plugin."""
+"""Hide advice that the libraries give each other; Kedro calls it before it loads any plugin."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ _OPTION = re.compile(r"KedroDeprecationWarning: (Option '--.*)")
 
 
 def silence() -> None:
-    """Send Python's warnings (deprecations among Kedro, MLflow and OmegaConf, which no user can act on)
-    to a logger that drops them, except Kedro's about an option that the user gave; `python -W` or
-    PYTHONWARNINGS show them all.
+    """Hide Python's warnings, except Kedro's about an option that the user gave.
 
-    Filters would not do: MLflow puts its own in front of them.
+    They are deprecations among Kedro, MLflow and OmegaConf, which no user can act on; `python -W` or
+    PYTHONWARNINGS show them all. They go to a logger that drops them, since MLflow puts filters of its own in
+    front of those of others.
     """
     if not sys.warnoptions:
         logging.captureWarnings(True)

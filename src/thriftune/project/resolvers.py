@@ -1,33 +1,37 @@
-"""What catalog.yml and mlflow.yml may ask for: `${param:...}`, `${folder:...}`, `${study_db:}`,
-`${mlflow_uri:}`, `${artifact_root:}`.
+"""What catalog.yml and mlflow.yml may ask for.
 
-The hook registers them over the parameters of a run. Where Kedro runs no hooks (`kedro viz build`) those of
-the parameter files alone serve.
+They are `${param:...}`, `${folder:...}`, `${study_db:}`, `${mlflow_uri:}` and `${artifact_root:}`. The hook
+registers them over the parameters of a run. Where Kedro runs no hooks (`kedro viz build`) those of the
+parameter files alone serve.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from pathlib import Path
-from typing import Any
+
+from omegaconf import OmegaConf
 
 from thriftune.config import Parameters
+from thriftune.databases.location import artifact_root, mlflow_uri
+from thriftune.project.parameters import load_parameters, project_root
 
-Resolver = Callable[..., Any]
+Resolver = Callable[..., object]
+"""Takes the words between colon and brace."""
 
 
-def resolvers(parameters: Parameters, root: Path) -> dict[str, Resolver]:
-    """The resolvers over parsed parameters, for the project in `root`."""
-    from omegaconf import OmegaConf
+def make_resolvers(parameters: Parameters) -> dict[str, Resolver]:
+    """Return the resolvers by name.
 
-    from thriftune.databases.location import artifact_root, mlflow_uri
-
-    dumped = parameters.model_dump()
+    Args:
+        parameters: Where they take the values from. Folders are given in full, since a notebook works
+            elsewhere and Kedro completes `filepath` alone.
+    """
+    dumped, root = parameters.model_dump(), parameters.project_folder
     return {
         # OmegaConf takes containers of its own only.
         "param": lambda key: OmegaConf.create({"value": _lookup(dumped, key)})["value"],
-        "folder": lambda path: _from_here(root, path),
+        "folder": lambda path: str(parameters.resolve(path)),
         "study_db": lambda: OmegaConf.create({"url": parameters.tracking.optuna_url}),
         "mlflow_uri": lambda: mlflow_uri(parameters.tracking, root),
         "artifact_root": lambda: artifact_root(parameters.tracking, root),
@@ -36,26 +40,19 @@ def resolvers(parameters: Parameters, root: Path) -> dict[str, Resolver]:
 
 @cache
 def _of_the_files() -> dict[str, Resolver]:
-    from thriftune.project.parameters import load_parameters, project_root
-
-    root = project_root()
-    return resolvers(load_parameters(root), root)
+    return make_resolvers(load_parameters(project_root()))
 
 
-OF_THE_FILES: dict[str, Resolver] = {
+FILE_RESOLVERS: dict[str, Resolver] = {
     name: lambda *words, name=name: _of_the_files()[name](*words)
     for name in ("param", "folder", "study_db", "mlflow_uri", "artifact_root")
 }
+"""Resolvers over the parameter files, which are read at the first use."""
 
 
-def _lookup(parameters: Mapping[str, Any], key: str) -> Any:
-    value: Any = parameters
+def _lookup(parameters: Mapping[str, object], key: str) -> object:
+    value: object = parameters
     for part in key.split("."):
+        assert isinstance(value, Mapping), f"catalog.yml or mlflow.yml names {key}, a part of no section"
         value = value[part]
     return value
-
-
-def _from_here(root: Path, path: str) -> str:
-    """A folder of the project as it is reached from here: by itself in `kedro run`, which works in the
-    project's, and in full in a notebook. Kedro does that for `filepath` alone."""
-    return path if Path.cwd() == root else str(root / path)

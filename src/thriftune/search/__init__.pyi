@@ -3,5 +3,7 @@ from .optuna_study import OptunaStudy as OptunaStudy
 from .optuna_study import TrialHandle as TrialHandle
 from .restore import restore_missing as restore_missing
 from .restore import restore_trials as restore_trials
+from .samplers import check_grid as check_grid
+from .space import check_space as check_space
 from .space import distributions as distributions
 from .space import sample as sample

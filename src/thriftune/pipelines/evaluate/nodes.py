@@ -4,26 +4,45 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from thriftune import runner
+
 if TYPE_CHECKING:
-    from thriftune.checkpoints.store import CheckpointStore
+    from thriftune.checkpoints import CheckpointStore
     from thriftune.config import Parameters
-    from thriftune.corpus.store import CorpusStore
-    from thriftune.study.handle import StudyHandle
+    from thriftune.corpus import CorpusStore
+    from thriftune.study import StudyHandle
 
 
 def evaluate_finished(
     checkpoints: CheckpointStore, corpora: CorpusStore, study: StudyHandle, settings: Parameters
 ) -> dict[str, Any]:
-    """Evaluate the study's best on test, once; an evaluated study is reported as it stands."""
-    from thriftune.runner.test_evaluation import evaluate_study
+    """Evaluate the study's best on test, once.
 
-    return evaluate_study(settings, study, checkpoints, corpora, express=False)
+    Args:
+        checkpoints: The study's checkpoints.
+        corpora: The ingested corpora, among them the one that the study was run on.
+        study: The study.
+        settings: The parameters of this run.
+
+    Returns:
+        The evaluation as JSON. A study that was evaluated before is reported as it stands; one that is not
+        over has its state alone.
+    """
+    return runner.evaluate_study(settings, study, checkpoints, corpora, express=False)
 
 
 def evaluate_on_request(
     checkpoints: CheckpointStore, corpora: CorpusStore, study: StudyHandle, settings: Parameters
 ) -> dict[str, Any]:
-    """As evaluate_finished, but a second evaluation needs evaluation.force=true."""
-    from thriftune.runner.test_evaluation import evaluate_study
+    """Evaluate the study's best on test; a second time only with evaluation.force=true.
 
-    return evaluate_study(settings, study, checkpoints, corpora, express=True)
+    Args:
+        checkpoints: The study's checkpoints.
+        corpora: The ingested corpora, among them the one that the study was run on.
+        study: The study.
+        settings: The parameters of this run.
+
+    Returns:
+        The evaluation as JSON.
+    """
+    return runner.evaluate_study(settings, study, checkpoints, corpora, express=True)

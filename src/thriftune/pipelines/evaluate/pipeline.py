@@ -6,7 +6,7 @@ from thriftune.pipelines.evaluate.nodes import evaluate_on_request
 
 
 def create_pipeline() -> Pipeline:
-    """Reports on a finished study; what is missing is said."""
+    """Return the pipeline that evaluates a finished study on request."""
     return pipeline(
         [
             node(

@@ -7,7 +7,7 @@ from thriftune.pipelines.hpo.nodes import search
 
 
 def create_pipeline() -> Pipeline:
-    """The search, then the evaluation of its best."""
+    """Return the pipeline of the search and the evaluation of its best."""
     return pipeline(
         [
             node(

@@ -5,14 +5,22 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from thriftune import corpus as corpus_room
+
 if TYPE_CHECKING:
     from thriftune.config import Parameters
-    from thriftune.corpus.store import Corpus, CorpusStore
+    from thriftune.corpus import Corpus, CorpusStore
 
 
 def ingest_corpus(corpora: CorpusStore, settings: Parameters) -> tuple[Corpus, dict[str, Any]]:
-    """Read, check, align and split the posts; skipped when its inputs are unchanged."""
-    from thriftune.corpus.ingestion import ingest
+    """Read, check, align and split the posts; nothing is done where its inputs are unchanged.
 
-    corpus = ingest(settings.corpus, corpora, logging.getLogger(__name__).info)
+    Args:
+        corpora: Where the corpus is kept.
+        settings: The parameters of this run.
+
+    Returns:
+        The corpus, and its data report as JSON.
+    """
+    corpus = corpus_room.ingest(settings.corpus, corpora, logging.getLogger(__name__).info)
     return corpus, corpus.data_report()

@@ -6,7 +6,7 @@ from thriftune.pipelines.ingest.nodes import ingest_corpus
 
 
 def create_pipeline() -> Pipeline:
-    """The raw tables are read here and nowhere else."""
+    """Return the pipeline that reads the raw tables; no other does."""
     return pipeline(
         [
             node(

@@ -6,7 +6,7 @@ from thriftune.pipelines.train.nodes import train_once
 
 
 def create_pipeline() -> Pipeline:
-    """One trial, no test evaluation."""
+    """Return the pipeline of one trial, without a test evaluation."""
     return pipeline(
         [
             node(
