@@ -21,18 +21,19 @@ import optuna
 from tests.conftest import small_parameters, write_small_tables
 from tests.history import lengthen
 
+from benchmarks.limits import GROWTH_LIMIT, OWN_LIMIT_SECONDS
 from benchmarks.rows import Row, write
-from thriftune import files
 from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import Parameters
 from thriftune.corpus.ingestion import ingest
 from thriftune.corpus.store import CorpusStore
-from thriftune.reports.overhead import GROWTH_LIMIT, OVERHEAD, OWN_LIMIT_SECONDS
+from thriftune.reports.trial_costs import read_trial_costs
 from thriftune.runner.run import run_search
 from thriftune.search.optuna_study import is_known
 from thriftune.search.samplers import sampler_for
 from thriftune.search.space import sample
 from thriftune.study.handle import StudyHandle
+from thriftune.study.layout import journals_of
 
 ROOT = Path(__file__).parents[1]
 NUMBERS = (10, 100, 1000)
@@ -66,9 +67,9 @@ def own_seconds(root: Path, number: int, around: int) -> float:
     study = StudyHandle(settings.study.name, Path(settings.storage.root), Path(settings.tracking.root))
     if is_known(study):
         lengthen(settings, study, last - 2 * around, root)
-    found = files.read_json(run(settings) / OVERHEAD)
-    assert found["trials"][-around:] == list(range(last - around, last))
-    return statistics.median(found["own_seconds"][-around:])
+    found = read_trial_costs(journals_of(run(settings)), settings.storage.max_total_size)
+    assert list(found.trials[-around:]) == list(range(last - around, last))
+    return statistics.median(found.own_seconds[-around:])
 
 
 def bare_seconds(root: Path, number: int, around: int) -> float:

@@ -2,9 +2,8 @@
 
     python -m tests.many_trials --trials 1000 --kills 10 [--folder build/thousand]
 
-Both agents of a tiny encoder are trained on a part of the sample. The study's own report (overhead.html) has
-the curves; here is checked that it kept its limits, and how far the time left on the terminal was from what
-it was.
+Both agents of a tiny encoder are trained on a part of the sample. Checked is that what each trial cost kept
+its limits, and how far the time left on the terminal was from what it was.
 """
 
 from __future__ import annotations
@@ -23,11 +22,14 @@ from statistics import median
 from typing import Any
 
 import yaml
+from benchmarks.limits import checks
 
 from tests.conftest import TINY
 from tests.integration.conftest import copy_project, thriftune
 from tests.integration.team import NAME, Worker, check_journals, check_mlflow
+from thriftune.reports.trial_costs import TrialCosts, read_trial_costs
 
+BUDGET_BYTES = 200_000_000
 SETTINGS: dict[str, Any] = {
     "corpus": {"source": "files", "files": {"posts": "posts.csv", "annotations": "annotations.csv"}},
     "encoder": "tiny",
@@ -89,7 +91,11 @@ class Story:
 def live(folder: Path, trials: int, kills: int, seed: int = 0) -> Story:
     """Run the study to its end, killed (SIGKILL) so many times on the way, at any moment of a trial."""
     project = copy_project(folder)
-    settings = {**SETTINGS, "study": {"name": NAME, "trials": trials}, "storage": {"max_total_size": "200MB"}}
+    settings = {
+        **SETTINGS,
+        "study": {"name": NAME, "trials": trials},
+        "storage": {"max_total_size": BUDGET_BYTES},
+    }
     (project / "conf/local/parameters.yml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     story, chance = Story(project, trials), random.Random(seed)
     started = time.monotonic()
@@ -106,9 +112,8 @@ def live(folder: Path, trials: int, kills: int, seed: int = 0) -> Story:
     return story
 
 
-def check(story: Story) -> dict[str, Any]:
-    """Every trial run once and recorded everywhere, one test evaluation, the limits kept; what
-    overhead.json says."""
+def check(story: Story) -> TrialCosts:
+    """Every trial run once and recorded everywhere, one test evaluation; what the trials cost."""
     shown = thriftune(story.project, "study", "show", NAME, "--json")
     assert shown.returncode == 0, shown.stderr
     rows = json.loads(shown.stdout)["trials"]
@@ -122,9 +127,8 @@ def check(story: Story) -> dict[str, Any]:
     check_mlflow(f"sqlite:///{story.project}/data/tracking/mlflow.db", journals)
     evaluation = json.loads((story.study / "evaluation.json").read_text(encoding="utf-8"))
     assert len(evaluation["evaluations"]) == 1
-    found: dict[str, Any] = json.loads((story.study / "overhead.json").read_text(encoding="utf-8"))
-    assert found["trials"] == list(range(story.trials))
-    assert (story.study / "overhead.html").exists()
+    found = read_trial_costs(dict(sorted(journals.items())), BUDGET_BYTES)
+    assert found.trials == tuple(range(story.trials))
     return found
 
 
@@ -141,18 +145,18 @@ def main(words: Sequence[str] | None = None) -> None:
     story = live(folder, given.trials, given.kills, given.seed)
     print(f"{given.trials} trials in {story.seconds / 3600:.2f} h, killed in {story.killed_after}")
     found = check(story)
-    for each in found["checks"]:
-        state = "ok" if each["ok"] else "NO"
-        print(f"{state}  {each['name']}: {each['value']:.3g} (at most {each['limit']})")
+    for each in checks(found):
+        value = "too few trials" if each.value is None else f"{each.value:.3g}"
+        print(f"{'NO' if each.ok is False else 'ok'}  {each.name}: {value} (at most {each.limit})")
     print("medians of ten trials: about trial 10, at a tenth, at half, at the end")
     for name in ("own_seconds", "trial_seconds", "memory_bytes", "held_bytes", "open_files", "threads"):
-        values = found[name]
+        values = getattr(found, name)
         shown = [median(values[at : at + 10]) for at in (5, len(values) // 10, len(values) // 2)]
         print(f"  {name}: {', '.join(f'{value:.4g}' for value in [*shown, median(values[-10:])])}")
     ratios = sorted(story.time_left())
     within = sum(0.7 <= ratio <= 1.3 for ratio in ratios) / len(ratios)
     print(f"time left, from a tenth to nine tenths: {within:.1%} of trials within 30 %")
-    print(f"  {ratios[0]:.2f} to {ratios[-1]:.2f} of what it was; the report is {story.study}/overhead.html")
+    print(f"  {ratios[0]:.2f} to {ratios[-1]:.2f} of what it was")
 
 
 if __name__ == "__main__":

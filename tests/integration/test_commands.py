@@ -56,7 +56,6 @@ def test_the_main_job_and_the_commands_after_it(project: Path, run: Run) -> None
     shown = json.loads(run("thriftune", "study", "show", "small", "--json").stdout)
     assert [row["state"] for row in shown["trials"]] == ["complete", "complete"]
     assert (shown["overhead"]["trials"], shown["states"]["complete"]) == ([0, 1], 2)
-    assert next(project.glob("data/06_models/*/overhead.html")).read_text().count("<polyline") == 6
     lines = run("thriftune", "study", "show", "small", "--all").stdout.splitlines()
     assert "2 of 2 trials are over (2 complete)" in lines[0]
     assert "small" in run("thriftune", "study", "list").stdout

@@ -24,7 +24,8 @@ from thriftune.corpus.store import CorpusStore
 from thriftune.datasets.checkpoint_dataset import CheckpointDataset, SavedCheckpointsDataset
 from thriftune.datasets.report_dataset import EvaluationDataset
 from thriftune.datasets.study_dataset import StudyDataset
-from thriftune.tracking.records import read_rows
+from thriftune.tracking.keys import HELD
+from thriftune.tracking.records import last_machine_rows, read_rows
 
 pytestmark = pytest.mark.integration
 
@@ -330,8 +331,8 @@ def test_kedro_viz_previews_history_scores_and_bytes(finished: Path) -> None:
     history = StudyDataset(filepath=tracking, models=models, study="sample").preview()
     held = SavedCheckpointsDataset(filepath=models, study="sample").preview()
     scores = EvaluationDataset(filepath=str(finished / "data/08_reporting/evaluation.json")).preview()
-    rows = json.loads(next(finished.glob("data/06_models/study_sample-*/overhead.json")).read_text("utf-8"))
-    assert list(history["data"][0]["x"]) == rows["trials"]
-    assert list(held["data"][0]["y"]) == rows["held_bytes"]
+    journals = sorted(finished.glob("data/06_models/study_sample-*/trials/*/metrics.jsonl"))
+    assert list(history["data"][0]["x"]) == list(range(len(journals)))
+    assert list(held["data"][0]["y"]) == [last_machine_rows(path)[HELD] for path in journals]
     assert len(scores["data"][0]["x"]) == 9
     assert StudyDataset(filepath=tracking, models=models, study="none").preview() == {}

@@ -111,9 +111,9 @@ class SavedCheckpointsDataset(CheckpointDataset):
     def preview(self) -> PlotlyPreview:  # type: ignore[override]
         """Bytes held at the end of each trial, and the budget."""
         from thriftune.reports.figures import bytes_over_time
-        from thriftune.reports.overhead import read_summary
+        from thriftune.reports.trial_costs import read_trial_costs
         from thriftune.study.layout import journals_of
 
         store = self.load()
-        found = read_summary(journals_of(store.folder), store.policy.max_total_size)
+        found = read_trial_costs(journals_of(store.folder), store.policy.max_total_size)
         return PlotlyPreview(bytes_over_time(found))

@@ -52,8 +52,6 @@ TOKENS_PER_CORPUS_BYTE, WITH_RANGES = 2.6, 4.1
 kept."""
 REPORT_BYTES, FIGURE_BYTES = 2_500, 48
 """A trial's validation report beside its configuration: as such, and a figure."""
-OVERHEAD_BYTES = 115
-"""A trial in overhead.json and in the curves of its page."""
 PREDICTION_BYTES_PER_CRITERION, PREDICTION_BYTES, EVALUATION_BYTES = 110, 700, 120_000
 """Of predictions.jsonl a post; of evaluation.json and the page."""
 PAGE_BYTES_PER_TRIAL, QUOTE_BYTES = 400, 2_500
@@ -159,7 +157,7 @@ def trial_bytes(settings: Parameters, around: Surroundings) -> int:
     databases = optuna_bytes(training.epochs // save_interval(settings))
     if settings.tracking.mlflow_uri is None:
         databases += mlflow_bytes(rows, trial_params(settings)) + parent_bytes(PARENT_KEYS)
-    return len(yaml.safe_dump(dumped)) + report + journal_bytes(rows) + databases + OVERHEAD_BYTES
+    return len(yaml.safe_dump(dumped)) + report + journal_bytes(rows) + databases
 
 
 def forecast_row(settings: Parameters, weights: int, around: Surroundings) -> dict[str, Any]:

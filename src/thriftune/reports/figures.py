@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
+from thriftune.reports.trial_costs import TrialCosts
+
 Figure = dict[str, Any]
 
 
@@ -68,19 +70,19 @@ def scores(evaluation: Mapping[str, Any]) -> Figure:
     }
 
 
-def bytes_over_time(overhead: Mapping[str, Any]) -> Figure:
-    """Bytes held at the end of each trial, and the budget. overhead: of search.overhead."""
-    trials = overhead["trials"]
+def bytes_over_time(costs: TrialCosts) -> Figure:
+    """Bytes held at the end of each trial, and the budget."""
+    trials = list(costs.trials)
     return {
         "data": [
-            {"type": "scatter", "mode": "lines", "name": "held", "x": trials, "y": overhead["held_bytes"]},
+            {"type": "scatter", "mode": "lines", "name": "held", "x": trials, "y": list(costs.held_bytes)},
             {
                 "type": "scatter",
                 "mode": "lines",
                 "name": "budget",
                 "line": {"dash": "dash"},
                 "x": [trials[0], trials[-1]] if trials else [],
-                "y": [overhead["budget_bytes"]] * 2 if trials else [],
+                "y": [costs.budget_bytes] * 2 if trials else [],
             },
         ],
         "layout": _layout("Bytes on disk at the end of each trial", "trial", "bytes"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from thriftune import files
-from thriftune.reports.overhead import read_summary
+from thriftune.reports.trial_costs import read_trial_costs
 from thriftune.search.optuna_study import trial_row, trials_of
 from thriftune.study.handle import StudyHandle
 from thriftune.study.identity import STUDY_PREFIX
@@ -63,7 +64,7 @@ def summarise(
         "bytes": files.directory_bytes(handle.folder),
         "budget_bytes": parameters.storage.max_total_size,
         "evaluated": (handle.folder / "evaluation.json").exists(),
-        "overhead": read_summary(journals, parameters.storage.max_total_size),
+        "overhead": asdict(read_trial_costs(journals, record.budget_bytes)),
         "trials": rows,
     }
 

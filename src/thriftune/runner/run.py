@@ -23,7 +23,6 @@ from thriftune.forecast.corpus_size import CorpusSize
 from thriftune.forecast.estimate import forecast_line, forecast_row, surroundings
 from thriftune.forecast.model_size import model_bytes
 from thriftune.observe.logs import log_context
-from thriftune.reports.overhead import PAGE as OVERHEAD_PAGE
 from thriftune.runner.failures import check_failures
 from thriftune.runner.limits import describe_stop, is_over
 from thriftune.runner.preflight import check_configuration, check_metric, require_mounted
@@ -91,7 +90,5 @@ def run_search(
             store.end_trial()  # a kill may have come between the last trial's end and its tidying
             if record.ended is not None:
                 log.info("%s", describe_stop(record.ended, record.trials))
-            if not (study.folder / OVERHEAD_PAGE).exists():
-                run.report()
         else:
             yield from run.trials(stack)

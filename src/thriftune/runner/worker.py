@@ -18,7 +18,6 @@ from thriftune.corpus.store import Corpus
 from thriftune.databases.location import mlflow_uri
 from thriftune.errors import InterruptedRunError, TakenOverError
 from thriftune.observe.logs import log_context
-from thriftune.reports.overhead import read_summary, write_overhead
 from thriftune.runner.failures import check_failures, failure_reason, give_back_memory
 from thriftune.runner.limits import TrainingTime, describe_stop, is_over, stop_reached
 from thriftune.runner.meter import Meter
@@ -109,13 +108,6 @@ class Worker:
                     self.store.leave_trial()
             # Not where the run ends with an error: all is given back with the study, and asks no server.
             self.ownership.give_back(handle.number)
-        with self.ownership.alone(TRIALS):
-            self.report()
-
-    def report(self) -> None:
-        """What the trials have cost, when all are over."""
-        found = read_summary(journals_of(self.study.folder), self.parameters.storage.max_total_size)
-        write_overhead(self.study.folder, self.study.name, found, self.store)
 
     def _next(self) -> TrialHandle | None:
         """A trial for this process; None where all are over or in other hands."""

@@ -55,7 +55,7 @@ def test_what_is_over_is_walked_once(tmp_path: Path, walked: list[str]) -> None:
     for growing in range(3):
         (running / "metrics.jsonl").write_bytes(b"x" * 500 * growing)
         (kept / "checkpoints/epoch_0002/state.json").write_bytes(b"x" * growing)
-        (tmp_path / "overhead.json").write_bytes(b"x" * growing)
+        (tmp_path / "report.html").write_bytes(b"x" * growing)
         assert folders.held_bytes() == 7 + 600 + 1000 + 502 * growing
         assert [path.name for path in folders.epochs()] == ["epoch_0002"]
     assert not set(walked) & set(names)

@@ -7,6 +7,7 @@ from plotly.graph_objects import Figure
 from tests.support.reports import CRITERIA, EVALUATION
 
 from thriftune.reports.figures import bytes_over_time, history, scores
+from thriftune.reports.trial_costs import TrialCosts
 
 pytestmark = pytest.mark.unit
 
@@ -41,9 +42,13 @@ def test_scores_have_their_intervals() -> None:
 
 def test_bytes_stand_against_the_budget() -> None:
     """From the first trial to the last."""
-    held, budget = Figure(
-        bytes_over_time({"trials": [0, 1, 4], "held_bytes": [5, 6, 7], "budget_bytes": 10})
-    ).data
+    held, budget = Figure(bytes_over_time(costs([0, 1, 4], [5, 6, 7]))).data
     assert list(held.y) == [5, 6, 7]
     assert list(zip(budget.x, budget.y, strict=True)) == [(0, 10), (4, 10)]
-    assert Figure(bytes_over_time({"trials": [], "held_bytes": [], "budget_bytes": 10})).data[1].x == ()
+    assert Figure(bytes_over_time(costs([], []))).data[1].x == ()
+
+
+def costs(trials: list[int], held_bytes: list[float]) -> TrialCosts:
+    """What trials cost under a budget of ten bytes; all but bytes is nothing."""
+    none = (0.0,) * len(trials)
+    return TrialCosts(tuple(trials), none, none, none, tuple(held_bytes), none, none, budget_bytes=10)
