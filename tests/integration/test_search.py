@@ -129,8 +129,8 @@ def test_a_study_from_posts_to_one_test_evaluation(small: Path) -> None:
     assert facts(parameters) == before
     assert evaluate(parameters)["evaluations"] == evaluation["evaluations"]
     with pytest.raises(StudyError, match=r"evaluation\.force"):
-        evaluate(parameters, express=True)
-    forced = evaluate(small_parameters(small, evaluation={"force": True}), express=True)
+        evaluate(parameters, explicit=True)
+    forced = evaluate(small_parameters(small, evaluation={"force": True}), explicit=True)
     assert [item["forced"] for item in forced["evaluations"]] == [False, True]
     assert forced["test_metrics"] == evaluation["test_metrics"]
     with pytest.raises(StudyError, match=r"study\.extend"):
@@ -165,8 +165,8 @@ def test_an_extended_study_says_whether_its_best_changed(
     with caplog.at_level("INFO"):
         assert evaluate(settings(2)) == before
     with pytest.raises(StudyError) as refused:
-        evaluate(settings(2), express=True)
-    forced = evaluate(settings(2, force=True), express=True)
+        evaluate(settings(2), explicit=True)
+    forced = evaluate(settings(2, force=True), explicit=True)
     reason = forced["evaluations"][-1]["reason"]
     assert [item["forced"] for item in forced["evaluations"]] == [False, True]
     assert reason.startswith("evaluation.force=true; ")
@@ -235,7 +235,7 @@ def test_a_signal_ends_the_run_in_order(small: Path) -> None:
     assert caught.value.exit_code == 130
     assert evaluate(parameters)["state"] == "unfinished"
     with pytest.raises(StudyError, match="not over"):
-        evaluate(parameters, express=True)
+        evaluate(parameters, explicit=True)
     run(parameters)
     assert evaluate(parameters)["best_trial"] == 0
 

@@ -5,21 +5,29 @@ from __future__ import annotations
 from typing import Any
 
 from thriftune.evaluation.examples import Example, Piece
+from thriftune.evaluation.record import EvaluationRecord
 from thriftune.reports.charts import Axis
 from thriftune.reports.page import render_page
 
 CRITERIA = ["SLEEP_<b>", "MOOD"]
 FIGURES = {"precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 4, "confusion": [[11, 12], [13, 14]]}
-EVALUATION = {
+EVALUATION: dict[str, Any] = {
+    "schema_version": 1,
     "study_id": "sample-0",
     "study_name": "sample",
     "best_trial": 1,
     "optimization_metric": "joint.f1_micro",
     "validation_score": 0.75,
     "git_commit": "0" * 40,
-    "evaluations": [{"at": "2026-11-26T11:00:00+00:00", "forced": False}],
+    "evaluations": [
+        {"at": "2026-11-26T11:00:00+00:00", "forced": False, "trial": 1, "epoch": 2, "sha256": "f" * 64}
+    ],
     "warnings": ["the <script>alert(1)</script> split is small"],
-    "checkpoints": [{"epoch": 2, "sha256": "f" * 64}],
+    "checkpoints": [{"trial": 1, "epoch": 2, "path": "trials", "sha256": "f" * 64, "kept": True}],
+    "thresholds": {},
+    "config": {},
+    "seeds": {},
+    "timings": {},
     "machine": {"platform": "Linux"},
     "versions": {"torch": "2.13.0"},
     "data": {
@@ -41,6 +49,7 @@ EVALUATION = {
         },
         "evidence": {
             "sentence_f1_micro": 0.5,
+            "sentence_f1_macro": 0.5,
             "per_criterion": {name: {"sentence_f1": 0.5} for name in CRITERIA},
         },
         "joint": {"f1_micro": 0.5},
@@ -77,4 +86,5 @@ def page(**changes: Any) -> str:
         "alignment": {"exact": 1234, "fuzzy": 5},
         "created_at": "2026-11-26T10:00:00+00:00",
     }
-    return render_page(**shown | changes)
+    shown |= changes
+    return render_page(**{**shown, "evaluation": EvaluationRecord.from_json(shown["evaluation"])})

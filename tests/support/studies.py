@@ -44,9 +44,9 @@ def run(parameters: Parameters) -> None:
             checkpoint.receipt.fail(error)
 
 
-def evaluate(parameters: Parameters, *, express: bool = False) -> dict[str, Any]:
+def evaluate(parameters: Parameters, *, explicit: bool = False) -> dict[str, Any]:
     corpora, study, store = parts(parameters)
-    return evaluate_study(parameters, study, store, corpora, express=express)
+    return evaluate_study(parameters, study, store, corpora, explicit=explicit).to_json()
 
 
 def facts(parameters: Parameters) -> dict[str, Any]:

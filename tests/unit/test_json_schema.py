@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from thriftune.checkpoints.manifest import manifest_schema
-from thriftune.evaluation.schema import load_schema
+from thriftune.evaluation.record import EvaluationRecord, TrialReport
 from thriftune.json_schema import IRI_CHECKER, Violation, violation
 from thriftune.study.record import StudyRecord
 
@@ -40,7 +40,12 @@ def test_a_violation_says_where_and_what() -> None:
 
 @pytest.mark.parametrize(
     "schema",
-    [StudyRecord.json_schema(), manifest_schema(), load_schema("evaluation"), load_schema("trial")],
+    [
+        StudyRecord.json_schema(),
+        manifest_schema(),
+        EvaluationRecord.json_schema(),
+        TrialReport.json_schema(),
+    ],
     ids=["study", "manifest", "evaluation", "trial"],
 )
 def test_each_schema_is_one(schema: dict[str, object]) -> None:

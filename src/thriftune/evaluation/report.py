@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,8 @@ import numpy as np
 from thriftune import files
 from thriftune.errors import DamageError, DataError, refuse_newer
 from thriftune.evaluation.predictions import Decisions, Matrix, Predictions
-from thriftune.evaluation.schema import check
+from thriftune.evaluation.record import SCHEMA_VERSION, EvaluationRecord, TrialReport
 
-SCHEMA_VERSION = 1
 EVALUATION, PREDICTIONS, PAGE = "evaluation.json", "predictions.jsonl", "report.html"
 
 
@@ -84,14 +83,23 @@ def check_disjoint(test_ids: Iterable[str], validation_ids: Iterable[str]) -> No
         )
 
 
-def write_evaluation(folder: Path, evaluation: Mapping[str, Any], lines: Iterable[str]) -> None:
-    """Commit an evaluation: it counts once evaluation.json is there."""
-    check(evaluation, "evaluation", str(folder / EVALUATION))
+def write_evaluation(folder: Path, evaluation: EvaluationRecord, lines: Iterable[str]) -> None:
+    """Commit an evaluation: it counts once evaluation.json is there.
+
+    Args:
+        folder: The study's folder.
+        evaluation: Checked before anything is written.
+        lines: Those of predictions.jsonl, without their ends.
+
+    Raises:
+        ValueError: The evaluation is not valid.
+    """
+    value = evaluation.to_json()
     files.write_bytes(folder / PREDICTIONS, "".join(f"{line}\n" for line in lines).encode("utf-8"))
-    files.write_json(folder / EVALUATION, evaluation)
+    files.write_json(folder / EVALUATION, value)
 
 
-def read_evaluation(folder: Path) -> dict[str, Any] | None:
+def read_evaluation(folder: Path) -> EvaluationRecord | None:
     """Return the evaluation on record, or None.
 
     Args:
@@ -105,15 +113,24 @@ def read_evaluation(folder: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        evaluation: dict[str, Any] = files.read_json(path)
+        value = files.read_json(path)
     except ValueError as error:
         raise DamageError(f"is not JSON: {error}", where=str(path)) from error
-    refuse_newer(evaluation, "schema_version", SCHEMA_VERSION, str(path))
-    check(evaluation, "evaluation", str(path))
-    return evaluation
+    refuse_newer(value, "schema_version", SCHEMA_VERSION, str(path))
+    try:
+        return EvaluationRecord.from_json(value)
+    except ValueError as error:
+        raise DamageError(f"is no evaluation record: {error}", where=str(path)) from error
 
 
-def write_trial_report(path: Path, report: Mapping[str, Any]) -> None:
-    """Commit a trial's validation report."""
-    check(report, "trial", str(path))
-    files.write_json(path, report)
+def write_trial_report(path: Path, report: TrialReport) -> None:
+    """Commit a trial's validation report.
+
+    Args:
+        path: The file.
+        report: Checked before anything is written.
+
+    Raises:
+        ValueError: The report is not valid.
+    """
+    files.write_json(path, report.to_json())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from thriftune.config import Parameters
+from thriftune.json_records import JsonRecord
 
 
 def json_schema(name: str) -> Any:
@@ -15,6 +16,7 @@ def json_schema(name: str) -> Any:
         return manifest_schema()
     if name == "parameters":
         return Parameters.model_json_schema()
-    from thriftune.evaluation.schema import load_schema
+    from thriftune.evaluation.record import EvaluationRecord, TrialReport
 
-    return load_schema(name)
+    kinds: dict[str, type[JsonRecord]] = {"evaluation": EvaluationRecord, "trial": TrialReport}
+    return kinds[name].json_schema()

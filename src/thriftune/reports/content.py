@@ -15,6 +15,7 @@ from thriftune.checkpoints.store import CheckpointStore
 from thriftune.corpus.store import Corpus, CorpusStore
 from thriftune.errors import DataError
 from thriftune.evaluation.examples import Example, pick
+from thriftune.evaluation.record import EvaluationRecord
 from thriftune.evaluation.report import PAGE, PREDICTIONS
 from thriftune.reports.charts import Axis, Point
 from thriftune.reports.page import render_page
@@ -35,7 +36,7 @@ def write_page(
     optuna_study: OptunaStudy,
     record: StudyRecord,
     corpora: CorpusStore,
-    evaluation: Mapping[str, Any],
+    evaluation: EvaluationRecord,
     examples: int,
 ) -> None:
     """Write the page of an evaluated study; `examples` posts are quoted of each criterion and kind."""
@@ -49,6 +50,7 @@ def write_page(
     kept = sum(entry.manifest.total_bytes for entry in store.entries())
     beside = max(0, held[-1][1] - kept) if held else 0
     keep_all = [beside + saved for saved in accumulate(int(row["epochs"]) * weights for row in rows)]
+    figures = evaluation.test_metrics.criteria
     ends = [float(rows[0]["trial"]), float(rows[-1]["trial"])]
     try:
         corpus = corpora.open(record.data.fingerprint)
@@ -57,14 +59,14 @@ def write_page(
     page = render_page(
         evaluation=evaluation,
         study=found,
-        curves=_curves(study, rows, f"validation/{evaluation['optimization_metric']}"),
+        curves=_curves(study, rows, f"validation/{evaluation.optimization_metric}"),
         axes=_axes(trials, found["importances"] or {}),
         bytes_held={
             "held": held,
             "budget": [(end, float(found["budget_bytes"])) for end in ends],
             "keep-all": list(zip((float(row["trial"]) for row in rows), keep_all, strict=True)),
         },
-        criteria=list(evaluation["test_metrics"].get("criteria", {}).get("per_criterion", {})),
+        criteria=() if figures is None else list(figures.per_criterion),
         examples=_examples(study, corpus, examples),
         alignment={} if corpus is None else corpus.data_report().get("alignment", {}),
         created_at=record.created_at,

@@ -11,6 +11,7 @@ import jinja2
 
 from thriftune.evaluation.examples import Example
 from thriftune.evaluation.metrics import flatten, trivial
+from thriftune.evaluation.record import EvaluationRecord
 from thriftune.reports.charts import (
     Axis,
     Point,
@@ -35,7 +36,7 @@ def style() -> str:
 
 def render_page(
     *,
-    evaluation: Mapping[str, Any],
+    evaluation: EvaluationRecord,
     study: Mapping[str, Any],
     curves: Mapping[int, Sequence[Point]],
     axes: Sequence[Axis],
@@ -97,46 +98,46 @@ def render_page(
     )
 
 
-def headline(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
+def headline(evaluation: EvaluationRecord) -> list[dict[str, Any]]:
     """The figures that a reader looks for first, with their intervals and baselines."""
     wanted = (
-        ("criteria", "f1_macro", "Criteria F1 (macro)"),
-        ("criteria", "f1_micro", "Criteria F1 (micro)"),
-        ("evidence", "sentence_f1_micro", "Evidence F1 (sentences, micro)"),
-        ("joint", "f1_micro", "Joint F1"),
+        ("criteria.f1_macro", "Criteria F1 (macro)"),
+        ("criteria.f1_micro", "Criteria F1 (micro)"),
+        ("evidence.sentence_f1_micro", "Evidence F1 (sentences, micro)"),
+        ("joint.f1_micro", "Joint F1"),
     )
+    figures = flatten(evaluation.test_metrics.to_json())
     return [
         {
             "name": title,
-            "value": evaluation["test_metrics"][section][key],
-            "interval": evaluation["intervals"].get(f"{section}.{key}"),
-            "baseline": trivial(f"{section}.{key}", evaluation["baselines"]),
+            "value": figures[name],
+            "interval": evaluation.intervals.get(name),
+            "baseline": trivial(name, evaluation.baselines),
         }
-        for section, key, title in wanted
-        if section in evaluation["test_metrics"]
+        for name, title in wanted
+        if name in figures
     ]
 
 
-def kept_word(evaluation: Mapping[str, Any]) -> dict[str, Any]:
+def kept_word(evaluation: EvaluationRecord) -> dict[str, Any]:
     """What validation, on which the best was chosen, promised, and what test gave: `holds` where the promise
     lies within the interval of the test figure; None where there is no interval."""
-    metric = evaluation["optimization_metric"]
-    promised, interval = evaluation["validation_score"], evaluation["intervals"].get(metric)
+    metric = evaluation.optimization_metric
+    promised, interval = evaluation.validation_score, evaluation.intervals.get(metric)
     return {
         "metric": metric,
         "validation": promised,
-        "test": flatten(evaluation["test_metrics"]).get(metric),
+        "test": flatten(evaluation.test_metrics.to_json()).get(metric),
         "holds": None if interval is None else interval[0] <= promised <= interval[1],
     }
 
 
-def _criteria_chart(evaluation: Mapping[str, Any], criteria: Sequence[str]) -> str:
+def _criteria_chart(evaluation: EvaluationRecord, criteria: Sequence[str]) -> str:
     if not criteria:
         return ""
-    figures = evaluation["test_metrics"]["criteria"]["per_criterion"]
-    ends = evaluation["intervals"]
+    figures, ends = flatten(evaluation.test_metrics.to_json()), evaluation.intervals
     return interval_bars(
-        {name: figures[name]["f1"] for name in criteria},
+        {name: figures[f"criteria.per_criterion.{name}.f1"] or 0.0 for name in criteria},
         {name: ends.get(f"criteria.per_criterion.{name}.f1") for name in criteria},
         "F1 of each criterion with its 95 % interval, as in the table",
     )

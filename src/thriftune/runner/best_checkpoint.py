@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import Any
 
 from thriftune.checkpoints.entries import Entry
 from thriftune.checkpoints.recovery import quarantine
@@ -12,6 +10,7 @@ from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import Parameters, override
 from thriftune.corpus.store import Corpus
 from thriftune.errors import DamageError, StudyError
+from thriftune.evaluation.record import EvaluationRecord
 from thriftune.runner.trial import Finished, Setting, retrain
 from thriftune.search.optuna_study import FrozenTrial, OptunaStudy, trial_row
 from thriftune.study.handle import StudyHandle
@@ -121,12 +120,17 @@ def config_of(parameters: Parameters, optuna_study: OptunaStudy, trial: int) -> 
     return override(parameters, overrides)
 
 
-def best_since(before: Mapping[str, Any], optuna_study: OptunaStudy) -> str:
-    """In which way the study's best is another one than was evaluated; empty where it is the same."""
+def best_since(before: EvaluationRecord, optuna_study: OptunaStudy) -> str:
+    """Return how the study's best differs from the one that was evaluated; empty where it is the same.
+
+    Args:
+        before: The evaluation on record.
+        optuna_study: The study's trials, which are read now.
+    """
     best = optuna_study.best()
-    if best is None or best.number == before["best_trial"]:
+    if best is None or best.number == before.best_trial:
         return ""
     return (
         f"the study's best has changed since it was evaluated: trial {best.number} with {best.value:.4f}, "
-        f"where trial {before['best_trial']} with {before['validation_score']:.4f} was"
+        f"where trial {before.best_trial} with {before.validation_score:.4f} was"
     )

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 from thriftune.checkpoints.entries import Entry
 from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import Parameters
 from thriftune.corpus.store import Corpus
+from thriftune.corpus.types import SplitName
 from thriftune.evaluation.bootstrap import intervals
 from thriftune.evaluation.metrics import baselines, compute, flatten, warnings
 from thriftune.evaluation.predict import predict
 from thriftune.evaluation.predictions import Decisions, Predictions, decide
-from thriftune.evaluation.report import SCHEMA_VERSION, check_disjoint, prediction_lines, write_evaluation
+from thriftune.evaluation.record import EvaluatedCheckpoint, EvaluationNote, EvaluationRecord, Figures
+from thriftune.evaluation.report import check_disjoint, prediction_lines, write_evaluation
 from thriftune.runner.best_checkpoint import best_checkpoints, best_since, config_of
 from thriftune.search.optuna_study import OptunaStudy
 from thriftune.study.handle import StudyHandle
@@ -32,9 +32,9 @@ def evaluate(
     store: CheckpointStore,
     corpus: Corpus,
     record: StudyRecord,
-    before: Mapping[str, Any] | None,
+    before: EvaluationRecord | None,
     flag: StopFlag,
-) -> dict[str, Any]:
+) -> EvaluationRecord:
     started = time.monotonic()
     configure_determinism(record.identity.threads, resolve_device(parameters.training.device))
     ties = best_checkpoints(parameters, study, optuna_study, store, corpus, flag)
@@ -42,82 +42,78 @@ def evaluate(
     configs = [config_of(parameters, optuna_study, entry.manifest.trial) for entry in ties]
     results = [_predict(own, store, entry, corpus, flag) for own, entry in zip(configs, ties, strict=True)]
     predictions, decisions, thresholds = results[0]
-    figures = [compute(found, decided) for found, decided, _ in results]
+    figures = [Figures.from_json(compute(found, decided)) for found, decided, _ in results]
     best = ties[0].manifest
     checkpoints = [
-        {
-            "trial": entry.manifest.trial,
-            "epoch": entry.manifest.epoch,
-            "path": str(entry.path.relative_to(store.folder)),
-            "sha256": entry.manifest.sha256,
-            "kept": True,
-            "test_metrics": own,
-        }
+        EvaluatedCheckpoint(
+            trial=entry.manifest.trial,
+            epoch=entry.manifest.epoch,
+            path=str(entry.path.relative_to(store.folder)),
+            sha256=entry.manifest.sha256,
+            kept=True,
+            test_metrics=own,
+        )
         for entry, own in zip(ties, figures, strict=True)
     ]
     checkpoints += _dropped_ties(optuna_study, ties)
-    forced = before is not None
-    note: dict[str, Any] = {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "forced": forced,
-        "trial": best.trial,
-        "epoch": best.epoch,
-        "sha256": best.sha256,
-        "test_metrics": figures[0],
-    }
+    reason = None
     if before is not None:
         since = best_since(before, optuna_study) or "the study's best is the same as before"
-        note["reason"] = f"evaluation.force=true; {since}"
+        reason = f"evaluation.force=true; {since}"
+    note = EvaluationNote(
+        at=datetime.now(UTC).isoformat(timespec="seconds"),
+        forced=before is not None,
+        trial=best.trial,
+        epoch=best.epoch,
+        sha256=best.sha256,
+        test_metrics=figures[0],
+        reason=reason,
+    )
     bootstrap = parameters.evaluation
-    evaluation = {
-        "schema_version": SCHEMA_VERSION,
-        "study_id": study.id,
-        "study_name": study.name,
-        "best_trial": best.trial,
-        "optimization_metric": parameters.study.metric,
-        "validation_score": best.value,
-        "test_metrics": figures[0],
-        "intervals": {
-            name: list(ends)
-            for name, ends in intervals(
-                predictions, decisions, bootstrap.bootstrap_samples, bootstrap.seed
-            ).items()
-        },
-        "baselines": baselines(predictions),
-        "thresholds": thresholds,
-        "config": configs[0].model_dump(mode="json"),
-        "data": record.data.to_json(),
-        "seeds": record.seeds,
-        "checkpoints": checkpoints,
-        "versions": record.versions,
-        "git_commit": record.git_commit,
-        "machine": record.machine,
-        "timings": {"evaluation_seconds": round(time.monotonic() - started, 3)},
-        "evaluations": [*(before["evaluations"] if before else []), note],
-        "warnings": warnings(predictions, decisions, flatten(figures[0])),
-    }
+    assert best.value is not None
+    evaluation = EvaluationRecord(
+        study_id=study.id,
+        study_name=study.name,
+        best_trial=best.trial,
+        optimization_metric=parameters.study.metric,
+        validation_score=best.value,
+        test_metrics=figures[0],
+        intervals=intervals(predictions, decisions, bootstrap.bootstrap_samples, bootstrap.seed),
+        baselines=baselines(predictions),
+        thresholds=thresholds,
+        config=configs[0].model_dump(mode="json"),
+        data=record.data,
+        seeds=record.seeds,
+        checkpoints=tuple(checkpoints),
+        versions=record.versions,
+        git_commit=record.git_commit,
+        machine=record.machine,
+        timings={"evaluation_seconds": round(time.monotonic() - started, 3)},
+        evaluations=(*(before.evaluations if before else ()), note),
+        warnings=tuple(warnings(predictions, decisions, flatten(figures[0].to_json()))),
+    )
     write_evaluation(study.folder, evaluation, prediction_lines(predictions, decisions))
     return evaluation
 
 
-def _dropped_ties(optuna_study: OptunaStudy, kept: list[Entry]) -> list[dict[str, Any]]:
-    """Epochs whose value is exactly the best's, and whose checkpoint went."""
+def _dropped_ties(optuna_study: OptunaStudy, kept: list[Entry]) -> list[EvaluatedCheckpoint]:
+    """Return the epochs whose value is exactly the best's, and whose checkpoint was deleted."""
     there = {entry.held.key for entry in kept}
     return [
-        {"trial": trial.number, "epoch": epoch, "path": None, "sha256": None, "kept": False}
+        EvaluatedCheckpoint(trial=trial.number, epoch=epoch, path=None, sha256=None, kept=False)
         for trial in optuna_study.trials()
         for epoch, value in sorted(trial.intermediate_values.items())
         if value == kept[0].manifest.value and (trial.number, epoch) not in there
     ]
 
 
-def _ids(corpus: Corpus, split: Any) -> list[str]:
+def _ids(corpus: Corpus, split: SplitName) -> list[str]:
     return [post.post_id for post in corpus.posts(split)]
 
 
 def _predict(
     own: Parameters, store: CheckpointStore, entry: Entry, corpus: Corpus, flag: StopFlag
-) -> tuple[Predictions, Decisions, dict[str, list[float]]]:
+) -> tuple[Predictions, Decisions, dict[str, tuple[float, ...]]]:
     encoder = encoder_for(own, corpus)
     agent = build_agent(own, encoder, corpus.criteria)
     agent.load_trained(store.load_model(entry, signature_of(agent)))
@@ -131,5 +127,5 @@ def _predict(
     )
     criteria = agent.criteria_thresholds.cpu().numpy()
     evidence = agent.evidence_thresholds.cpu().numpy()
-    thresholds = {"criteria": criteria.tolist(), "evidence": evidence.tolist()}
+    thresholds = {"criteria": tuple(criteria.tolist()), "evidence": tuple(evidence.tolist())}
     return predictions, decide(predictions, criteria, evidence), thresholds

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from thriftune import files
 from thriftune.checkpoints.store import CheckpointStore
@@ -14,13 +13,11 @@ from thriftune.corpus.store import CorpusStore
 from thriftune.databases.health import trouble
 from thriftune.databases.location import mlflow_uri
 from thriftune.errors import RefusedError, StudyError
-from thriftune.evaluation.report import (
-    EVALUATION,
-    PAGE,
-    read_evaluation,
-)
+from thriftune.evaluation.record import EvaluationRecord
+from thriftune.evaluation.report import EVALUATION, PAGE, read_evaluation
 from thriftune.forecast.corpus_size import CorpusSize
 from thriftune.forecast.estimate import evaluation_bytes
+from thriftune.json_records import JsonRecord, left_out_if_none
 from thriftune.reports.content import write_page
 from thriftune.reports.page import headline
 from thriftune.runner.best_checkpoint import best_since
@@ -38,6 +35,15 @@ from thriftune.training.interrupt import stop_on_signal
 
 log = logging.getLogger(__name__)
 
+
+class NotEvaluated(JsonRecord):
+    """Why a study has no test evaluation yet."""
+
+    study_id: str
+    state: Literal["unfinished", "no checkpoints"]
+    trials_done: int | None = left_out_if_none()
+
+
 EVALUATING = "evaluation"
 """What one worker does; those that come later find it done."""
 
@@ -48,13 +54,25 @@ def evaluate_study(
     store: CheckpointStore,
     corpora: CorpusStore,
     *,
-    express: bool,
-) -> dict[str, Any]:
+    explicit: bool,
+) -> EvaluationRecord | NotEvaluated:
     """Evaluate the study's best on test, once, and write evaluation.json and report.html.
 
-    An evaluated study is reported as it stands; where that was asked for expressly it is a StudyError
-    unless evaluation.force is set. So is a study that is not there or not over; `hpo` (not express)
-    then only says so.
+    An evaluated study is reported as it stands, unless `evaluation.force` is set.
+
+    Args:
+        settings: The parameters of this run; the study's own are on its record.
+        study: The study.
+        store: Its checkpoints.
+        corpora: Where the corpus of the study is.
+        explicit: The evaluation itself was asked for, not the search before it.
+
+    Returns:
+        The evaluation; why there is none, where it was not asked for explicitly.
+
+    Raises:
+        StudyError: There is no study; it is not over, has no checkpoints, or was evaluated, and the
+            evaluation was asked for explicitly.
     """
     require_mounted(study)
     if study.record() is None:
@@ -77,7 +95,7 @@ def evaluate_study(
         before = read_evaluation(study.folder)
         force = settings.evaluation.force
         if before is not None and not force:
-            if express:
+            if explicit:
                 raise _refusal(study, before, optuna_study)
             _say_evaluated(study, record, before, optuna_study)
             if not (study.folder / PAGE).exists():
@@ -85,9 +103,9 @@ def evaluate_study(
             _deliver(settings, study)
             return before
         if not is_over(record, optuna_study):
-            return _unfinished(study, record, optuna_study, express)
+            return _unfinished(study, record, optuna_study, explicit)
         if not parameters.storage.checkpointing and store.best() is None:
-            return _without_checkpoints(study, express)
+            return _without_checkpoints(study, explicit)
         files.remove_file(study.folder / PAGE)  # a page never tells of an older evaluation
         store.start(running_elsewhere(store, ownership))
         corpus = corpora.open(record.data.fingerprint)
@@ -100,14 +118,14 @@ def evaluate_study(
     return evaluation
 
 
-def _say_answer(study: StudyHandle, evaluation: Mapping[str, Any]) -> None:
+def _say_answer(study: StudyHandle, evaluation: EvaluationRecord) -> None:
     """The run's last lines: the figures, and what to open."""
     figures = []
     for item in headline(evaluation):
         ends = item["interval"]
         told = "" if ends is None else f" ({ends[0]:.3f} to {ends[1]:.3f})"
         figures.append(f"{item['name']} {item['value']:.3f}{told}")
-    log.info("test, %d posts: %s", evaluation["data"]["counts"]["test"], "; ".join(figures))
+    log.info("test, %d posts: %s", evaluation.data.counts["test"], "; ".join(figures))
     log.info("evaluation: %s", study.folder / PAGE)
     log.info("every run with its curves: make mlflow; every trial: thriftune study show %s", study.name)
 
@@ -128,9 +146,9 @@ def _deliver(settings: Parameters, study: StudyHandle) -> None:
 
 
 def _say_evaluated(
-    study: StudyHandle, record: StudyRecord, before: Mapping[str, Any], optuna_study: OptunaStudy
+    study: StudyHandle, record: StudyRecord, before: EvaluationRecord, optuna_study: OptunaStudy
 ) -> None:
-    at, place = before["evaluations"][-1]["at"], study.folder / EVALUATION
+    at, place = before.evaluations[-1].at, study.folder / EVALUATION
     if changed := best_since(before, optuna_study):
         log.warning(
             "%s (%s). Test is not read again by itself: %s. "
@@ -149,15 +167,15 @@ def _say_evaluated(
         "%s (%s; trial %d is still its best), test is not read again: %s",
         state,
         at,
-        before["best_trial"],
+        before.best_trial,
         place,
     )
 
 
-def _refusal(study: StudyHandle, before: Mapping[str, Any], optuna_study: OptunaStudy) -> RefusedError:
+def _refusal(study: StudyHandle, before: EvaluationRecord, optuna_study: OptunaStudy) -> RefusedError:
     since = best_since(before, optuna_study) or "its best is still the one that was evaluated"
     return RefusedError(
-        f"the study {study.name!r} was evaluated on test at {before['evaluations'][-1]['at']}; {since}; "
+        f"the study {study.name!r} was evaluated on test at {before.evaluations[-1].at}; {since}; "
         "a second look at the test split makes its figures worth less",
         where=str(study.folder / "evaluation.json"),
         remedy='to do it all the same: --params "evaluation.force=true"; both will be on record.',
@@ -165,19 +183,19 @@ def _refusal(study: StudyHandle, before: Mapping[str, Any], optuna_study: Optuna
 
 
 def _unfinished(
-    study: StudyHandle, record: StudyRecord, optuna_study: OptunaStudy, express: bool
-) -> dict[str, Any]:
+    study: StudyHandle, record: StudyRecord, optuna_study: OptunaStudy, explicit: bool
+) -> NotEvaluated:
     done = len(optuna_study.finished())
     message = f"the study {study.name!r} is not over: {done} of {record.trials} trials are done"
-    if express:
+    if explicit:
         raise RefusedError(message, remedy="run `kedro run --pipelines hpo` to its end first.")
     log.info("evaluation: %s; test is not read", message)
-    return {"study_id": study.id, "state": "unfinished", "trials_done": done}
+    return NotEvaluated(study_id=study.id, state="unfinished", trials_done=done)
 
 
-def _without_checkpoints(study: StudyHandle, express: bool) -> dict[str, Any]:
+def _without_checkpoints(study: StudyHandle, explicit: bool) -> NotEvaluated:
     message = f"the study {study.name!r} ran with storage.checkpointing=false: no model for test"
-    if express:
+    if explicit:
         raise RefusedError(message, remedy="run a study with checkpoints under another study.name.")
     log.info("evaluation: %s", message)
-    return {"study_id": study.id, "state": "no checkpoints"}
+    return NotEvaluated(study_id=study.id, state="no checkpoints")

@@ -19,9 +19,11 @@ from thriftune.checkpoints.entries import Loaded
 from thriftune.checkpoints.manifest import Manifest
 from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import Parameters
+from thriftune.corpus.reference import reference_to
 from thriftune.corpus.store import Corpus
 from thriftune.evaluation.metrics import curves
-from thriftune.evaluation.report import SCHEMA_VERSION, write_trial_report
+from thriftune.evaluation.record import Figures, TrialReport
+from thriftune.evaluation.report import write_trial_report
 from thriftune.model.encoder import Encoder
 from thriftune.model.trainable import DualAgent
 from thriftune.observe.stopwatch import Stopwatch
@@ -315,27 +317,21 @@ class _Report:
         if self.last is None or (self._path.exists() and not is_first_best):
             return
         parameters = self._handle.parameters
-        corpus = self._setting.corpus
         write_trial_report(
             self._path,
-            {
-                "schema_version": SCHEMA_VERSION,
-                "study_id": self._setting.study_id,
-                "study_name": self._setting.study_name,
-                "trial": self._handle.number,
-                "trial_id": trial_id(parameters),
-                "epoch": checkpoint.epoch,
-                "optimization_metric": parameters.study.metric,
-                "validation_score": checkpoint.value,
-                "validation_metrics": dict(self.last.figures),
-                "thresholds": dict(self.last.thresholds),
-                "config": parameters.model_dump(mode="json"),
-                "data": {
-                    "fingerprint": corpus.fingerprint,
-                    "revision": dict(corpus.revision),
-                    "counts": dict(corpus.counts),
-                },
-                "seeds": {"study": parameters.study.seed},
-                "warnings": self.last.warnings,
-            },
+            TrialReport(
+                study_id=self._setting.study_id,
+                study_name=self._setting.study_name,
+                trial=self._handle.number,
+                trial_id=trial_id(parameters),
+                epoch=checkpoint.epoch,
+                optimization_metric=parameters.study.metric,
+                validation_score=checkpoint.value,
+                validation_metrics=Figures.from_json(self.last.figures),
+                thresholds={name: tuple(values) for name, values in self.last.thresholds.items()},
+                config=parameters.model_dump(mode="json"),
+                data=reference_to(self._setting.corpus),
+                seeds={"study": parameters.study.seed},
+                warnings=tuple(self.last.warnings),
+            ),
         )

@@ -138,12 +138,13 @@ def deliver_evaluation(study: StudyHandle, sink: MlflowSink, uri: str) -> int:
     if known.parent == parent and _is_sent(place, known):
         return 0
     rows = [
-        MetricRow(f"test/{name}", step, _milliseconds(done["at"]), value)
-        for step, done in enumerate(evaluation["evaluations"])
-        for name, value in flatten(done["test_metrics"]).items()
+        MetricRow(f"test/{name}", step, _milliseconds(done.at), value)
+        for step, done in enumerate(evaluation.evaluations)
+        if done.test_metrics is not None
+        for name, value in flatten(done.test_metrics.to_json()).items()
     ]
     sink.log_rows(parent, rows)
-    sink.log_json(parent, EVALUATION, evaluation)
+    sink.log_json(parent, EVALUATION, evaluation.to_json())
     page = study.folder / PAGE
     if page.exists():
         sink.log_page(parent, PAGE, without_quotes(page.read_text(encoding="utf-8")))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from thriftune.errors import DamageError, DataError
+from thriftune.evaluation.record import EvaluationRecord, TrialReport
 from thriftune.evaluation.report import check_disjoint, read_evaluation, write_evaluation, write_trial_report
 
 pytestmark = pytest.mark.unit
@@ -21,10 +22,10 @@ def test_shared_posts_are_refused() -> None:
 
 def test_what_does_not_follow_the_schema_is_not_written(tmp_path: Path) -> None:
     """The message names the place inside."""
-    with pytest.raises(DamageError, match="schema at"):
-        write_evaluation(tmp_path, {"schema_version": 1}, [])
-    with pytest.raises(DamageError, match="schema at"):
-        write_trial_report(tmp_path / "validation.json", {"schema_version": 1})
+    with pytest.raises(ValueError, match="at study_id: Field required"):
+        write_evaluation(tmp_path, EvaluationRecord.model_construct(), [])
+    with pytest.raises(ValueError, match="at study_id: Field required"):
+        write_trial_report(tmp_path / "validation.json", TrialReport.model_construct())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -35,5 +36,5 @@ def test_a_garbled_evaluation_is_named(tmp_path: Path) -> None:
     with pytest.raises(DamageError, match="not JSON"):
         read_evaluation(tmp_path)
     (tmp_path / "evaluation.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(DamageError, match="evaluation schema"):
+    with pytest.raises(DamageError, match="no evaluation record: at study_id"):
         read_evaluation(tmp_path)

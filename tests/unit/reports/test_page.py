@@ -50,7 +50,8 @@ def test_it_says_how_far_to_trust_and_what_it_cost() -> None:
     assert "2 complete, 0 pruned, 1 failed. At most 2.0 MB on disk, of a budget of 1.0 GB" in text
     assert "would have taken 10.0 MB" in text
     assert "Test was read once" in text
-    twice = EVALUATION | {"evaluations": [{"at": "a", "forced": False}, {"at": "b", "forced": True}]}
+    (first,) = EVALUATION["evaluations"]
+    twice = EVALUATION | {"evaluations": [first, first | {"at": "b", "forced": True}]}
     assert "Test was read 2 times, last b (forced)" in page(evaluation=twice)
 
 
@@ -79,7 +80,7 @@ def test_quotes_are_marked_and_can_be_left_out() -> None:
 
 def test_an_agent_that_is_absent_has_no_part() -> None:
     """Evidence alone; criteria alone; too few trials for importance."""
-    metrics: dict[str, Any] = dict(EVALUATION["test_metrics"])  # type: ignore[arg-type]
+    metrics: dict[str, Any] = EVALUATION["test_metrics"]
     evidence = page(evaluation=EVALUATION | {"test_metrics": {"evidence": metrics["evidence"]}}, criteria=[])
     assert "Right and wrong" not in evidence
     assert "Evidence, found" in evidence

@@ -28,7 +28,7 @@ def evaluate_finished(
         The evaluation as JSON. A study that was evaluated before is reported as it stands; one that is not
         over has its state alone.
     """
-    return runner.evaluate_study(settings, study, checkpoints, corpora, express=False)
+    return runner.evaluate_study(settings, study, checkpoints, corpora, explicit=False).to_json()
 
 
 def evaluate_on_request(
@@ -45,4 +45,4 @@ def evaluate_on_request(
     Returns:
         The evaluation as JSON.
     """
-    return runner.evaluate_study(settings, study, checkpoints, corpora, express=True)
+    return runner.evaluate_study(settings, study, checkpoints, corpora, explicit=True).to_json()
