@@ -102,7 +102,7 @@ PARAMETERS: dict[str, tuple[str, str]] = {
         "nothing would be trained",
     ),
     "searched key given": ("training.learning_rate=0.1", "search.space.training.learning_rate"),
-    "bad redact pattern": ("observe.redact=(", "no regular expression"),
+    "bad redact pattern": ("observe.redact=(", "not a regular expression"),
     "windows that stand still": ("training.overlap=200", "more than half of max_length"),
     "unknown store": ("tracking.mlflow_uri=notascheme://x", "begins with one of http"),
     "file store": ("tracking.mlflow_uri=mlruns", "begins with one of http"),

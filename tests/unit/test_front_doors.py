@@ -10,8 +10,8 @@ import pytest
 
 pytestmark = pytest.mark.unit
 ROOMS = (
-    "checkpoints", "corpus", "databases", "dual_agent", "evaluation", "forecast", "maintenance", "model",
-    "reports", "runner", "search", "study", "tracking", "training",
+    "checkpoints", "corpus", "databases", "dual_agent", "evaluation", "forecast", "hub", "maintenance",
+    "model", "observe", "project", "reports", "runner", "search", "study", "tracking", "training",
 )  # fmt: skip
 
 

@@ -154,10 +154,10 @@ REFUSALS = {
     "unknown": ("owner/nothing", None, [], ConfigError, "has no model owner/nothing"),
     "unknown, with a token": ("owner/nothing", TOKEN, [], ConfigError, "or it is private"),
     "revision": ("owner/name@v9", None, [], ConfigError, "no revision 'v9'"),
-    "no name": ("not a name", None, [], ConfigError, "no name of a model"),
-    "gated": ("owner/gated", None, [], UnavailableError, "accept its terms; then make a token"),
+    "no name": ("not a name", None, [], ConfigError, "is not the name of a model"),
+    "gated": ("owner/gated", None, [], UnavailableError, "accept its terms; then create a token"),
     "gated, with a token": ("owner/gated", TOKEN, [], UnavailableError, "has not been given access"),
-    "bad token": ("owner/name", "hf_bad", [], UnavailableError, "it is not valid, or no longer"),
+    "bad token": ("owner/name", "hf_bad", [], UnavailableError, "it is not valid"),
     "forbidden": ("owner/forbidden", TOKEN, [], UnavailableError, "may not read this repository"),
     "down": ("owner/down", None, BACKOFF, UnavailableError, "asked 6 times, it answered 503"),
     "closed": ("owner/closed", None, BACKOFF, UnavailableError, "hf download owner/closed"),
@@ -226,7 +226,7 @@ def test_a_branch_is_resolved_once_and_written_down(reached: Reached) -> None:
 def test_a_damaged_record_of_commits_is_said(reached: Reached) -> None:
     """And not taken for an empty one: a study might get other data."""
     reached.hub.pins.write_text("{")
-    with pytest.raises(ConfigError, match="no JSON any more"):
+    with pytest.raises(ConfigError, match="not valid JSON"):
         reached.fetch()
     assert reached.asked("") == 0
 
@@ -240,11 +240,11 @@ def test_a_cache_that_lost_files_or_bytes_is_mended(
     (folder / "model.safetensors").resolve().write_bytes(b"short")
     reached.asked("")
     assert reached.fetch() == EXPECTED
-    assert "model.safetensors of the model owner/name is cut short in the cache" in caplog.text
+    assert "model.safetensors of the model owner/name is incomplete in the cache" in caplog.text
     assert reached.asked("config.json") == 0
     (folder / "config.json").resolve().unlink()
     assert reached.fetch() == EXPECTED
-    assert "what the cache lacks of the model owner/name" in caplog.text
+    assert "missing files of the model owner/name" in caplog.text
     assert reached.asked("safetensors") == 0
 
 

@@ -21,7 +21,7 @@ from thriftune.config import Parameters, suggest
 from thriftune.container import owner_advice, require_mounts
 from thriftune.errors import ConfigError, ThriftuneError
 from thriftune.files import is_out_of_space
-from thriftune.observe.logs import setup
+from thriftune.observe.logs import set_up_logs
 from thriftune.observe.sanitiser import Sanitiser
 from thriftune.pipeline_registry import DEFAULT, NAMES, SEARCHING, TRAINING, WITH_STUDY
 from thriftune.process import prepare
@@ -61,7 +61,7 @@ class RunCommand(GuardedCommand):
             check_options(ctx.params)
             parameters = ctx.meta[META] = parameters_of(ctx.params)
             check_parameters(ctx.params, parameters)
-            setup(parameters.observe.log_folder, Sanitiser(parameters.observe.redact))
+            set_up_logs(parameters.observe.log_folder, Sanitiser(parameters.observe.redact))
         except ThriftuneError as error:
             fail(error, ctx.meta.get(META))
         os.chdir(parameters.project_folder)

@@ -18,8 +18,8 @@ from filelock import FileLock, Timeout
 
 from thriftune import files
 from thriftune.errors import ConfigError
-from thriftune.hub.client import PassingError, patient_client
-from thriftune.hub.messages import explained, no_such_file
+from thriftune.hub.client import TransientHubError, retrying_client
+from thriftune.hub.messages import no_such_file, translated_errors
 from thriftune.hub.repository import Repository
 
 if TYPE_CHECKING:
@@ -40,41 +40,52 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Hub:
-    """The hub as this process reaches it; tests name a server, a cache and a clock of their own."""
+    """The hub as this process reaches it."""
 
     pins: Path
-    """JSON file of the commits that branches and tags were resolved to."""
+    """JSON file of the commits that branches and tags were resolved to; created when it is needed."""
     endpoint: str | None = None
-    """None: HF_ENDPOINT, else the public hub."""
+    """Address of the hub. None: HF_ENDPOINT, else the public hub."""
     cache: Path | None = None
-    """None: HF_HUB_CACHE, else the user's own."""
+    """Folder of the cache. None: HF_HUB_CACHE, else the user's own."""
     sleep: Callable[[float], None] = time.sleep
+    """Waits for so many seconds between two tries."""
 
     def snapshot(
         self, repository: Repository, patterns: Sequence[str], needed: Sequence[str] = ()
     ) -> Snapshot:
-        """The files that match one of the patterns, at the commit that the revision stands for.
+        """Return the folder with the wanted files, downloading those that the cache lacks.
 
-        Raises ConfigError where the hub has no such repository, revision or `needed` file, UnavailableError
-        where it refuses access or cannot be reached and the cache is not whole.
+        Args:
+            repository: The repository, at a revision.
+            patterns: Shell patterns of the files that are wanted.
+            needed: Names of files without which the rest is of no use.
+
+        A ConfigError is raised where the hub has no such repository, revision or needed file, an
+        UnavailableError where it refuses access, or cannot be reached and the cache is not complete.
         """
         from huggingface_hub import set_client_factory
         from huggingface_hub.utils.tqdm import disable_progress_bars
 
-        set_client_factory(partial(patient_client, self.sleep))
+        set_client_factory(partial(retrying_client, self.sleep))
         if not sys.stderr.isatty():
             disable_progress_bars()
-        with explained(repository, self._endpoint, self._cache):
+        with translated_errors(repository, self._endpoint, self._cache):
             pinned = replace(repository, revision=self.commit(repository))
-        with explained(pinned, self._endpoint, self._cache):
+        with translated_errors(pinned, self._endpoint, self._cache):
             folder = self._cached(pinned, patterns, needed) or self._download(pinned, patterns)
         for name in needed:
             if not (folder / name).is_file():
-                raise no_such_file(pinned, self._endpoint, folder, name)
+                error = no_such_file(pinned, self._endpoint, folder, name)
+                raise error
         return Snapshot(folder, pinned.revision)
 
     def commit(self, repository: Repository) -> str:
-        """The commit of a revision: itself, as it is on record, or as the hub says now; then it is."""
+        """Return the commit of a revision; one that the hub is asked for is written down.
+
+        Args:
+            repository: The repository, at a commit, a branch or a tag.
+        """
         if _COMMIT.fullmatch(repository.revision):
             return repository.revision
         key = f"{repository.kind} {repository.id}@{repository.revision}"
@@ -84,11 +95,18 @@ class Hub:
                 commit = self._resolve(repository)
                 pins[key] = {"commit": commit, "on": datetime.now(UTC).date().isoformat()}
                 files.write_json(self.pins, pins)
-                log.info("%s of %s is commit %s from now on", repository.revision, repository, commit)
+                log.info("%s of %s is commit %s, now recorded", repository.revision, repository, commit)
             return str(pins[key]["commit"])
 
     def names(self, repository: Repository) -> list[str]:
-        """The files that the hub listed of it when it was downloaded; none where the cache has no list."""
+        """Return the names of the files that the hub listed when the repository was downloaded.
+
+        Args:
+            repository: The repository, at a revision.
+
+        Returns:
+            None where the cache has no list.
+        """
         return [file.path for file in self._tree(replace(repository, revision=self.commit(repository)))]
 
     def _read_pins(self) -> dict[str, Any]:
@@ -96,9 +114,10 @@ class Hub:
             pins: dict[str, Any] = files.read_json(self.pins) if self.pins.exists() else {}
         except ValueError as error:
             raise ConfigError(
-                f"is no JSON any more: {error}",
+                f"not valid JSON: {error}",
                 where=str(self.pins),
-                remedy="put it back from a copy, or remove it: the hub is asked anew what its branches are.",
+                remedy="restore it from a copy, or remove it: the hub is then asked again which commits its "
+                "branches are.",
             ) from error
         return pins
 
@@ -114,15 +133,17 @@ class Hub:
         )
         try:
             return str(ask().resolved)
-        except PassingError:
+        except TransientHubError:
             known = self._cache / repository.folder / "refs" / repository.revision
             if not known.is_file():
                 raise
-            log.warning("the hub cannot be reached: %s of %s as the cache knows it", known.name, repository)
+            log.warning(
+                "the hub cannot be reached; %s of %s is the commit that the cache has", known.name, repository
+            )
             return str(ask(local_files_only=True).resolved)
 
     def _cached(self, repository: Repository, patterns: Sequence[str], needed: Sequence[str]) -> Path | None:
-        """The folder in the cache, where nothing is missing in it that is known to belong there."""
+        """Return the folder in the cache; None where it lacks a file that is known to belong there."""
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -131,30 +152,30 @@ class Hub:
         try:
             folder = Path(snapshot_download(**self._arguments(repository, patterns), local_files_only=True))
         except LocalEntryNotFoundError:
-            what, names = ("what the cache lacks of ", f": {', '.join(missing)}") if missing else ("", "")
+            what, names = ("missing files of ", f": {', '.join(missing)}") if missing else ("", "")
             log.info("downloading %s%s at %s%s", what, repository, repository.revision[:12], names)
             return None
         return folder if all((folder / name).is_file() for name in needed) else None
 
     def _sweep(self, repository: Repository) -> None:
-        """Remove what killed downloads left; the client takes none of it up again."""
+        """Remove what killed downloads left; the client resumes none of it."""
         for path in (self._cache / repository.folder / "blobs").glob("*.incomplete"):
             lock = self._cache / ".locks" / repository.folder / f"{path.name.split('.')[0]}.lock"
             try:
                 with FileLock(lock, blocking=False):
                     path.unlink(missing_ok=True)
             except (Timeout, FileNotFoundError):
-                continue  # a process is at it
+                continue  # another process is downloading it
 
     def _missing(self, repository: Repository, patterns: Sequence[str]) -> list[str]:
-        """Names of listed files that the cache lacks. One of another size than the hub's is removed first."""
+        """Return the listed files that the cache lacks; one of another size than the hub's is removed."""
         missing = []
         for file in self._tree(repository):
             path = self._cache / repository.folder / "snapshots" / repository.revision / file.path
             if not any(fnmatch(file.path, pattern) for pattern in patterns):
                 continue
             if path.is_file() and path.stat().st_size != file.size:
-                log.warning("%s of %s is cut short in the cache", file.path, repository)
+                log.warning("%s of %s is incomplete in the cache", file.path, repository)
                 path.resolve().unlink()
                 path.unlink(missing_ok=True)
             if not path.is_file():
@@ -162,7 +183,7 @@ class Hub:
         return missing
 
     def _tree(self, repository: Repository) -> list[RepoFile]:
-        """The files of a commit, as the cache has them listed."""
+        """Return the files of a commit as the cache lists them."""
         from huggingface_hub import get_cached_repo_tree
         from huggingface_hub.errors import CachedRepoTreeNotFoundError
 

@@ -1,4 +1,4 @@
-"""What the hub's client raises, as errors for the user: what was asked for, what came, what to do."""
+"""Errors of the hub's client, translated for the user: what was asked for, what happened, what to do."""
 
 from __future__ import annotations
 
@@ -7,66 +7,104 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from thriftune.errors import ConfigError, ThriftuneError, UnavailableError
-from thriftune.hub.client import TRIES, ImpatientError, PassingError, first_line
+from thriftune.hub.client import TRIES, RetryAfterTooLongError, TransientHubError, first_line
 from thriftune.hub.repository import Repository
 
-_GIVE_A_TOKEN = (
-    "make a token that may read (Settings, Access Tokens) and give it by `export HF_TOKEN=...`, or once for "
+_ADD_A_TOKEN = (
+    "create a token that may read (Settings, Access Tokens) and set it by `export HF_TOKEN=...`, or once for "
     "all by `hf auth login`."
 )
 _OFFLINE = "the hub is switched off (HF_HUB_OFFLINE=1)"
 
 
 @contextmanager
-def explained(repository: Repository, endpoint: str, cache: Path) -> Iterator[None]:
-    """ConfigError for what does not exist, UnavailableError for what cannot be had. Errors that are no matter
-    of the hub, a full disk's among them, stay what they are."""
-    from huggingface_hub import errors
+def translated_errors(repository: Repository, endpoint: str, cache: Path) -> Iterator[None]:
+    """Translate errors of the hub in the block; others, those of a full disk among them, stay as they are.
 
-    page = f"{endpoint}/{repository.page}"
+    Args:
+        repository: What is asked for in the block.
+        endpoint: Address of the hub.
+        cache: Folder of the cache, for the message.
+
+    What is asked for and does not exist becomes a ConfigError, what cannot be downloaded an UnavailableError.
+    """
     try:
         yield
-    except errors.GatedRepoError as error:
-        raise _gated(repository, page) from error
-    except errors.RevisionNotFoundError as error:
-        raise ConfigError(
-            f"{repository} has no revision {repository.revision!r}",
-            where=repository.where,
-            remedy=f"name a branch, a tag or a commit that {page} lists.",
-        ) from error
-    except errors.RepositoryNotFoundError as error:
-        raise _unknown(repository, page) from error
-    except errors.HFValidationError as error:
-        raise ConfigError(
-            f"{repository.id!r} is no name of a {repository.kind} on the hub",
-            where=repository.where,
-            remedy="write it as owner/name.",
-        ) from error
-    except errors.HfHubHTTPError as error:
-        raise _answered(repository, page, cache, error.response.status_code) from error
-    except PassingError as error:
-        raise _unreachable(repository, cache, f"asked {TRIES} times, {error}") from error
-    except (errors.OfflineModeIsEnabled, errors.RevisionResolutionError) as error:
-        raise _unreachable(repository, cache, _OFFLINE) from error
-    except errors.LocalEntryNotFoundError as error:
-        if isinstance(error.__cause__, errors.HfHubHTTPError):
-            raise _answered(repository, page, cache, error.__cause__.response.status_code) from error
-        offline = isinstance(error.__cause__, errors.OfflineModeIsEnabled)
-        raise _unreachable(repository, cache, _OFFLINE if offline else first_line(error)) from error
     except Exception as error:
-        if not _is_of_the_net(error):
+        translated = _translate(error, repository, f"{endpoint}/{repository.page}", cache)
+        if translated is None:
             raise
-        raise _unreachable(repository, cache, f"{type(error).__name__}: {first_line(error)}") from error
+        raise translated from error
+
+
+def _translate(error: Exception, repository: Repository, page: str, cache: Path) -> ThriftuneError | None:
+    """Return what to raise instead; None for an error that is no matter of the hub."""
+    from huggingface_hub import errors
+
+    if isinstance(error, errors.LocalEntryNotFoundError):
+        error = _why_it_is_not_local(error)
+    match error:
+        case errors.GatedRepoError():
+            return _gated(repository, page)
+        case errors.RevisionNotFoundError():
+            return _no_such_revision(repository, page)
+        case errors.RepositoryNotFoundError():
+            return _unknown(repository, page)
+        case errors.HFValidationError():
+            return _not_a_name(repository)
+        case errors.HfHubHTTPError():
+            return _unexpected_answer(repository, page, cache, error.response.status_code)
+        case TransientHubError():
+            return _unreachable(repository, cache, f"asked {TRIES} times, {error}")
+        case errors.OfflineModeIsEnabled() | errors.RevisionResolutionError():
+            return _unreachable(repository, cache, _OFFLINE)
+        case errors.LocalEntryNotFoundError():
+            return _unreachable(repository, cache, first_line(error))
+    if _is_network_error(error):
+        return _unreachable(repository, cache, f"{type(error).__name__}: {first_line(error)}")
+    return None
+
+
+def _why_it_is_not_local(error: Exception) -> Exception:
+    """Return the cause of an error that says only that the cache lacks a file, where the cause is known."""
+    from huggingface_hub import errors
+
+    cause = error.__cause__
+    known = isinstance(cause, errors.HfHubHTTPError | errors.OfflineModeIsEnabled)
+    return cause if known and isinstance(cause, Exception) else error
 
 
 def no_such_file(repository: Repository, endpoint: str, folder: Path, name: str) -> ConfigError:
-    """The error for a file that a repository does not have."""
+    """Return the error for a file that a repository does not have.
+
+    Args:
+        repository: The repository, at a commit.
+        endpoint: Address of the hub.
+        folder: Where the files are that it does have.
+        name: The file that was needed.
+    """
     there = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     return ConfigError(
-        f"{repository} has no file {name!r} at revision {repository.revision}; of what was asked for it "
-        f"has {', '.join(there[:20]) or 'nothing'}",
+        f"{repository} has no file {name!r} at revision {repository.revision}; of the files asked for it "
+        f"has {', '.join(there[:20]) or 'none'}",
         where=repository.where,
         remedy=f"name one of the files at {endpoint}/{repository.page}/tree/{repository.revision}.",
+    )
+
+
+def _no_such_revision(repository: Repository, page: str) -> ConfigError:
+    return ConfigError(
+        f"{repository} has no revision {repository.revision!r}",
+        where=repository.where,
+        remedy=f"name a branch, a tag or a commit that {page} lists.",
+    )
+
+
+def _not_a_name(repository: Repository) -> ConfigError:
+    return ConfigError(
+        f"{repository.id!r} is not the name of a {repository.kind} on the hub",
+        where=repository.where,
+        remedy="write it as owner/name.",
     )
 
 
@@ -75,7 +113,7 @@ def _gated(repository: Repository, page: str) -> UnavailableError:
 
     if get_token() is None:
         found = "no token was sent"
-        remedy = f"open {page}, sign in and accept its terms; then {_GIVE_A_TOKEN}"
+        remedy = f"open {page}, sign in and accept its terms; then {_ADD_A_TOKEN}"
     else:
         found = "your token's account has not been given access"
         remedy = (
@@ -83,7 +121,7 @@ def _gated(repository: Repository, page: str) -> UnavailableError:
             "wait for it. Then run the same command again."
         )
     return UnavailableError(
-        f"{repository} is gated, for those who accept its terms, and {found}",
+        f"{repository} is gated (its terms have to be accepted), and {found}",
         where=repository.where,
         remedy=remedy,
     )
@@ -93,12 +131,11 @@ def _unknown(repository: Repository, page: str) -> ConfigError:
     return ConfigError(
         f"the hub has no {repository.kind} {repository.id}, or it is private",
         where=repository.where,
-        remedy=f"check the name at {page}; for a private one, {_GIVE_A_TOKEN}",
+        remedy=f"check the name at {page}; for a private one, {_ADD_A_TOKEN}",
     )
 
 
-def _answered(repository: Repository, page: str, cache: Path, status: int) -> ThriftuneError:
-    """Of an answer that the client has no name for."""
+def _unexpected_answer(repository: Repository, page: str, cache: Path, status: int) -> ThriftuneError:
     from huggingface_hub import get_token
 
     if status not in (401, 403):
@@ -107,27 +144,28 @@ def _answered(repository: Repository, page: str, cache: Path, status: int) -> Th
         return _unknown(repository, page)
     return UnavailableError(
         f"{repository} cannot be read with your token: "
-        + ("it is not valid, or no longer" if status == 401 else "it may not read this repository"),
+        + ("it is not valid (any more)" if status == 401 else "it may not read this repository"),
         where=repository.where,
-        remedy=f"look at {page} with the account of the token; for another token, {_GIVE_A_TOKEN}",
+        remedy=f"look at {page} with the account of the token; to use another one, {_ADD_A_TOKEN}",
     )
 
 
-def _unreachable(repository: Repository, cache: Path, said: str) -> UnavailableError:
+def _unreachable(repository: Repository, cache: Path, reason: str) -> UnavailableError:
     kind = " --repo-type dataset" if repository.kind == "dataset" else ""
     command = f"hf download {repository.id}{kind} --revision {repository.revision}"
     return UnavailableError(
-        f"{repository} at revision {repository.revision} is not in the cache and cannot be had: {said}",
+        f"{repository} at revision {repository.revision} is not in the cache and cannot be downloaded: "
+        f"{reason}",
         where=repository.where,
         remedy=f"run the same command when the hub can be reached; or download it by hand, `{command}`, into "
         f"{cache}, here or on another machine.",
     )
 
 
-def _is_of_the_net(error: Exception) -> bool:
-    """Whether an error is the connection's or a download's that came out too short, and not a full disk's."""
+def _is_network_error(error: Exception) -> bool:
+    """Return whether the connection failed or a download came out short; not so where a disk is full."""
     import httpx2
     from huggingface_hub.errors import FileMetadataError
 
-    of_the_client = isinstance(error, httpx2.HTTPError | FileMetadataError | ImpatientError)
+    of_the_client = isinstance(error, httpx2.HTTPError | FileMetadataError | RetryAfterTooLongError)
     return of_the_client or (isinstance(error, OSError) and error.errno is None)

@@ -14,29 +14,36 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TextIO
+from typing import TextIO
 
 from thriftune.files import append_all
 from thriftune.observe.sanitiser import Sanitiser
 
 log = logging.getLogger(__name__)
 
-_CONTEXT: ContextVar[Mapping[str, Any]] = ContextVar("thriftune_log_context", default=MappingProxyType({}))
+_CONTEXT: ContextVar[Mapping[str, str | int]] = ContextVar(
+    "thriftune_log_context", default=MappingProxyType({})
+)
 QUIET = ("kedro", "kedro_mlflow", "kedro_viz", "mlflow", "alembic", "optuna", "datasets", "httpx", "filelock")
-
+"""Loggers of which only warnings and errors are shown."""
 
 MUTED = (
     "urllib3.connectionpool",  # each try of a call to a server that is away, which the sender reports
     "mlflow.store",  # tracebacks of what the sender reports in one line
     "kedro.validation",  # node functions name types that are imported for the type checker only
-    "kedro.pipeline",  # says again what the command says
+    "kedro.pipeline",  # repeats what the command says
     "kedro.runner",  # advises --from-nodes after an error, where the same command is right
 )
+"""Loggers of which nothing is shown."""
 
 
 @contextmanager
-def log_context(**fields: Any) -> Iterator[None]:
-    """Fields (study, trial, epoch, step) that every line of the block carries."""
+def log_context(**fields: str | int) -> Iterator[None]:
+    """Add fields to every line that is logged in the block.
+
+    Args:
+        **fields: Their values by name: study, trial, epoch, step.
+    """
     token = _CONTEXT.set({**_CONTEXT.get(), **fields})
     try:
         yield
@@ -44,8 +51,12 @@ def log_context(**fields: Any) -> Iterator[None]:
         _CONTEXT.reset(token)
 
 
-def log_place(**fields: Any) -> None:
-    """As log_context, from here to the end of the block around it."""
+def log_place(**fields: str | int) -> None:
+    """Add fields to every line from here to the end of the surrounding log_context.
+
+    Args:
+        **fields: Their values by name, as for log_context.
+    """
     _CONTEXT.set({**_CONTEXT.get(), **fields})
 
 
@@ -54,8 +65,8 @@ class _Lines(logging.Formatter):
         super().__init__()
         self._sanitiser = sanitiser
 
-    def _said(self, record: logging.LogRecord) -> str:
-        """The message with its traceback."""
+    def _text(self, record: logging.LogRecord) -> str:
+        """Return the message with its traceback."""
         try:
             message = record.getMessage()
         except (TypeError, ValueError):  # a library's arguments do not fit its text
@@ -64,16 +75,21 @@ class _Lines(logging.Formatter):
 
 
 class JsonLines(_Lines):
-    """timestamp, level, message, component, and the context's fields."""
+    """Lines of JSON: timestamp, level, message, component, and the fields of the context."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One JSON object on one line, in ASCII: half a character has no other form, and some readers end a
-        line at U+2028."""
+        """Return one JSON object on one line.
+
+        It is in ASCII: half a character has no other form, and some readers end a line at U+2028.
+
+        Args:
+            record: What was logged.
+        """
         moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         line = {
             "timestamp": moment,
             "level": record.levelname,
-            "message": self._said(record),
+            "message": self._text(record),
             "component": record.name,
             **_CONTEXT.get(),
         }
@@ -81,41 +97,54 @@ class JsonLines(_Lines):
 
 
 class HumanLines(_Lines):
-    """What a person reads: the message, with its level where it matters."""
+    """Lines for people: `12:34:56 message`, with the level of warnings and errors."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """`12:34:56 message`, warnings marked."""
+        """Return the line.
+
+        Args:
+            record: What was logged.
+        """
         moment = datetime.fromtimestamp(record.created).strftime("%H:%M:%S")
         mark = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
-        return self._sanitiser.clean(f"{moment} {mark}{self._said(record)}")
+        return self._sanitiser.clean(f"{moment} {mark}{self._text(record)}")
 
 
 class Terminal(logging.StreamHandler[TextIO]):
-    """Writes to what sys.stderr is at that moment: under a live line, to what prints above it."""
+    """Writes to whatever sys.stderr is at the moment: under a live line, what prints above it."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
 
     @property
     def stream(self) -> TextIO:  # type: ignore[override]
-        """Looked up for every record."""
+        """sys.stderr, looked up for every record."""
         return sys.stderr
 
 
 class LineFile(logging.Handler):
-    """Appends each record as one line by one write, so that lines of threads and of forked processes never
-    mix; the first record makes the file.
+    """Appends each record as one line by one write; the first record creates the file.
 
-    What cannot be written is dropped whole. A kill in the middle of a write leaves part of a line at the
-    end, which `mend` cuts off: the file is locked as long as its process lives.
+    So lines of threads and of forked processes never mix. What cannot be written is dropped whole. A kill in
+    the middle of a write leaves part of a line at the end, which the next start cuts off: the file is locked
+    as long as its process lives.
     """
 
     def __init__(self, path: Path) -> None:
+        """Open nothing yet.
+
+        Args:
+            path: The file.
+        """
         super().__init__()
         self._path, self._descriptor = path, -1
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the record's line; a log that cannot be written stops nothing."""
+        """Write the record's line; a log that cannot be written stops nothing.
+
+        Args:
+            record: What was logged.
+        """
         with suppress(Exception):
             self._append((self.format(record) + "\n").encode())
 
@@ -128,15 +157,15 @@ class LineFile(logging.Handler):
         append_all(self._descriptor, line)
 
     def close(self) -> None:
-        """Let the file go; a later record opens it again."""
+        """Close the file; a later record opens it again."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
         super().close()
 
 
-def mend(log_root: Path) -> None:
-    """Cut off what killed processes left of their last lines; the logs of living ones are let be."""
+def _cut_torn_lines(log_root: Path) -> None:
+    """Cut off what killed processes left of their last lines; logs of living ones are left alone."""
     for path in log_root.glob("*.jsonl"):
         with suppress(OSError), path.open("r+b") as log:
             if log.seek(0, os.SEEK_END) == 0:
@@ -148,13 +177,19 @@ def mend(log_root: Path) -> None:
                 log.truncate(log.read().rfind(b"\n") + 1)
 
 
-def setup(log_root: Path, sanitiser: Sanitiser) -> Path:
-    """Send the root logger to the terminal (stderr) and to a JSON-lines file named after the start.
+def set_up_logs(log_root: Path, sanitiser: Sanitiser) -> Path:
+    """Send all logs of this process to stderr and to a JSON-lines file, and errors that end a thread too.
 
-    Calling it again replaces what the first call set up. A log that cannot be written stops nothing. What
-    escapes a thread is logged too.
+    Calling it again replaces what the first call set up. A log that cannot be written stops nothing.
+
+    Args:
+        log_root: The folder of the file.
+        sanitiser: Masks secrets in every line.
+
+    Returns:
+        The file, which is named after the start and created with the first line.
     """
-    mend(log_root)
+    _cut_torn_lines(log_root)
     path = log_root / f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}.jsonl"
     root = logging.getLogger()
     for handler in list(root.handlers):
@@ -174,18 +209,23 @@ def setup(log_root: Path, sanitiser: Sanitiser) -> Path:
         logger.propagate = True
     for name in MUTED:
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    threading.excepthook = _log_escaped
+    threading.excepthook = _log_thread_error
     return path
 
 
-def _log_escaped(escaped: threading.ExceptHookArgs) -> None:
-    name = escaped.thread.name if escaped.thread is not None else "that is gone"
-    error = escaped.exc_value
+def _log_thread_error(ended: threading.ExceptHookArgs) -> None:
+    name = ended.thread.name if ended.thread is not None else "that is gone"
+    error = ended.exc_value
     log.error("the thread %s died", name, exc_info=error if error is not None else True)
 
 
 def log_end(message: str, error: BaseException | None) -> None:
-    """What ended the run, for its file alone: the terminal has it. error: one whose traceback helps."""
+    """Log what ended the run, in its file alone: the terminal shows it anyway.
+
+    Args:
+        message: What the user is shown.
+        error: An error whose traceback helps. None: the message says it all.
+    """
     exc_info = None if error is None else (type(error), error, error.__traceback__)
     record = log.makeRecord(log.name, logging.ERROR, "", 0, message, (), exc_info)
     for handler in logging.getLogger().handlers:

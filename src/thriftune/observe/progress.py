@@ -1,4 +1,4 @@
-"""What a run says of its progress: a plain line an epoch, and a live line where there is a terminal."""
+"""Progress of what takes long: a live line where there is a terminal, a plain one in the log."""
 
 from __future__ import annotations
 
@@ -16,14 +16,18 @@ log = logging.getLogger(__name__)
 Item = TypeVar("Item")
 
 LINE_SECONDS = 30.0
-"""Between two lines of the log about what takes long."""
+"""Between two lines of the log."""
 
 
 def eta_seconds(taken: Sequence[float], left: int) -> float:
-    """What so many further trials will take, of the seconds that those before took, in order.
+    """Return the seconds that further trials will take.
 
-    A later trial counts for more, the n-th n times: the first ones run before the pruner may stop any, and
-    the sampler moves on to what is better, which may be larger.
+    It is a weighted mean of what trials took, the n-th with weight n: the first ones run before the pruner
+    may stop any, and the sampler moves to better configurations, which may be larger.
+
+    Args:
+        taken: Seconds of each trial before, in order; empty: nothing is known, the result is 0.
+        left: Number of further trials.
     """
     if not taken:
         return 0.0
@@ -40,9 +44,18 @@ def counted(
     bar: bool = True,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Item]:
-    """The items; on a terminal under a bar, and in the log how many are done every LINE_SECONDS.
+    """Count posts as they are processed: on a terminal under a bar, in the log every LINE_SECONDS.
 
-    done: what happens to each, as in "aligned 1,000 of 2,000 posts". first: how many were done before.
+    Args:
+        items: The posts that are left.
+        done: What happens to each, as in "aligned 1,000 of 2,000 posts".
+        total: Number of all posts.
+        first: Number of posts that were processed before, by a process that was interrupted.
+        bar: False: no bar, whatever the terminal.
+        clock: Seconds now, from any start.
+
+    Yields:
+        The items.
     """
     console = Console(stderr=True)
     live = None
@@ -58,16 +71,16 @@ def counted(
         task = live.add_task(done, total=total, completed=first)
         live.start()
     if first:
-        log.info("goes on after %s of %s posts", f"{first:,}", f"{total:,}")
-    began = said = clock()
+        log.info("resuming after %s of %s posts", f"{first:,}", f"{total:,}")
+    started = logged = clock()
     try:
         for number, item in enumerate(items, start=first + 1):
             yield item
             if live is not None:
                 live.update(task, completed=number)
-            if number % 64 == 0 and (now := clock()) - said >= LINE_SECONDS:
-                said = now
-                left = (now - began) / (number - first) * (total - number)
+            if number % 64 == 0 and (now := clock()) - logged >= LINE_SECONDS:
+                logged = now
+                left = (now - started) / (number - first) * (total - number)
                 log.info(
                     "%s %s of %s posts; about %s left", done, f"{number:,}", f"{total:,}", human_seconds(left)
                 )

@@ -1,4 +1,4 @@
-"""Masks secrets in all text that leaves the process."""
+"""Mask secrets in all text that leaves the process."""
 
 from __future__ import annotations
 
@@ -38,24 +38,38 @@ _ESCAPED = re.compile(r"%[0-9A-Fa-f]{2}|\\u00[0-9A-Fa-f]{2}")
 
 
 class Sanitiser:
-    """Masks tokens, keys and passwords of many kinds, what is named as one, passwords in URLs, e-mail
-    addresses, and what the user's own patterns match. Hashes, uuids, numbers and paths stay readable."""
+    """Masks secrets: tokens, keys and passwords, passwords in URLs, e-mail addresses, and the user's own.
+
+    What is named as a secret is masked too (`password=...`). Hashes, uuids, numbers and paths stay readable.
+    """
 
     def __init__(self, patterns: Iterable[str] = ()) -> None:
+        """Compile the user's own patterns.
+
+        Args:
+            patterns: Regular expressions, the parameter observe.redact.
+
+        Raises:
+            ConfigError: One is not a regular expression.
+        """
         own = []
         for number, pattern in enumerate(patterns):
             try:
                 own.append(re.compile(pattern))
             except re.error as error:
                 raise ConfigError(
-                    f"entry {number} is no regular expression: {error}",
+                    f"entry {number} is not a regular expression: {error}",
                     where="observe.redact",
                     remedy="correct the pattern.",
                 ) from error
         self._own = tuple(own)
 
     def clean(self, text: str) -> str:
-        """The text with every secret masked; words that are one in percent, JSON or base64 encoding too."""
+        """Return a text with every secret masked, also one in percent, JSON or base64 encoding.
+
+        Args:
+            text: The text.
+        """
         cleaned = self._clean(text)
         if _ESCAPED.search(cleaned):
             cleaned = _WORD.sub(self._unescaped, cleaned)
@@ -69,14 +83,14 @@ class Sanitiser:
         return text
 
     def _unescaped(self, word: re.Match[str]) -> str:
-        """A word as it is, or what is left of it unescaped where that held a secret."""
+        """Return a word as it is, or unescaped and masked where it holds a secret."""
         plain = re.sub(r"\\u00([0-9A-Fa-f]{2})", r"%\1", word.group())
         plain = unquote(plain)
         cleaned = self._clean(plain)
         return word.group() if cleaned == plain else cleaned
 
     def _decoded(self, word: re.Match[str]) -> str:
-        """A word as it is, or the mask where it is base64 of a text with a secret."""
+        """Return a word as it is, or the mask where it is base64 of a text with a secret."""
         encoded = word.group().rstrip("=").replace("-", "+").replace("_", "/")
         try:
             plain = b64decode(encoded + "=" * (-len(encoded) % 4)).decode("utf-8")
@@ -85,7 +99,11 @@ class Sanitiser:
         return word.group() if self._clean(plain) == plain else MASK
 
     def clean_value(self, value: Any) -> Any:
-        """A JSON-like value with every text in it cleaned."""
+        """Return a value of JSON with every text in it cleaned, keys too.
+
+        Args:
+            value: The value; what JSON has no form for is returned as it is.
+        """
         if isinstance(value, str):
             return self.clean(value)
         if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Adds up the seconds that a kind of work takes."""
+"""Add up the seconds that a kind of work takes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,14 @@ T = TypeVar("T")
 
 
 class Stopwatch:
-    """Runs in `with` blocks, which do not overlap; `seconds` is the sum."""
+    """A watch that runs in `with` blocks, which must not overlap; `seconds` is the sum."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        """Start at 0 seconds.
+
+        Args:
+            clock: Seconds now, from any start.
+        """
         self.seconds = 0.0
         self._clock, self._started_at = clock, 0.0
 
@@ -30,7 +35,14 @@ class Stopwatch:
         self.seconds += self._clock() - self._started_at
 
     def over(self, items: Iterator[T]) -> Iterator[T]:
-        """The items, none of them None; the watch runs while one is made, not while it is used."""
+        """Measure how long an iterator takes to make its items, and not how long they are used.
+
+        Args:
+            items: The iterator; none of its items is None.
+
+        Yields:
+            The items.
+        """
         while True:
             with self:
                 item = next(items, None)

@@ -16,9 +16,9 @@ pytestmark = pytest.mark.unit
 BEGIN = """
 import logging, os, resource, sys, threading, time
 from pathlib import Path
-from thriftune.observe.logs import log_context, log_place, setup
+from thriftune.observe.logs import log_context, log_place, set_up_logs
 from thriftune.observe.sanitiser import Sanitiser
-path = setup(Path(sys.argv[1]), Sanitiser())
+path = set_up_logs(Path(sys.argv[1]), Sanitiser())
 log = logging.getLogger("x")
 """
 NASTY = 'one\ntwo\r\n\u2028\u2029\x85\x0b\x0c\x00 "quoted" \\ é 漢 🙂 \ud83d ' + "long " * 1000

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thriftune.errors import ConfigError
-from thriftune.observe.logs import log_context, setup
+from thriftune.observe.logs import log_context, set_up_logs
 from thriftune.observe.sanitiser import MASK, Sanitiser
 from thriftune.runner.progress import StudyProgress
 
@@ -153,7 +153,7 @@ def test_the_log_holds_json_lines_without_secrets(tmp_path: Path, capsys: pytest
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     try:
-        path = setup(tmp_path / "logs", Sanitiser())
+        path = set_up_logs(tmp_path / "logs", Sanitiser())
         with log_context(trial=3):
             try:
                 raise ValueError("hf_" + "aB3" * 10)
