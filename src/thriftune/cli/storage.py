@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 
 import click
 
@@ -43,12 +44,10 @@ def _forecast(
         weights = None if model_size is None else int(parse_bytes(model_size))
     except ValueError as error:
         raise ConfigError(str(error), where="--model-size", remedy="give it as 10GB or 500MiB.") from error
-    row = forecast.forecast_row(
-        parameters, *forecast.configured(parameters, parameters.project_folder, weights)
-    )
-    show(row if as_json else forecast.forecast_words(row), as_json, "forecast")
+    found = forecast.forecast_study(parameters, forecast.configured_inputs(parameters, weights))
+    show(asdict(found) if as_json else forecast.forecast_table(found), as_json, "forecast")
     if not as_json:
-        click.echo(forecast.forecast_line(row))
+        click.echo(forecast.forecast_summary(found))
 
 
 @storage.command("verify")

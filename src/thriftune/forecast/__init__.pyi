@@ -1,6 +1,10 @@
 from .corpus_size import CorpusSize as CorpusSize
-from .estimate import configured as configured
-from .estimate import forecast_line as forecast_line
-from .estimate import forecast_row as forecast_row
-from .estimate import forecast_words as forecast_words
-from .estimate import surroundings as surroundings
+from .estimate import ForecastInputs as ForecastInputs
+from .estimate import StudyForecast as StudyForecast
+from .estimate import configured_inputs as configured_inputs
+from .estimate import forecast_inputs as forecast_inputs
+from .estimate import forecast_study as forecast_study
+from .estimate import forecast_summary as forecast_summary
+from .estimate import forecast_table as forecast_table
+from .simulation import Workload as Workload
+from .simulation import forecast as forecast

@@ -1,10 +1,9 @@
-"""How large a corpus is, as far as a forecast asks: of one that was ingested, or assumed from its tables."""
+"""How large a corpus is: measured once it is ingested, else assumed from the sizes of its tables."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from thriftune.config import CorpusConfig
 from thriftune.corpus.sources import SAMPLE
@@ -13,11 +12,11 @@ from thriftune.corpus.types import SPLITS
 
 ASSUMED_CRITERIA = tuple(f"CRITERION_{number}" for number in range(9))
 ASSUMED_HUB_BYTES = 5_000_000
-"""Tables of a data set that was not downloaded yet."""
+"""Bytes of the tables of a data set that was not downloaded yet."""
 ASSUMED_POST_BYTES = 350
-"""Of the posts table a post; real posts are longer, so there are fewer of them than assumed."""
+"""Bytes of a post in its table; real posts are longer, so there are fewer of them than assumed."""
 CORPUS_BYTES_PER_TABLE_BYTE = 1.5
-"""The splits against both tables; 1.3 for the sample."""
+"""Bytes of the splits per byte of both tables; 1.3 for the sample."""
 
 
 @dataclass(frozen=True)
@@ -27,23 +26,27 @@ class CorpusSize:
     criteria: tuple[str, ...]
     posts: Mapping[str, int]
     split_bytes: Mapping[str, int]
-    """Both by split."""
+    """Posts and bytes by split."""
     assumed: str = ""
-    """What was assumed for want of an ingested corpus, in words; empty where nothing was."""
+    """What was assumed because there is no ingested corpus, in words; empty if nothing was."""
 
     @classmethod
     def of(cls, corpus: Corpus) -> CorpusSize:
-        """Return the size of an ingested corpus; no split is opened."""
+        """Return the size of an ingested corpus; no split is opened.
+
+        Args:
+            corpus: The corpus.
+        """
         return cls(corpus.criteria, corpus.counts, {name: corpus.split_bytes(name) for name in SPLITS})
 
 
-def assumed_size(config: CorpusConfig, root: Path) -> CorpusSize:
-    """Return about the size that a corpus will have, from the configuration and the sizes of its tables.
+def assumed_size(config: CorpusConfig) -> CorpusSize:
+    """Return about the size that a corpus will have, from the sizes of its tables; nothing is downloaded.
 
     Args:
-        root: The project's folder, from which relative paths of tables are.
+        config: The corpus's parameters.
     """
-    posts_bytes, all_bytes, source = _table_bytes(config, root)
+    posts_bytes, all_bytes, source = _table_bytes(config)
     test, validation = config.split.test_share, config.split.validation_share
     shares = {
         "train": 1 - test - validation,
@@ -60,15 +63,15 @@ def assumed_size(config: CorpusConfig, root: Path) -> CorpusSize:
     )
 
 
-def _table_bytes(config: CorpusConfig, root: Path) -> tuple[int, int, str]:
-    """(bytes of the posts table, of all tables, where they are from)."""
+def _table_bytes(config: CorpusConfig) -> tuple[int, int, str]:
+    """Return the bytes of the posts table, of all tables, and where they are from."""
     if config.source == "hub":
         return ASSUMED_HUB_BYTES, ASSUMED_HUB_BYTES, f"{config.hub.id} on the hub, of unknown size"
     if config.source == "sample":
         posts, annotations = SAMPLE / "posts.csv", SAMPLE / "annotations.csv"
     else:
-        posts = root / (config.files.posts or "")
-        annotations = root / (config.files.annotations or "")
+        posts = config.resolve(config.files.posts or "")
+        annotations = config.resolve(config.files.annotations or "")
     sizes = [path.stat().st_size if path.is_file() else 0 for path in (posts, annotations)]
     if not sizes[0]:
         return ASSUMED_HUB_BYTES, ASSUMED_HUB_BYTES, f"{posts} is not there"

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -46,50 +45,83 @@ from thriftune.units import human_bytes
 log = logging.getLogger(__name__)
 
 FACTS_BYTES, STATE_BYTES = 12_000, 20_000
-"""Manifest and header of a checkpoint; generators, counters and the optimizer's header beside it."""
+"""Manifest and header of a checkpoint; generators, counters and the optimizer's header beside them."""
 TOKENS_PER_CORPUS_BYTE, WITH_RANGES = 2.6, 4.1
-"""Tokenised splits against the ingested ones, as measured on the sample; where each token's characters are
-kept."""
+"""Bytes of tokenised splits per byte of ingested ones, measured on the sample; the same with each token's
+characters."""
 REPORT_BYTES, FIGURE_BYTES = 2_500, 48
-"""A trial's validation report beside its configuration: as such, and a figure."""
+"""A trial's validation report without its configuration and figures; one figure in it."""
 PREDICTION_BYTES_PER_CRITERION, PREDICTION_BYTES, EVALUATION_BYTES = 110, 700, 120_000
-"""Of predictions.jsonl a post; of evaluation.json and the page."""
+"""A post in predictions.jsonl; evaluation.json with the page."""
 PAGE_BYTES_PER_TRIAL, QUOTE_BYTES = 400, 2_500
-"""Of report.html: a trial in its charts and tables; a post that it quotes."""
+"""A trial in the charts and tables of report.html; a post that it quotes."""
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """What the forecast takes from the corpus and the disk."""
+class ForecastInputs:
+    """What the forecast takes from the model, the corpus and the disk."""
 
+    model_bytes: int
+    """Weights of one checkpoint."""
     criteria: Sequence[str]
     train_posts: int
     fixed_bytes: int
     """What counts against the budget beside trials: corpora, tokens, databases without this study's rows."""
 
 
-def surroundings(settings: Parameters, root: Path, size: CorpusSize) -> Surroundings:
-    """Return what the forecast takes from a corpus of that size and from what is on the disk already."""
-    cache, tracking = root / settings.corpus.cache, root / settings.tracking.root
-    tokens, tables = files.directory_bytes(cache), files.directory_bytes(root / settings.corpus.root)
+@dataclass(frozen=True)
+class StudyForecast:
+    """What a configured study will hold and write; in bytes unless the name says otherwise."""
+
+    model_bytes: int
+    """Weights of one checkpoint."""
+    trials: int
+    budget_bytes: int
+    least_budget_bytes: int
+    """A smaller budget is refused before the first step; with the share that is kept in reserve."""
+    most_bytes: int
+    written_bytes: int
+    keep_all_bytes: int
+    fits: bool
+    most_at_trial: int
+    """The trial in which the most is held; counts from 0."""
+    most_at_epoch: int
+    fixed_bytes: int
+    bytes_per_trial: int
+    """Of each trial, beside checkpoints."""
+    further_worker_bytes: int
+    """What the budget needs for each further worker."""
+
+
+def forecast_inputs(settings: Parameters, size: CorpusSize, model_bytes: int) -> ForecastInputs:
+    """Return what the forecast takes from a corpus and from what is on the disk already.
+
+    Args:
+        settings: The study's parameters.
+        size: The corpus, ingested or assumed.
+        model_bytes: Weights of one checkpoint.
+    """
+    tracking = settings.tracking.folder
+    tokens = files.directory_bytes(settings.corpus.cache_folder)
+    tables = files.directory_bytes(settings.corpus.folder)
     databases = _database(tracking / OPTUNA_DATABASE, EMPTY_OPTUNA_BYTES) + OPTUNA_LOG_BYTES
     if settings.tracking.mlflow_uri is None:
         databases += _database(tracking / MLFLOW_DATABASE, EMPTY_MLFLOW_BYTES) + MLFLOW_LOG_BYTES
     read = size.split_bytes["train"] + size.split_bytes["validation"]
     if size.assumed:
         tables += sum(size.split_bytes.values())
-    return Surroundings(
-        size.criteria,
-        size.posts["train"],
-        tables
-        + max(tokens, round(_tokens_per_byte(settings) * read))
-        + databases
-        + evaluation_bytes(size, settings),
-    )
+    tokens = max(tokens, round(_tokens_per_byte(settings) * read))
+    fixed_bytes = tables + tokens + databases + evaluation_bytes(size, settings)
+    return ForecastInputs(model_bytes, size.criteria, size.posts["train"], fixed_bytes)
 
 
 def evaluation_bytes(size: CorpusSize, settings: Parameters) -> int:
-    """What the test evaluation writes: the test split's tokens, predictions, evaluation and page."""
+    """Return the bytes that the test evaluation writes: tokens of the test split, predictions, page.
+
+    Args:
+        size: The corpus, ingested or assumed.
+        settings: The study's parameters.
+    """
     tokens = _tokens_per_byte(settings) * size.split_bytes["test"]
     per_post = PREDICTION_BYTES_PER_CRITERION * len(size.criteria) + PREDICTION_BYTES
     quotes = QUOTE_BYTES * settings.evaluation.examples * len(KINDS) * len(size.criteria)
@@ -107,45 +139,51 @@ def _database(path: Path, empty_bytes: int) -> int:
     return max(size, empty_bytes)
 
 
-def configured(settings: Parameters, root: Path, weights: int | None) -> tuple[int, Surroundings]:
-    """Return the bytes of the model and its surroundings from the configuration.
+def configured_inputs(settings: Parameters, weights: int | None = None) -> ForecastInputs:
+    """Return what the forecast takes from the configured model and corpus.
 
-    On the configured corpus; where that was not ingested yet, on the one that was last; where there is none,
-    on one of a size that is assumed, which the log says.
+    Where that corpus was not ingested yet, the one that was last is taken; where there is none, one of an
+    assumed size. The log says so in both cases.
 
     Args:
-        weights: Bytes of the model where they are given; else those of the configured encoder and agents.
+        settings: The study's parameters.
+        weights: Bytes of the model's weights; None: those of the configured encoder and agents.
     """
-    store = CorpusStore(root / settings.corpus.root)
+    store = CorpusStore(settings.corpus.folder)
     try:
         corpus = ingested(settings.corpus, store)
         if corpus is None:
             corpus = store.current()
             if settings.corpus.source != "hub":  # which is not asked whether it is the same
                 log.warning(
-                    "the configured corpus was not ingested yet: this is of the last one, %s",
+                    "the configured corpus was not ingested yet; this forecast takes the last one, %s",
                     corpus.fingerprint[:12],
                 )
         size = CorpusSize.of(corpus)
     except DataError:
-        corpus, size = None, assumed_size(settings.corpus, root)
+        corpus, size = None, assumed_size(settings.corpus)
         log.warning(
             "no corpus has been ingested yet; assumed %s. After `kedro run --pipeline ingest` it is exact",
             size.assumed,
         )
     if weights is None:
         weights = model_bytes(settings, corpus) if corpus else assumed_model_bytes(settings, size.criteria)
-    return weights, surroundings(settings, root, size)
+    return forecast_inputs(settings, size, weights)
 
 
-def trial_bytes(settings: Parameters, around: Surroundings) -> int:
-    """What one trial leaves beside checkpoints: configuration, journal, report, rows in the databases."""
-    figures = produced_metrics(settings.model, around.criteria)
+def trial_bytes(settings: Parameters, inputs: ForecastInputs) -> int:
+    """Return the bytes of a trial beside checkpoints: configuration, journal, report, rows in the databases.
+
+    Args:
+        settings: The study's parameters.
+        inputs: The criteria and posts of the corpus.
+    """
+    figures = produced_metrics(settings.model, inputs.criteria)
     logged = figures
     if settings.tracking.figures == "curves":
         logged = tuple(curves(dict.fromkeys(figures), settings.study.metric))
     training = settings.training
-    steps = steps_per_epoch(around.train_posts, training.batch_size, training.accumulation)
+    steps = steps_per_epoch(inputs.train_posts, training.batch_size, training.accumulation)
     rows = {f"validation/{name}": training.epochs for name in logged}
     rows[EPOCH_SECONDS] = rows[VALIDATION_SECONDS] = rows[DEVICE_BYTES] = training.epochs
     rows |= dict.fromkeys(FIGURES, 1)
@@ -160,69 +198,94 @@ def trial_bytes(settings: Parameters, around: Surroundings) -> int:
     return len(yaml.safe_dump(dumped)) + report + journal_bytes(rows) + databases
 
 
-def forecast_row(settings: Parameters, weights: int, around: Surroundings) -> dict[str, Any]:
-    """The forecast of the configured study for a model of so many bytes."""
-    storage = settings.storage
-    work = Workload(
+def study_workload(settings: Parameters, inputs: ForecastInputs) -> Workload:
+    """Return the configured study as the simulation takes it.
+
+    Args:
+        settings: The study's parameters.
+        inputs: Its model, corpus and disk.
+    """
+    weights = inputs.model_bytes
+    return Workload(
         trials=settings.study.trials,
-        saves_per_trial=settings.training.epochs // storage.min_interval_epochs,
+        saves_per_trial=settings.training.epochs // settings.storage.min_interval_epochs,
         model_bytes=weights + FACTS_BYTES,
         resumable_bytes=(1 + moments(settings)) * weights + FACTS_BYTES + STATE_BYTES,
-        other_bytes=around.fixed_bytes,
-        other_bytes_per_trial=trial_bytes(settings, around),
+        other_bytes=inputs.fixed_bytes,
+        other_bytes_per_trial=trial_bytes(settings, inputs),
     )
-    policy = Policy.of(storage)
-    found = asdict(forecast(work, policy, storage.max_total_size))
-    trial, save = found.pop("most_at")
-    return {
-        "model_bytes": weights,
-        "trials": work.trials,
-        "budget_bytes": storage.max_total_size,
-        **found,
-        "most_at_trial": trial,
-        "most_at_epoch": (save + 1) * storage.min_interval_epochs,
-        "fixed_bytes": work.other_bytes,
-        "bytes_per_trial": work.other_bytes_per_trial,
-        "further_worker_bytes": worker_bytes(work.resumable_bytes),
-    }
 
 
-WORDS = {
-    "model_bytes": "a checkpoint's weights",
+def forecast_study(settings: Parameters, inputs: ForecastInputs) -> StudyForecast:
+    """Return what the configured study will hold and write.
+
+    Args:
+        settings: The study's parameters.
+        inputs: Its model, corpus and disk.
+    """
+    storage, work = settings.storage, study_workload(settings, inputs)
+    found = forecast(work, Policy.of(storage), storage.max_total_size)
+    trial, save = found.most_at
+    return StudyForecast(
+        model_bytes=inputs.model_bytes,
+        trials=work.trials,
+        budget_bytes=storage.max_total_size,
+        least_budget_bytes=found.least_budget_bytes,
+        most_bytes=found.most_bytes,
+        written_bytes=found.written_bytes,
+        keep_all_bytes=found.keep_all_bytes,
+        fits=found.fits,
+        most_at_trial=trial,
+        most_at_epoch=(save + 1) * storage.min_interval_epochs,
+        fixed_bytes=work.other_bytes,
+        bytes_per_trial=work.other_bytes_per_trial,
+        further_worker_bytes=worker_bytes(work.resumable_bytes),
+    )
+
+
+TITLES = {
+    "model_bytes": "model weights in a checkpoint",
     "trials": "trials",
     "budget_bytes": "budget (storage.max_total_size)",
-    "least_budget_bytes": "least budget that would do, with what it keeps in reserve",
-    "most_bytes": "held at most",
+    "least_budget_bytes": "smallest budget that would do, with its reserve",
+    "most_bytes": "most bytes on disk at once",
     "most_at_trial": "  in trial",
     "most_at_epoch": "  after epoch",
-    "fixed_bytes": "  of that corpora, tokens, databases",
-    "bytes_per_trial": "  and of each trial, beside checkpoints",
-    "written_bytes": "written in all",
-    "keep_all_bytes": "held if every checkpoint were kept",
+    "fixed_bytes": "  of which corpora, tokens, databases",
+    "bytes_per_trial": "  and each trial, beside checkpoints",
+    "written_bytes": "checkpoint bytes written in total",
+    "keep_all_bytes": "bytes on disk if every checkpoint were kept",
     "fits": "fits the budget",
     "further_worker_bytes": "budget for each further worker",
 }
-"""Of a forecast's row, in the order in which a person reads them."""
+"""Titles of a forecast's fields, in the order of the table."""
 
 
-def forecast_words(row: Mapping[str, Any]) -> dict[str, str]:
-    """A forecast's row for people."""
-    shown = {key: human_bytes(value) if "bytes" in key else str(value) for key, value in row.items()}
-    shown["fits"] = "yes" if row["fits"] else "no"
-    return {words: shown[key] for key, words in WORDS.items()}
+def forecast_table(found: StudyForecast) -> dict[str, str]:
+    """Return a forecast as titles and values for people.
+
+    Args:
+        found: The forecast.
+    """
+    values = asdict(found)
+    shown = {key: human_bytes(value) if "bytes" in key else str(value) for key, value in values.items()}
+    shown["fits"] = "yes" if found.fits else "no"
+    return {title: shown[key] for key, title in TITLES.items()}
 
 
-def forecast_line(row: dict[str, Any]) -> str:
-    """The forecast's conclusion in one line."""
-    human = human_bytes
-    if not row["fits"]:
+def forecast_summary(found: StudyForecast) -> str:
+    """Return the conclusion of a forecast in one line.
+
+    Args:
+        found: The forecast.
+    """
+    budget, most = human_bytes(found.budget_bytes), human_bytes(found.most_bytes)
+    if not found.fits:
         return (
-            f"storage: a budget of {human(row['budget_bytes'])} does not hold this study to its end; "
-            f"at least {human(row['least_budget_bytes'])} are needed, at most "
-            f"{human(row['most_bytes'])} would be held"
+            f"storage: a budget of {budget} is too small for this study; it needs at least "
+            f"{human_bytes(found.least_budget_bytes)}, and would hold up to {most}"
         )
     return (
-        f"storage: at most {human(row['most_bytes'])} of {human(row['budget_bytes'])} will be held, "
-        f"{human(row['written_bytes'])} written in all; keeping everything would take "
-        f"{human(row['keep_all_bytes'])}"
+        f"storage: at most {most} of {budget} will be held, {human_bytes(found.written_bytes)} written in "
+        f"all; keeping everything would take {human_bytes(found.keep_all_bytes)}"
     )

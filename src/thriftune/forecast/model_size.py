@@ -1,8 +1,6 @@
-"""How many bytes a checkpoint holds of a configured model."""
+"""Bytes of a configured model in a checkpoint."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import torch
 
@@ -15,10 +13,13 @@ from thriftune.model.trainable import DualAgent
 
 
 def model_bytes(parameters: Parameters, corpus: Corpus, encoder: Encoder | None = None) -> int:
-    """Return the bytes of what training changes of the dual agent, which is what a checkpoint holds of it.
+    """Return the bytes of the weights that training changes, which are those that a checkpoint holds.
 
-    Without an encoder, where it is built from the configuration and its tokenizer was trained before, the
-    model's shape alone is built; else the encoder is made, which may load it.
+    Args:
+        parameters: The study's parameters.
+        corpus: The corpus whose criteria and vocabulary the model has.
+        encoder: The encoder, if it is loaded. None: only the shape is built if the encoder comes from the
+            configuration and its tokenizer was trained before; else the encoder is loaded.
     """
     agent = _shape(parameters, corpus) if encoder is None else None
     if agent is None:
@@ -27,8 +28,15 @@ def model_bytes(parameters: Parameters, corpus: Corpus, encoder: Encoder | None 
 
 
 def assumed_model_bytes(parameters: Parameters, criteria: tuple[str, ...]) -> int:
-    """Return the same where there is no corpus yet, at most: its tokenizer is taken to be as large as it may
-    be, and adapters in an encoder from the configuration to be the whole of it."""
+    """Return an upper bound of `model_bytes` without a corpus.
+
+    The tokenizer is assumed to be as large as it may become, and adapters in an encoder from the
+    configuration as large as the encoder.
+
+    Args:
+        parameters: The study's parameters.
+        criteria: Names of the criteria, in order.
+    """
     source = resolve_encoder(parameters.encoder, parameters.encoders)
     if isinstance(source, EncoderFromConfig):
         check_source(source, parameters.training.max_length)
@@ -41,14 +49,14 @@ def assumed_model_bytes(parameters: Parameters, criteria: tuple[str, ...]) -> in
 
 
 def _shape(parameters: Parameters, corpus: Corpus) -> DualAgent | None:
-    """Return a dual agent without values; None where that takes more than the configuration."""
+    """Return a dual agent without values, or None if the configuration alone does not give its shape."""
     source = resolve_encoder(parameters.encoder, parameters.encoders)
     # Adapters are put into layers that peft finds in a model of transformers.
     if not isinstance(source, EncoderFromConfig) or parameters.model.fine_tuning == "lora":
         return None
     check_source(source, parameters.training.max_length)
     texts = (post.text for post in corpus.posts("train"))
-    tokens = vocabulary_size(source, texts, Path(parameters.corpus.cache))
+    tokens = vocabulary_size(source, texts, parameters.corpus.cache_folder)
     return None if tokens is None else _on_meta(source, tokens, parameters, corpus.criteria)
 
 

@@ -1,8 +1,8 @@
-"""What a study will hold, write and save over keeping all, before it starts.
+"""Simulates a study's checkpoints with the retention plan that the store executes.
 
-The same pure plan that the store executes is run over a simulated study, with values that fall from epoch
-to epoch: then the newest, the trial's best and the study's best are three different checkpoints, which is the
-most that can be held at once but for exact ties (dropped first when room is short).
+Values fall from epoch to epoch, so that the newest checkpoint, the trial's best and the study's best are
+three different ones: the most that can be held at once, except for exact ties, which are dropped first when
+room is short.
 """
 
 from __future__ import annotations
@@ -15,41 +15,68 @@ from thriftune.checkpoints.retention import Held, Policy, Pressure
 
 @dataclass(frozen=True)
 class Workload:
-    """What is to be simulated; bytes of one checkpoint as the model alone and with its optimizer."""
+    """A study to simulate."""
 
     trials: int
     saves_per_trial: int
     model_bytes: int
+    """A checkpoint with the weights alone."""
     resumable_bytes: int
+    """A checkpoint to resume from: weights, optimizer and state. With AdamW three times the weights."""
     other_bytes: int = 0
     """What counts against the budget beside trials: corpora, tokens, databases."""
     other_bytes_per_trial: int = 0
     """Journal, configuration, report, and the trial's share of the databases."""
+    seconds_per_save: float = 0.0
+    """Training and validation from one save to the next; 0: only writing counts."""
+    written_bytes_per_second: float = 1e9
+    """Speed of the disk, hashing included; `make bench` measures it (save_throughput)."""
 
     def beside(self, trials: float) -> int:
-        """Bytes of all but checkpoints once so many trials are over."""
+        """Return the bytes of all but checkpoints once some trials have ended.
+
+        Args:
+            trials: Number of trials; a fraction for a trial under way.
+        """
         return self.other_bytes + round(self.other_bytes_per_trial * trials)
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """Bytes; see `storage forecast`."""
+    """What the simulated study holds, writes and takes."""
 
     least_budget_bytes: int
     """A smaller budget is refused before the first step."""
     most_bytes: int
     most_at: tuple[int, int]
-    """(trial, save within it) at which the most is held; both count from 0."""
+    """Trial, and save within it, at which the most is held; both count from 0."""
     written_bytes: int
     """Checkpoint bytes written in all."""
     keep_all_bytes: int
     """What keeping every checkpoint whole would take."""
     fits: bool
     """Whether the budget holds what is protected at every save."""
+    training_seconds: float
+    """Training and validation of all trials, one after the other."""
+    writing_seconds: float
+    """Writing all checkpoints; while a save overlaps with training it takes no time of its own."""
+
+    @property
+    def hours(self) -> float:
+        """The longest that the study takes in one process: nothing that is written overlaps with training."""
+        return (self.training_seconds + self.writing_seconds) / 3600
 
 
 def forecast(work: Workload, policy: Policy, budget_bytes: int) -> Forecast:
-    """Simulate the study under a budget (O(trials x saves); 1,000 trials take well under a second)."""
+    """Return what a study holds and writes under a byte budget, simulated.
+
+    Time and memory are O(trials x saves); 1,000 trials of ten saves take half a second.
+
+    Args:
+        work: The study.
+        policy: What it keeps.
+        budget_bytes: Bytes for everything that the study holds.
+    """
     held: list[Held] = []
     most, most_at, fits = 0, (0, 0), True
     usable = budget_bytes - disk.reserve_bytes(budget_bytes)
@@ -78,6 +105,8 @@ def forecast(work: Workload, policy: Policy, budget_bytes: int) -> Forecast:
         written_bytes=saves * work.resumable_bytes,
         keep_all_bytes=saves * work.resumable_bytes + work.beside(work.trials),
         fits=fits and most <= usable,
+        training_seconds=saves * work.seconds_per_save,
+        writing_seconds=saves * work.resumable_bytes / work.written_bytes_per_second,
     )
 
 
@@ -86,7 +115,7 @@ def _bytes(held: list[Held]) -> int:
 
 
 def _executed(held: list[Held], plan: retention.Plan) -> list[Held]:
-    """What is left once a plan is carried out."""
+    """Return what is left after a plan."""
     return [
         replace(item, resumable=False, total_bytes=item.model_bytes) if item.key in plan.strip else item
         for item in held

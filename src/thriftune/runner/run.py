@@ -20,7 +20,7 @@ from thriftune.corpus.store import Corpus
 from thriftune.corpus.tokens import TokenisedStore, check_layout
 from thriftune.evaluation.metrics import produced_metrics
 from thriftune.forecast.corpus_size import CorpusSize
-from thriftune.forecast.estimate import forecast_line, forecast_row, surroundings
+from thriftune.forecast.estimate import forecast_inputs, forecast_study, forecast_summary
 from thriftune.forecast.model_size import model_bytes
 from thriftune.observe.logs import log_context
 from thriftune.runner.failures import check_failures
@@ -55,13 +55,14 @@ def run_search(
     configure_determinism(threads, device)
     encoder = encoder_for(parameters, corpus)
     check_layout(encoder.tokenizer, layout_of(parameters, corpus.criteria))
-    row = None
+    expected = None
     if parameters.storage.checkpointing and (study.record() is None or study.is_parallel):
         weights = model_bytes(parameters, corpus, encoder)
-        row = forecast_row(parameters, weights, surroundings(parameters, Path(), CorpusSize.of(corpus)))
-        store.require_budget(row["least_budget_bytes"])
+        inputs = forecast_inputs(parameters, CorpusSize.of(corpus), weights)
+        expected = forecast_study(parameters, inputs)
+        store.require_budget(expected.least_budget_bytes)
         if study.record() is None:
-            log.info("%s", forecast_line(row))
+            log.info("%s", forecast_summary(expected))
     with ExitStack() as stack:
         flag = stack.enter_context(stop_on_signal())
         ownership = stack.enter_context(study.ownership(waiting=flag.check))
@@ -75,8 +76,9 @@ def run_search(
             set_marker(study.models_root, study.id)
             record = open_or_create(study.folder, study.id, parameters, identity, data, ownership.arbiter)
             elsewhere = running_elsewhere(store, ownership)
-            if elsewhere and row is not None:
-                store.require_budget(row["least_budget_bytes"] + len(elsewhere) * row["further_worker_bytes"])
+            if elsewhere and expected is not None:
+                further_bytes = len(elsewhere) * expected.further_worker_bytes
+                store.require_budget(expected.least_budget_bytes + further_bytes)
             store.start(elsewhere)
             optuna_study = OptunaStudy.of(study, parameters, flag.check)
             restore_missing(study, optuna_study, parameters)

@@ -22,6 +22,15 @@ def test_a_thousand_trials_of_ten_gigabytes() -> None:
     assert found.written_bytes == found.keep_all_bytes == 10_000 * 30 * GB
     assert found.fits
     assert 70 * GB < found.least_budget_bytes < 71 * GB
+    assert found.hours * 3600 == found.writing_seconds == 300_000
+
+
+def test_hours_are_those_of_training_and_of_writing() -> None:
+    """One after the other: a slower disk and a longer epoch both add."""
+    slow = replace(TEN, trials=2, seconds_per_save=1800, written_bytes_per_second=GB / 2)
+    found = forecast(slow, Policy(), 100 * GB)
+    assert (found.training_seconds, found.writing_seconds) == (20 * 1800, 20 * 60)
+    assert found.hours == pytest.approx(10 + 1 / 3)
 
 
 def test_under_a_tight_budget_the_unprotected_go_first() -> None:
