@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import inspect
 import os
 import sys
 import threading
@@ -86,6 +87,7 @@ def preload() -> None:
     others = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
     if others:
         raise RuntimeError(f"importing tests.preloaded.MODULES left threads behind: {', '.join(others)}")
+    inspect.getmodule(inspect.currentframe(), "of no module")  # fills its table of the modules that are there
     gc.collect()
     gc.freeze()
 

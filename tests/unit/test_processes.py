@@ -88,6 +88,30 @@ def test_a_program_sees_and_shows_the_same(program: str, tmp_path: Path) -> None
     assert forked.stderr.splitlines()[-1:] == real.stderr.splitlines()[-1:]
 
 
+HOLDING = """
+import sqlite3
+database = sqlite3.connect("a.db", check_same_thread=False)
+database.execute("pragma journal_mode=wal")
+database.execute("create table a (b)")
+database.commit()
+text, raw = open("text", "w"), open("raw", "wb")
+text.write("some text")
+raw.write(b"some bytes")
+"""
+
+
+def test_what_a_program_still_holds_is_closed(tmp_path: Path) -> None:
+    """Databases without their write-ahead log, and files with all that was written."""
+    found = {}
+    for real in (True, False):
+        folder = tmp_path / str(real)
+        folder.mkdir()
+        assert processes.run([sys.executable, "-c", HOLDING], folder, os.environ, real=real).returncode == 0
+        found[real] = {path.name: path.stat().st_size for path in folder.iterdir()}
+    assert found[True] == found[False]
+    assert found[True].keys() == {"a.db", "text", "raw"}
+
+
 @pytest.mark.parametrize("words", [["-m", "site"], ["-m", "json.tool", "--help"]], ids=["site", "json.tool"])
 def test_a_module_runs_the_same(words: list[str], tmp_path: Path) -> None:
     """`python -m`."""
