@@ -1,4 +1,4 @@
-"""What a run in the project's own image (Dockerfile) needs of the `docker run` that started it."""
+"""What a run in the project's own image (Dockerfile) needs from the `docker run` that started it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,21 @@ GPU_FLAG = '`docker run --gpus all`, or `kedro docker run --docker-args="--gpus 
 
 
 def in_image() -> bool:
-    """Whether this is a container of the project's image."""
+    """Return whether this process runs in a container of the project's image."""
     return "THRIFTUNE_IMAGE" in os.environ
 
 
 def require_mounts(root: Path, folders: Iterable[Path]) -> None:
-    """ConfigError where what a run leaves in the folders would go with the container.
+    """Raise where what a run leaves in the folders would be lost with the container.
 
-    Elsewhere than in the image, where a container may be the user's whole machine, nothing is asked.
+    Nothing is required outside the image: another container may be the user's whole machine.
+
+    Args:
+        root: The project's folder.
+        folders: Folders that a run writes to.
+
+    Raises:
+        ConfigError: Some of them are on the container's own layer.
     """
     missing = unmounted(root, folders, mount_points()) if in_image() else ()
     if not missing:
@@ -37,7 +44,13 @@ def require_mounts(root: Path, folders: Iterable[Path]) -> None:
 
 
 def unmounted(root: Path, folders: Iterable[Path], mounts: Collection[Path]) -> tuple[Path, ...]:
-    """The folders on the container's own layer; below the root, by the first part of their path (data)."""
+    """Return the folders that are on the container's own layer.
+
+    Args:
+        root: The project's folder. A folder below it stands for its first part there, such as data.
+        folders: Folders that a run writes to.
+        mounts: Where something is mounted.
+    """
     here = root.absolute()
     found = dict.fromkeys(here / folder for folder in folders)
     lost = [path for path in found if not any(place in mounts for place in (path, *path.parents))]
@@ -46,14 +59,18 @@ def unmounted(root: Path, folders: Iterable[Path], mounts: Collection[Path]) -> 
 
 
 def mount_points() -> frozenset[Path]:
-    """Where something is mounted, the root of all excepted."""
+    """Return where something is mounted, except at /."""
     import psutil
 
     return frozenset(Path(part.mountpoint) for part in psutil.disk_partitions(all=True)) - {Path("/")}
 
 
 def owner_advice(folder: Path) -> str:
-    """How a container gets to write a folder of somebody else; empty outside the image."""
+    """Return how a container may write a folder that belongs to another user; empty outside the image.
+
+    Args:
+        folder: A folder that cannot be written.
+    """
     if not in_image():
         return ""
     owner = folder.stat()

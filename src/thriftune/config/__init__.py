@@ -1,4 +1,14 @@
-"""Frozen, typed parameters of a run, one module a concern. Imports nothing else of ours."""
+"""The parameters of a run: frozen, typed, checked as a whole, a module for each section.
+
+A mistake is reported with its key, the file that set it, and the nearest key that exists. Paths start at the
+project's folder, and are recorded as the user wrote them.
+
+    from thriftune.config import override, parse_parameters
+
+    parameters = parse_parameters({"training": {"epochs": 3}}, root=Path("project"))
+    parameters.storage.folder                                  # /.../project/data/06_models
+    longer = override(parameters, {"training.epochs": 10})     # checked again
+"""
 
 from thriftune.config.base import Section
 from thriftune.config.corpus import ColumnsConfig, CorpusConfig, FilesConfig, SplitConfig

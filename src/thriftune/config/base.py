@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, PrivateAttr
 
 
 class Section(BaseModel):
-    """A frozen section of the parameters that refuses keys it does not know."""
+    """A frozen section of the parameters that refuses unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

@@ -1,4 +1,4 @@
-"""Where the posts and their annotations come from, and how they are read."""
+"""`corpus`: where the posts and their annotations come from, and how they are read."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from thriftune.config.base import Section, Text, TextList
 
 
 class FilesConfig(Section):
-    """Local tables: CSV, JSONL or Parquet, told apart by their suffix."""
+    """Local tables: CSV, JSONL or Parquet, recognised by their suffix."""
 
     posts: Text | None = None
-    """Path of the posts table."""
+    """Path of the posts table; required where corpus.source is files."""
     annotations: Text | None = None
-    """Path of the annotations table."""
+    """Path of the annotations table; null: none, and corpus.columns.labels names a column of the posts."""
     splits: Text | None = None
-    """Optional table of post_id and split (train, validation or test)."""
+    """Path of a table of post_id and split (train, validation or test); null: corpus.split cuts the
+    splits."""
 
     @property
     def posts_path(self) -> Path | None:
@@ -40,37 +41,38 @@ class FilesConfig(Section):
 
 
 class HubSplitsConfig(Section):
-    """What a data set calls our splits; null: it has none, and ours is cut from its train."""
+    """Names of a data set's ready splits."""
 
     train: Text = "train"
     """Its split to learn from."""
     validation: Text | None = "validation"
-    """Its split for validation; null: cut from its train."""
+    """Its split for validation; null: it has none, and one is cut from its train split."""
     test: Text | None = "test"
-    """Its split for the one test evaluation; null: cut from its train."""
+    """Its split for the one test evaluation; null: it has none, and one is cut from its train split."""
 
 
 class HubConfig(Section):
     """A data set on the Hugging Face hub: two tables among its files, or its ready splits."""
 
     id: Text | None = None
-    """owner/name."""
+    """owner/name; required where corpus.source is hub."""
     revision: Text = "main"
-    """Branch, tag or commit. What a branch stands for is asked once, and written down below corpus.root."""
+    """Branch, tag or commit. The commit of a branch is asked for once, and recorded below corpus.root."""
     posts: Text | None = None
     """File of the posts table in the repository; null: the ready splits are the posts."""
     annotations: Text | None = None
-    """File of the annotations table in the repository."""
+    """File of the annotations table in the repository; null: corpus.columns.labels names a column of the
+    posts."""
     config: Text | None = None
-    """Configuration of the data set, where its ready splits have several."""
+    """Configuration of the data set; null: its ready splits have only one."""
     splits: HubSplitsConfig = HubSplitsConfig()
 
 
 class ColumnsConfig(Section):
-    """Column names of the two tables."""
+    """Names of the columns."""
 
     post_id: Text = "post_id"
-    """Column, of all tables, with the post's id."""
+    """Column of every table with the post's id."""
     text: Text = "text"
     """Column of the posts table with the post's text."""
     sentence: Text = "sentence_text"
@@ -80,19 +82,19 @@ class ColumnsConfig(Section):
     status: Text = "status"
     """Column of the annotations table: 1 for evidence for the criterion, 0 for explicitly not."""
     labels: Text | None = None
-    """Column of the posts table that lists the criteria which a post meets, in place of an annotations table:
-    a list, or a text split at `;`."""
+    """Column of the posts table that lists the criteria which a post meets, instead of an annotations table:
+    a list, or a text that is split at `;`; null: there is an annotations table."""
 
 
 class SplitConfig(Section):
-    """The seeded stratified split, used where the data bring none."""
+    """The stratified split, used where the data bring none."""
 
     seed: int = Field(default=0, ge=0, lt=2**32 - 1)
-    """Of the split alone: studies of another study.seed share it."""
+    """Seed of the split; independent of study.seed, so that studies of several seeds share it."""
     validation_share: float = Field(default=0.15, gt=0, lt=0.5)
-    """Share of the posts in validation."""
+    """Share of the posts in validation, between 0 and 0.5."""
     test_share: float = Field(default=0.15, gt=0, lt=0.5)
-    """Share of the posts in test."""
+    """Share of the posts in test, between 0 and 0.5."""
 
 
 class CorpusConfig(Section):
@@ -102,19 +104,20 @@ class CorpusConfig(Section):
     """sample: the synthetic corpus that ships with the project; files: the user's own tables; hub: a data set
     on the Hugging Face hub."""
     root: Text = "data/03_primary"
-    """Directory that holds a folder per ingested corpus."""
+    """Directory with a folder per ingested corpus; relative paths start at the project."""
     cache: Text = "data/05_model_input"
-    """Directory of tokenizers and tokenised splits; what is in it can be made again."""
+    """Directory of tokenizers and tokenised splits; it can be deleted, and is filled again when needed."""
     files: FilesConfig = FilesConfig()
     hub: HubConfig = HubConfig()
     columns: ColumnsConfig = ColumnsConfig()
     criteria: TextList | None = None
-    """The labels to learn, in order; None: every label found but those set aside, sorted."""
+    """Labels to learn, in order; null: every label found except those in set_aside, sorted."""
     set_aside: TextList = ("SPECIAL_CASE",)
-    """Labels that are known but are no criterion: counted, then left out."""
+    """Labels that are no criterion: they are counted, then left out."""
     split: SplitConfig = SplitConfig()
     alignment_threshold: float = Field(default=70.0, ge=0, le=100)
-    """Least share of a sentence's words (0 to 100) that a place must have to count as the sentence's."""
+    """Least percentage of a sentence's words, 0 to 100, that a place in the post must have to be taken for
+    the sentence."""
 
     @property
     def folder(self) -> Path:

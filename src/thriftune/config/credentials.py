@@ -1,4 +1,4 @@
-"""URLs with passwords: from credentials.yml and from nowhere else."""
+"""URLs with passwords, which come from credentials.yml and from nowhere else."""
 
 from __future__ import annotations
 
@@ -9,17 +9,23 @@ from thriftune.config.urls import without_password
 from thriftune.errors import ConfigError
 
 PLACES = {"mlflow_uri": ("mlflow", "uri"), "optuna_url": ("study_db", "url")}
-"""Key of `tracking`: where credentials.yml has it."""
+"""Section and key of credentials.yml for each key of `tracking`."""
 FILE = "conf/local/credentials.yml"
 
 
 def with_credentials(
-    raw: Mapping[str, Any], credentials: Mapping[str, Any], where: Mapping[str, str]
+    raw: Mapping[str, Any], credentials: Mapping[str, object], where: Mapping[str, str]
 ) -> dict[str, Any]:
-    """The raw parameters with the URLs of credentials.yml in their places.
+    """Return the raw parameters with the URLs of credentials.yml in their places.
 
-    ConfigError for a password that stands in a parameter file or in --params, where logs and records would
-    show it. where: as of parse_parameters.
+    Args:
+        raw: The parameters, as the parameter files and --params give them.
+        credentials: credentials.yml; empty where there is none.
+        where: The file or option that set a dotted key; shown with a mistake.
+
+    Raises:
+        ConfigError: A password stands in a parameter file or in --params, where logs and records would show
+            it; or credentials.yml has another form.
     """
     tracking = dict(raw.get("tracking") or {})
     for key, (section, name) in PLACES.items():
@@ -36,7 +42,7 @@ def with_credentials(
     return {**raw, "tracking": tracking}
 
 
-def _secret(credentials: Mapping[str, Any], section: str, name: str) -> str | None:
+def _secret(credentials: Mapping[str, object], section: str, name: str) -> str | None:
     found = credentials.get(section)
     if found is None:
         return None

@@ -1,4 +1,4 @@
-"""`observe`: logs and what they may show."""
+"""`observe`: logs, and what they may show."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from thriftune.config.base import Section, Text, TextList
 
 
 class ObserveConfig(Section):
-    """Log and terminal."""
+    """Log and terminal of a run."""
 
     log_root: Text = "logs"
-    """Directory of the log files, JSON lines."""
+    """Directory of the log files, JSON lines; a relative path starts at the project."""
     redact: TextList = ()
-    """Regular expressions of the user's own secrets, masked wherever text leaves the process."""
+    """Regular expressions of the user's own secrets, which are masked wherever text leaves the process."""
 
     @property
     def log_folder(self) -> Path:

@@ -1,4 +1,4 @@
-"""All parameters of a run as one frozen value, and the way from a raw mapping to it.
+"""All parameters of a run as one frozen value, and how a raw mapping is parsed into it.
 
 `parse_parameters` collects every mistake of the mapping into one ConfigError, each with its key, the
 file it comes from where that is known, and the nearest key or value that exists.
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import difflib
 import re
-import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from thriftune.config.base import Section, Text
 from thriftune.config.corpus import CorpusConfig
@@ -34,7 +34,7 @@ class Parameters(Section):
     encoder: Text = "tiny"
     """A name of `encoders`, a local directory, or any id of the hub (owner/name or owner/name@revision)."""
     encoders: dict[str, EncoderSource] = Field(default_factory=dict)
-    """The catalogue of encoders by name."""
+    """Encoders by name: where each one comes from."""
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
     study: StudyConfig = StudyConfig()
@@ -109,12 +109,17 @@ def override(parameters: Parameters, overrides: Mapping[str, Any]) -> Parameters
 
 
 def known_keys() -> tuple[str, ...]:
-    """Every dotted key of a parameter, leaves and sections, in the order of the models."""
+    """Return every dotted key of a parameter, leaves and sections, in the order of the models."""
     return tuple(_walk(Parameters, ""))
 
 
-def suggest(name: str, known: typing.Iterable[str]) -> str:
-    """`; did you mean 'x'?` with the nearest known name, or nothing where none is near."""
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Return `; did you mean 'x'?` with the nearest known name, or an empty text where none is near.
+
+    Args:
+        name: The unknown name.
+        known: The names that there are.
+    """
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else ""
 
@@ -129,10 +134,11 @@ def _walk(model: type[BaseModel], prefix: str) -> Iterator[str]:
 
 
 PYDANTIC, CHOICE = "Input should be ", re.compile("'([^']*)'")
-"""How its messages begin, and what one of the choices is in them."""
+"""How pydantic's messages begin, and how they name one of the choices."""
 
 
-def _describe(item: Any, where: Mapping[str, str]) -> str:
+def _describe(item: ErrorDetails, where: Mapping[str, str]) -> str:
+    """Return one mistake as a line: key, source, what was expected, what was given."""
     key = ".".join(str(part) for part in item["loc"])
     source = next((where[prefix] for prefix in _prefixes(key) if prefix in where), "the parameters")
     place = f"{key} ({source})" if key else source
@@ -144,7 +150,7 @@ def _describe(item: Any, where: Mapping[str, str]) -> str:
             "dotted key, such as `training.learning_rate: {type: float, low: 1e-5, high: 1e-3}`; entries are "
             "set in a parameter file, since --params splits their keys"
         )
-    message = str(item["msg"]).removeprefix("Value error, ")
+    message = item["msg"].removeprefix("Value error, ")
     if message.startswith(PYDANTIC):
         expected = re.split(", (?:unable|got)", message.removeprefix(PYDANTIC))[0]
         near = suggest(str(item["input"]), CHOICE.findall(expected))

@@ -1,4 +1,4 @@
-"""How many bytes a study may hold, and what is kept of it."""
+"""`storage`: how many bytes a study may hold, and what is kept of it."""
 
 from __future__ import annotations
 
@@ -14,28 +14,31 @@ Size = Annotated[int, BeforeValidator(parse_bytes)]
 
 
 class StorageConfig(Section):
-    """The retention policy and the budget of one study. `epochs` count from 1."""
+    """The retention policy and the budget of one study. Epochs count from 1."""
 
     root: Text = "data/06_models"
-    """Directory that holds a folder per study."""
+    """Directory with a folder per study; a relative path starts at the project."""
     keep_last_n: int = Field(default=1, ge=1)
-    """Newest checkpoints of the running trial that are kept resume-capable."""
+    """Newest checkpoints of the running trial that are kept with all that a resume needs."""
     keep_best_k: int = Field(default=1, ge=1)
-    """Best epochs a running trial keeps, and best trials the study keeps."""
+    """Best epochs that a running trial keeps, and best trials that the study keeps."""
     keep_best_k_max: int = Field(default=2, ge=1)
-    """Most co-best checkpoints (exact ties of the best) kept in all."""
+    """Most checkpoints kept in all where several tie for the best exactly."""
     max_total_size: Size = Field(default=10 * 10**9, gt=0)
-    """Byte budget of the whole study: checkpoints, journals, reports."""
+    """Byte budget of the whole study: checkpoints, journals, reports and shared data. A number of bytes, or a
+    text such as 10GB or 512MiB."""
     min_interval_epochs: int = Field(default=1, ge=1)
-    """A save every so many epochs; epochs between are no candidates for the best."""
+    """Epochs from one save to the next; those in between cannot be the best."""
     free_disk_watermark: float = Field(default=0.10, ge=0, lt=1)
-    """Share of free disk under which only what is protected is kept."""
+    """Share of the disk, 0 to 1; with less free only protected checkpoints are kept. 0: no watermark."""
     overlap: bool = True
-    """Training goes on while a checkpoint is written (needs memory for one copy of it)."""
+    """true: training continues while a checkpoint is written, which takes memory for a copy; false: it
+    waits."""
     checkpointing: bool = True
-    """False: metrics only. Nothing is saved, a killed trial starts anew, and there is no test evaluation."""
+    """false: metrics only; nothing is saved, an interrupted trial restarts, and there is no test
+    evaluation."""
     dry_run: bool = False
-    """Say what retention would keep, strip and delete, and delete nothing."""
+    """true: log what retention would keep, strip and delete, and delete nothing."""
 
     @property
     def folder(self) -> Path:

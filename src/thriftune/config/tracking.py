@@ -1,4 +1,4 @@
-"""`tracking`: where metrics go."""
+"""`tracking`: where MLflow and Optuna keep their records."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ from thriftune.config.base import Section, Text
 from thriftune.config.urls import OPTUNA_STORE, with_driver, without_password
 
 STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
-"""What MLflow can keep its runs in; its file store was given up."""
+"""Kinds of stores that MLflow can keep its runs in; it has dropped its file store."""
 
 
 class TrackingConfig(Section):
-    """Where MLflow and Optuna keep their records."""
+    """Stores of metrics and trials, and how much is logged."""
 
     root: Text = "data/tracking"
+    """Directory of the SQLite databases; a relative path starts at the project."""
     mlflow_uri: Text | None = None
-    """null: SQLite at <root>/mlflow.db."""
+    """URI of MLflow's server or database; null: SQLite at <root>/mlflow.db."""
     optuna_url: Text | None = None
-    """null: SQLite at <root>/optuna.db. Else a PostgreSQL, for workers on several machines."""
+    """URL of a PostgreSQL, for workers on several machines; null: SQLite at <root>/optuna.db."""
     artifacts: Text | None = None
     """Folder or URI of MLflow's artifacts (reports, no checkpoints); null: below root."""
     experiment: Text = "thriftune"
-    """MLflow's experiment of all runs."""
+    """Name of MLflow's experiment for all runs."""
     log_every_steps: int = Field(default=20, ge=1)
-    """Optimizer steps of one row of training metrics: means over them, the learning rate at the last."""
+    """Optimizer steps in one row of training metrics, which has their means, and the last learning rate."""
     figures: Literal["curves", "all"] = "curves"
-    """Validation figures that are logged every epoch: the averages and each criterion's F1, or all of
-    them, at three times the bytes in journals and MLflow. The best epoch's are whole in validation.json."""
+    """Validation metrics that are logged every epoch: curves: the averages and each criterion's F1; all:
+    every one, for three times the bytes in journals and MLflow. validation.json has all of the best epoch."""
 
     @property
     def folder(self) -> Path:
@@ -59,5 +60,5 @@ class TrackingConfig(Section):
 
     @field_serializer("mlflow_uri", "optuna_url")
     def _never_a_password(self, value: str | None) -> str | None:
-        """Records, runs and messages say where a store is, not how one gets in."""
+        """Records, runs and messages say where a store is, and not how to get in."""
         return None if value is None else without_password(value)
