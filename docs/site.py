@@ -56,8 +56,8 @@ def parameters() -> str:
     defaults, comments = yaml.safe_load(PARAMETERS.read_text(encoding="utf-8")), comments_of(PARAMETERS)
     text = [
         "# Parameters",
-        "Every parameter, with the default of `conf/base/parameters.yml`. Yours go to "
-        '`conf/local/parameters.yml`, or to `--params "a.b=c,d.e=f"`.',
+        "Every parameter with its default from `conf/base/parameters.yml`. Put your own values into "
+        '`conf/local/parameters.yml`, or pass them with `--params "a.b=c,d.e=f"`.',
     ]
     section = None
     for key, kind, own, meaning in rows(schema, schema, defaults, comments):
