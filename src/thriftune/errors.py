@@ -1,7 +1,7 @@
 """The errors that Thriftune raises on purpose, each with the exit code that a script sees.
 
-Every message says what happened, where, what was expected and what to do next; the face prints it
-without a traceback. Anything else that escapes is a fault of ours and keeps its traceback.
+Every message says what happened, where, what was expected and what to do next; the commands print it
+without a traceback. Any other error that ends a command is a bug, and is printed with its traceback.
 """
 
 from __future__ import annotations
@@ -10,11 +10,15 @@ from collections.abc import Iterator, Mapping
 
 
 def chain(error: BaseException | None, *, implicit: bool = False) -> Iterator[BaseException]:
-    """Yield an error, what it was raised from, and so on.
+    """Follow an error to its causes.
 
     Args:
-        implicit: Follow as well what was being handled where an error was raised without `from`. It explains
+        error: The error. None: there is nothing to follow.
+        implicit: Where an error was raised without `from`, follow what was being handled too. That explains
             an error only by chance.
+
+    Yields:
+        The error, what it was raised from, and so on.
     """
     while error is not None:
         yield error
@@ -28,6 +32,13 @@ class ThriftuneError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, *, where: str = "", remedy: str = "") -> None:
+        """Make the error.
+
+        Args:
+            message: What happened and what was expected.
+            where: File, row, parameter or option.
+            remedy: What the user can do.
+        """
         self.message = message
         self.where = where
         self.remedy = remedy
@@ -58,17 +69,24 @@ class StudyError(ThriftuneError):
 
 
 class RefusedError(StudyError):
-    """The study on record, at work or over, is left as it stands."""
+    """The request would harm the study on record, running or finished; nothing was changed (exit code 2)."""
 
 
 class TakenOverError(StudyError):
-    """Another process has gone on with the trial meanwhile; this one leaves it alone."""
+    """Another process has taken the trial over, and this one stops working on it (exit code 2)."""
 
 
 class NewerFormatError(StudyError):
-    """A file has a format that only a newer version of Thriftune knows; it is left as it is."""
+    """A file has a format that only a newer version of Thriftune knows; nothing was changed (exit code 2)."""
 
     def __init__(self, version: int, known: int, *, where: str) -> None:
+        """Make the error.
+
+        Args:
+            version: The format of the file.
+            known: The newest format that this version knows.
+            where: The file.
+        """
         super().__init__(
             f"was written by a newer version of Thriftune: it has format {version}, and this version knows "
             f"formats up to {known}",
@@ -103,7 +121,7 @@ class OutOfStorageError(ThriftuneError):
 
 
 class UnavailableError(ThriftuneError):
-    """The hub, an optional package or the tracking store is needed and cannot be had (exit code 4)."""
+    """The hub, an optional package or the tracking store is needed and not available (exit code 4)."""
 
     exit_code = 4
 
@@ -113,6 +131,6 @@ class DamageError(ThriftuneError):
 
 
 class InterruptedRunError(ThriftuneError):
-    """A signal ended the run in an orderly way; the same command goes on (exit code 130)."""
+    """A signal stopped the run in order; the same command resumes it (exit code 130)."""
 
     exit_code = 130

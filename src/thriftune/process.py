@@ -1,4 +1,4 @@
-"""What the commands set for their own process. Importing the package sets none of it."""
+"""What the commands set up for their own process. Importing the package sets none of it."""
 
 from __future__ import annotations
 
@@ -8,25 +8,27 @@ import os
 import sys
 
 STARTING = (100_000, 50, 100)
-"""Thresholds of the garbage collector while modules are imported: what they make stays, and going through it
-again and again takes a quarter of a start."""
+"""Thresholds of the garbage collector while modules are imported: what they create stays, and walking through
+it again and again takes a quarter of a start."""
 
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 """Variables by which a user says how OpenMP's threads wait for each other."""
 WAIT = {"GOMP_SPINCOUNT": "1000"}
-"""What is set where the user has said nothing: how many turns a waiting thread of GNU's OpenMP library, which
-torch brings, looks for its next work before it sleeps. The library's own choice is 300,000, or milliseconds:
-beside another busy process the threads then keep from the core the very thread that they wait for, and
-training takes several times as long. See docs/adr/0018 and benchmarks/beside_load.py."""
+"""Set where the user has set none of them: the turns that a waiting thread of GNU's OpenMP library, which
+comes with torch, spins before it sleeps. The library's own choice is 300,000, which takes milliseconds:
+beside another busy process the threads then keep the thread that they wait for off the core, and training
+takes several times as long. See docs/adr/0018 and benchmarks/beside_load.py."""
 
 _prepared = False
 _usual: tuple[int, int, int] | None = None
-"""The collector's thresholds before they were raised; None while they are not."""
+"""The collector's thresholds before they were raised. None: they are not raised."""
 
 
 def prepare() -> None:
-    """Have this process start and end quickly, and wait without spinning; for the entry points alone, before
-    they import torch."""
+    """Let this process start and end quickly, and its threads wait without spinning.
+
+    Only entry points call it, before they import torch.
+    """
     global _prepared, _usual
     if not any(name in os.environ for name in WAITING):
         os.environ.update(WAIT)
@@ -37,7 +39,7 @@ def prepare() -> None:
 
 
 def settle() -> None:
-    """Collect garbage as usual from here on, when training begins; what was imported is not looked at."""
+    """Collect garbage as usual from here on, when training starts, and leave what was imported alone."""
     global _usual
     if _usual is not None:
         gc.freeze()
@@ -46,8 +48,11 @@ def settle() -> None:
 
 
 def _end() -> None:
-    """Close the databases, and keep the interpreter from collecting hundreds of thousands of objects one last
-    time, which takes seconds and gives back what the system takes anyway."""
+    """Close the databases, and keep the interpreter from a last collection.
+
+    It would walk through hundreds of thousands of objects, which takes seconds, to free memory that the
+    system takes back anyway.
+    """
     sqlite = sys.modules.get("thriftune.databases.sqlite")
     if sqlite is not None:
         sqlite.close_databases()

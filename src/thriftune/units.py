@@ -14,7 +14,15 @@ _UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12} | {
 
 
 def parse_bytes(value: Any) -> Any:
-    """Bytes from `10GB`, `512MiB` or an integer; other values pass on to pydantic."""
+    """Return a number of bytes.
+
+    Args:
+        value: A text such as `10GB` or `512MiB`, or a number. What is neither is returned as it is, for
+            pydantic to refuse.
+
+    Raises:
+        ValueError: A text is no size, or the value is true or false.
+    """
     if isinstance(value, str):
         match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)?\s*", value)
         unit = (match.group(2) or "B").upper() if match else ""
@@ -27,7 +35,11 @@ def parse_bytes(value: Any) -> Any:
 
 
 def human_bytes(count: int) -> str:
-    """Decimal units, as the budget is given: 1.5 GB."""
+    """Return a number of bytes in decimal units, as the budget is given: 1.5 GB.
+
+    Args:
+        count: Bytes.
+    """
     size = float(count)
     for unit in ("B", "kB", "MB", "GB"):
         if abs(size) < 1000:
@@ -37,7 +49,11 @@ def human_bytes(count: int) -> str:
 
 
 def human_seconds(seconds: float) -> str:
-    """To the unit that matters: 42 s, 12 min, 3 h 20 min."""
+    """Return a time in the unit that matters: 42 s, 12 min, 3 h 20 min.
+
+    Args:
+        seconds: Seconds.
+    """
     if seconds < 100:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from filelock import FileLock, Timeout
 
@@ -28,6 +28,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+class _Pin(TypedDict):
+    """An entry of the file of commits."""
+
+    commit: str
+    on: str
+    """The day on which the hub was asked, YYYY-MM-DD."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +104,7 @@ class Hub:
                 pins[key] = {"commit": commit, "on": datetime.now(UTC).date().isoformat()}
                 files.write_json(self.pins, pins)
                 log.info("%s of %s is commit %s, now recorded", repository.revision, repository, commit)
-            return str(pins[key]["commit"])
+            return pins[key]["commit"]
 
     def names(self, repository: Repository) -> list[str]:
         """Return the names of the files that the hub listed when the repository was downloaded.
@@ -109,9 +117,9 @@ class Hub:
         """
         return [file.path for file in self._tree(replace(repository, revision=self.commit(repository)))]
 
-    def _read_pins(self) -> dict[str, Any]:
+    def _read_pins(self) -> dict[str, _Pin]:
         try:
-            pins: dict[str, Any] = files.read_json(self.pins) if self.pins.exists() else {}
+            pins: dict[str, _Pin] = files.read_json(self.pins) if self.pins.exists() else {}
         except ValueError as error:
             raise ConfigError(
                 f"not valid JSON: {error}",
@@ -144,13 +152,12 @@ class Hub:
 
     def _cached(self, repository: Repository, patterns: Sequence[str], needed: Sequence[str]) -> Path | None:
         """Return the folder in the cache; None where it lacks a file that is known to belong there."""
-        from huggingface_hub import snapshot_download
         from huggingface_hub.errors import LocalEntryNotFoundError
 
         self._sweep(repository)
         missing = self._missing(repository, patterns)
         try:
-            folder = Path(snapshot_download(**self._arguments(repository, patterns), local_files_only=True))
+            folder = self._download(repository, patterns, local_files_only=True)
         except LocalEntryNotFoundError:
             what, names = ("missing files of ", f": {', '.join(missing)}") if missing else ("", "")
             log.info("downloading %s%s at %s%s", what, repository, repository.revision[:12], names)
@@ -197,20 +204,21 @@ class Hub:
         except CachedRepoTreeNotFoundError:
             return []
 
-    def _download(self, repository: Repository, patterns: Sequence[str]) -> Path:
+    def _download(
+        self, repository: Repository, patterns: Sequence[str], *, local_files_only: bool = False
+    ) -> Path:
         from huggingface_hub import snapshot_download
 
-        return Path(snapshot_download(**self._arguments(repository, patterns)))
-
-    def _arguments(self, repository: Repository, patterns: Sequence[str]) -> dict[str, Any]:
-        return {
-            "repo_id": repository.id,
-            "repo_type": repository.kind,
-            "revision": repository.revision,
-            "cache_dir": self.cache,
-            "endpoint": self.endpoint,
-            "allow_patterns": list(patterns),
-        }
+        folder = snapshot_download(
+            repository.id,
+            repo_type=repository.kind,
+            revision=repository.revision,
+            cache_dir=self.cache,
+            endpoint=self.endpoint,
+            allow_patterns=list(patterns),
+            local_files_only=local_files_only,
+        )
+        return Path(folder)
 
     @property
     def _cache(self) -> Path:

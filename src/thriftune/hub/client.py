@@ -66,7 +66,7 @@ def retrying_client(sleep: Callable[[float], None]) -> httpx2.Client:
         reraise=True,
     )
 
-    class RetryingClient(httpx2.Client):
+    class _RetryingClient(httpx2.Client):
         def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
             if is_offline_mode():
                 raise OfflineModeIsEnabled(str(request.url))
@@ -74,9 +74,9 @@ def retrying_client(sleep: Callable[[float], None]) -> httpx2.Client:
             request.extensions["timeout"] = {
                 part: timeout.get(part) or TIMEOUT_SECONDS for part in ("connect", "read", "write", "pool")
             }
-            return retrying(self._once, request, options)
+            return retrying(self._once, request, **options)
 
-        def _once(self, request: httpx2.Request, options: dict[str, Any]) -> httpx2.Response:
+        def _once(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
             try:
                 response = super().send(request, **options)
             except (httpx2.TimeoutException, httpx2.NetworkError, httpx2.RemoteProtocolError) as error:
@@ -90,7 +90,7 @@ def retrying_client(sleep: Callable[[float], None]) -> httpx2.Client:
                 raise RetryAfterTooLongError(f"{reason} and asks to wait for {wait:.0f} s")
             raise TransientHubError(reason, wait)
 
-    return RetryingClient(follow_redirects=True)
+    return _RetryingClient(follow_redirects=True)
 
 
 def first_line(error: BaseException) -> str:

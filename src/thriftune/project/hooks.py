@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
@@ -32,6 +32,12 @@ WITHOUT_MLFLOW = (
 )
 
 log = logging.getLogger(__name__)
+
+
+class RunParams(TypedDict, total=False):
+    """The options of a run that are read here; Kedro gives all of them."""
+
+    pipeline_names: list[str] | None
 
 
 class ThriftuneHooks:
@@ -85,7 +91,7 @@ class ThriftuneHooks:
         catalog["settings"] = MemoryDataset(self._parameters, copy_mode="assign")
 
     @hook_impl(tryfirst=True)
-    def before_pipeline_run(self, run_params: dict[str, Any]) -> None:
+    def before_pipeline_run(self, run_params: RunParams) -> None:
         """Find or create the study's MLflow run and hand it to kedro-mlflow.
 
         Args:

@@ -7,7 +7,7 @@ from typing import Any
 
 from kedro.config import OmegaConfigLoader
 
-LOADER_ARGS: dict[str, Any] = {
+LOADER_ARGS: dict[str, str | dict[str, str]] = {
     "base_env": "base",
     "default_run_env": "local",
     "merge_strategy": {"parameters": "soft"},
