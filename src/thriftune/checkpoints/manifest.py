@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from thriftune import files
 from thriftune.errors import DamageError, refuse_newer
-from thriftune.json_schema import violation
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -19,32 +20,54 @@ MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.j
 CHECKSUM = "checksum"
 """The last field of manifest.json: SHA-256 of the others as canonical JSON, so that no flipped bit
 changes a value by which the best is chosen."""
-SCHEMA = Path(__file__).parent / "manifest.schema.json"
+
+FileName = Literal["model.safetensors", "optimizer.safetensors", "state.json"]
+Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Count = Annotated[int, Field(ge=0, strict=True)]
+CountFromOne = Annotated[int, Field(ge=1, strict=True)]
+Value = Annotated[float, Field(strict=True, allow_inf_nan=False)] | None
 
 
 @dataclass(frozen=True)
 class FileFact:
     """Size in bytes and hex SHA-256 of one file."""
 
-    size: int
-    sha256: str
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    size: Count
+    sha256: Hash
+
+
+def _require(key: str) -> AfterValidator:
+    def check(value: Mapping[str, object]) -> Mapping[str, object]:
+        if key not in value:
+            raise ValueError(f"{key!r} is a required property")
+        return value
+
+    return AfterValidator(check)
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What stands in manifest.json."""
+    """What is in manifest.json."""
 
-    format_version: int
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", title="Manifest of one checkpoint")
+
+    format_version: Literal[1]
     study: str
-    trial: int
+    trial: Count
     trial_id: str
-    epoch: int
-    step: int
-    attempt: int
-    value: float | None
-    metrics: Mapping[str, float | None]
-    files: Mapping[str, FileFact]
-    signature: Mapping[str, Any]
+    epoch: CountFromOne
+    step: Count
+    attempt: CountFromOne
+    value: Value
+    metrics: Mapping[str, Value]
+    files: Annotated[
+        Mapping[FileName, FileFact], _require(MODEL), Field(json_schema_extra={"required": [MODEL]})
+    ]
+    signature: Annotated[
+        Mapping[str, Any], _require("tensors"), Field(json_schema_extra={"required": ["tensors"]})
+    ]
     """The model's, with `tensors`: name to [dtype, shape]."""
     code_version: str
     data_fingerprint: str
@@ -52,7 +75,7 @@ class Manifest:
 
     @property
     def resumable(self) -> bool:
-        """Training can go on from it: optimizer and state are listed."""
+        """Whether training can resume from it: optimizer and state are listed."""
         return OPTIMIZER in self.files and STATE in self.files
 
     @property
@@ -66,32 +89,31 @@ class Manifest:
         return sum(fact.size for fact in self.files.values())
 
     def stripped(self) -> Manifest:
-        """The same checkpoint reduced to its model."""
+        """Return the manifest of the same checkpoint reduced to its model."""
         return replace(self, files={MODEL: self.files[MODEL]})
 
     def to_bytes(self) -> bytes:
-        """JSON with its checksum, checked against the schema."""
+        """Return the JSON with its checksum.
+
+        Raises:
+            DamageError: A field is not what the format allows, such as a value that is not finite.
+        """
         facts = asdict(self)
+        _parse(facts, "the manifest to be written")
         value = {**facts, CHECKSUM: files.sha256_json(facts)}
-        check_manifest(value, "the manifest to be written")
         # A line a field: readable, and a third smaller than indented, where thousands of tensors are named.
         lines = (f"{json.dumps(key)}: {json.dumps(item, allow_nan=False)}" for key, item in value.items())
         return ("{\n" + ",\n".join(lines) + "\n}\n").encode("utf-8")
 
 
-_checked: set[str] = set()
-"""Checksums of manifests that the schema has seen: with hundreds of tensors it takes many times as long as a
-checksum, and each save reads manifests several times."""
-
-
 def read_manifest(folder: Path) -> Manifest:
-    """Return the manifest of a checkpoint's folder.
+    """Read the manifest of a checkpoint.
 
     Args:
         folder: The checkpoint's folder.
 
     Raises:
-        DamageError: There is no manifest, or none that is valid.
+        DamageError: There is no manifest, or it is not what was written.
         NewerFormatError: It is whole, and of a format that only a newer version knows.
     """
     path = folder / MANIFEST
@@ -105,23 +127,29 @@ def read_manifest(folder: Path) -> Manifest:
         raise DamageError(f"cannot be read: {error}", where=str(path)) from error
     if stated == found:  # else its version may be what is damaged
         refuse_newer(value, "format_version", FORMAT_VERSION, str(path))
-    if stated != found or found not in _checked:
-        check_manifest(value if stated is None else {**value, CHECKSUM: stated}, str(path))
+    manifest = _parse(value, str(path))
     if stated != found:
         raise DamageError("does not have the checksum that it states", where=str(path))
-    _checked.add(found)
-    facts = {name: FileFact(**fact) for name, fact in value["files"].items()}
-    return Manifest(**{**value, "files": facts})
+    return manifest
+
+
+def _parse(value: object, where: str) -> Manifest:
+    try:
+        return _adapter().validate_python(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = "/".join(map(str, first["loc"])) or "the top level"
+        raise DamageError(f"is no manifest at {place}: {first['msg']}", where=where) from error
 
 
 @cache
-def manifest_schema() -> Any:
-    """The JSON Schema of a manifest."""
-    return json.loads(SCHEMA.read_text(encoding="utf-8"))
+def _adapter() -> TypeAdapter[Manifest]:
+    return TypeAdapter(Manifest)
 
 
-def check_manifest(value: Any, where: str) -> None:
-    """DamageError, with the place inside, where a value is no manifest."""
-    found = violation(value, manifest_schema())
-    if found is not None:
-        raise DamageError(f"is no manifest at {found.place}: {found.message}", where=where)
+def manifest_schema() -> dict[str, Any]:
+    """Return the JSON Schema of manifest.json, made from `Manifest` and its checksum."""
+    schema = _adapter().json_schema()
+    schema["properties"][CHECKSUM] = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+    schema["required"].append(CHECKSUM)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
