@@ -68,9 +68,9 @@ def train_here(what: str, threads: int, epochs: int) -> None:
     import torch
 
     from benchmarks.throughput import MIXED, built, posts, seconds, settings_of, trainer_of
-    from thriftune.checkpoints.store import CheckpointStore
     from thriftune.checkpoints.tensors import serialise
     from thriftune.config import StorageConfig
+    from thriftune.study.storage import open_store
     from thriftune.training.loop import train
 
     torch.set_num_threads(threads)
@@ -80,7 +80,7 @@ def train_here(what: str, threads: int, epochs: int) -> None:
     with tempfile.TemporaryDirectory(dir=ROOT / "build") as folder:
         encoder, rows = built(posts(96, MIXED), settings, Path(folder))
         policy = StorageConfig(max_total_size=10**12, free_disk_watermark=0.0)
-        store = CheckpointStore(Path(folder) / "study", "bench", policy)
+        store = open_store(Path(folder) / "study", "bench", policy)
         trainer = replace(trainer_of(settings, encoder, rows), overlap=what == "saving")
 
         def run() -> None:

@@ -23,10 +23,11 @@ from safetensors.torch import save_file
 
 from benchmarks.rows import Row, at_least, at_most, write
 from thriftune.checkpoints.checkpoint import Checkpoint, Receipt
-from thriftune.checkpoints.retention import Held, Policy, Pressure, plan
+from thriftune.checkpoints.retention import CheckpointInfo, Pressure, RetentionPolicy, plan
 from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import StorageConfig
 from thriftune.forecast.simulation import Workload, forecast
+from thriftune.study.storage import open_store
 from thriftune.training.snapshot import Snapshots
 
 TENSORS = 24
@@ -105,7 +106,7 @@ def read_and_hash(folder: Path) -> None:
 
 def store_in(folder: Path, overlap: bool) -> CheckpointStore:
     policy = StorageConfig(overlap=overlap, max_total_size=10**12, free_disk_watermark=0.0)
-    return CheckpointStore(folder, "bench-00000000", policy)
+    return open_store(folder, "bench-00000000", policy)
 
 
 class Bench:
@@ -131,7 +132,7 @@ class Bench:
         entry = self.alone.entries()[-1]
         read_and_hash(entry.path)  # both read from the page cache
         self._note("read", read_and_hash, entry.path)
-        self._note("load", self.alone.load, entry, {})
+        self._note("load", entry.load)
         self._note("stall" if number > 1 else "first stall", self._stall, current)
         self.beside.drain()
         for held in self.alone.entries():
@@ -186,17 +187,19 @@ class Bench:
 def bytes_kept() -> Row:
     """What the default policy holds after a study of 100 trials of 10 epochs, against keep-all."""
     work = Workload(trials=100, saves_per_trial=10, model_bytes=10**9, resumable_bytes=3 * 10**9)
-    found = forecast(work, Policy(), 10**12)
+    found = forecast(work, RetentionPolicy(), 10**12)
     return at_most("bytes_kept", float(work.model_bytes), "B", float(found.keep_all_bytes), 0.05)
 
 
 def planning() -> Row:
     """The retention plan over 1,000 checkpoints, median of 100."""
-    held = [Held(n // 10, n % 10, (n * 7919 % 1000) / 1000, n % 10 == 9, 10, 30) for n in range(1000)]
+    held = [
+        CheckpointInfo(n // 10, n % 10, (n * 7919 % 1000) / 1000, n % 10 == 9, 10, 30) for n in range(1000)
+    ]
     took = []
     for _ in range(100):
         started = time.perf_counter()
-        plan(held, Policy(), Pressure(frozenset({99}), room_bytes=50))
+        plan(held, RetentionPolicy(), Pressure(frozenset({99}), room_bytes=50))
         took.append(time.perf_counter() - started)
     return at_most("plan/1000", statistics.median(took), "s", 0.010, 1.0)
 

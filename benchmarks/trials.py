@@ -23,7 +23,6 @@ from tests.history import lengthen
 
 from benchmarks.limits import GROWTH_LIMIT, OWN_LIMIT_SECONDS
 from benchmarks.rows import Row, write
-from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import Parameters
 from thriftune.corpus.ingestion import ingest
 from thriftune.corpus.store import CorpusStore
@@ -34,6 +33,7 @@ from thriftune.search.samplers import sampler_for
 from thriftune.search.space import sample
 from thriftune.study.handle import StudyHandle
 from thriftune.study.layout import journals_of
+from thriftune.study.storage import open_store
 
 ROOT = Path(__file__).parents[1]
 NUMBERS = (10, 100, 1000)
@@ -52,7 +52,7 @@ def run(settings: Parameters) -> Path:
     """The search to its last trial, driven as the catalog drives it; the study's folder."""
     study = StudyHandle(settings.study.name, Path(settings.storage.root), Path(settings.tracking.root))
     shared = [Path(settings.corpus.root), Path(settings.corpus.cache), Path(settings.tracking.root)]
-    store = CheckpointStore(study.folder, study.id, settings.storage, shared)
+    store = open_store(study.folder, study.id, settings.storage, shared)
     corpus = ingest(settings.corpus, CorpusStore(Path(settings.corpus.root)), lambda line: None)
     for checkpoint in run_search(settings, corpus, study, store):
         store.submit(checkpoint)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from html import escape
 from typing import Any
 
-from thriftune.checkpoints.retention import Held, Key, Policy, Pressure, plan
+from thriftune.checkpoints.retention import CheckpointInfo, Key, Pressure, RetentionPolicy, plan
 
 VALUES = ((0.41, 0.52, 0.50, 0.55), (0.47, 0.61, 0.58, 0.57), (0.44, 0.49, 0.60, 0.59))
 """Of each epoch of three trials."""
@@ -28,12 +28,14 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 def simulate(room: int | None) -> History:
     """The study, by the very plan that the store executes."""
-    held: dict[Key, Held] = {}
+    held: dict[Key, CheckpointInfo] = {}
     history: History = []
     for trial, values in enumerate(VALUES):
         for epoch, value in enumerate(values, 1):
-            held[trial, epoch] = Held(trial, epoch, value, True, MODEL, WHOLE)
-            decided = plan(list(held.values()), Policy(), Pressure(frozenset({trial}), room_bytes=room))
+            held[trial, epoch] = CheckpointInfo(trial, epoch, value, True, MODEL, WHOLE)
+            decided = plan(
+                list(held.values()), RetentionPolicy(), Pressure(frozenset({trial}), room_bytes=room)
+            )
             stripped = {key: replace(held[key], resumable=False, total_bytes=MODEL) for key in decided.strip}
             held = {key: stripped.get(key, held[key]) for key in (*decided.keep, *decided.strip)}
             why = decided.keep | decided.strip

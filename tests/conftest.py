@@ -19,8 +19,8 @@ os.environ.update(OPTIONS)  # as every command does, before the libraries are im
 
 from tests.databases import copy_mlflow_tables
 from thriftune.checkpoints.checkpoint import Checkpoint
-from thriftune.checkpoints.entries import Loaded
 from thriftune.checkpoints.store import CheckpointStore
+from thriftune.checkpoints.stored import LoadedCheckpoint
 from thriftune.config import Parameters, parse_parameters
 from thriftune.corpus.ingestion import ingest
 from thriftune.corpus.sample import SAMPLE
@@ -219,9 +219,9 @@ def make_checkpoint(
     )
 
 
-def newest_valid(store: CheckpointStore, signature: Mapping[str, Any]) -> Loaded | None:
+def newest_valid(store: CheckpointStore, signature: Mapping[str, Any]) -> LoadedCheckpoint | None:
     """What trial 0 would go on from, held against the signature of its model."""
-    loaded = store.newest_whole(0)
+    loaded = store.newest(0)
     if loaded is not None:
         store.check(loaded.entry, signature)
     return loaded

@@ -188,7 +188,7 @@ def is_out_of_space(error: BaseException) -> bool:
 
 
 @contextmanager
-def alone_with(path: Path, *, wait: bool = True) -> Iterator[None]:
+def file_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
     """One process at a time: what several may make at once, under one temporary name, is made by the first.
 
     Whoever waited looks again whether it is there; without `wait` TimeoutError is raised where another one is

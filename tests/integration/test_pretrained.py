@@ -14,12 +14,12 @@ from tests.conftest import TINY, small_parameters
 from thriftune import files
 from thriftune.checkpoints.checkpoint import Checkpoint
 from thriftune.checkpoints.manifest import MODEL
-from thriftune.checkpoints.store import CheckpointStore
 from thriftune.checkpoints.tensors import tensor_bytes
 from thriftune.config import Parameters, override
 from thriftune.errors import StudyError
 from thriftune.model.encoder import build_encoder, resolve_encoder
 from thriftune.model.trainable import DualAgent
+from thriftune.study.storage import open_store
 from thriftune.training.inputs import build_agent, signature_of
 from thriftune.training.optimisation import build_optimizer, flatten_optimizer
 from thriftune.training.seeding import capture_generators
@@ -67,7 +67,7 @@ def test_a_checkpoint_weighs_what_is_trained_and_fits_its_own_base_only(
     trained = agent.trained_state()
     frozen = sum(p.numel() * 4 for p in agent.parameters() if not p.requires_grad)
     assert tensor_bytes(trained) < frozen / 20
-    store = CheckpointStore(tmp_path / "study", "study-00000000", parameters.storage)
+    store = open_store(tmp_path / "study", "study-00000000", parameters.storage)
     for epoch, value in ((1, 0.9), (2, 0.1)):  # the first is then stripped
         store.save(
             Checkpoint(

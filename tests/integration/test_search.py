@@ -18,7 +18,7 @@ from tests.support.studies import evaluate, facts, in_child, parts, run
 
 from thriftune import files
 from thriftune.checkpoints.manifest import MANIFEST, MODEL
-from thriftune.checkpoints.store import CheckpointStore
+from thriftune.checkpoints.trials import Trials
 from thriftune.config import Parameters, override
 from thriftune.corpus.ingestion import ingest
 from thriftune.errors import ConfigError, DataError, InterruptedRunError, OutOfStorageError, StudyError
@@ -472,7 +472,8 @@ def test_what_the_last_trial_left_is_tidied_by_the_next_run(
     """Killed between the last trial's end in Optuna and its tidying: only the best is kept afterwards."""
     parameters = small_parameters(small, storage={"keep_best_k_max": 1})
     with monkeypatch.context() as patched:
-        patched.setattr(CheckpointStore, "end_trial", lambda store, trial=None: None)
+        patched.setattr(Trials, "finish", lambda trials, number: None)
+        patched.setattr(Trials, "finish_all", lambda trials: None)
         run(parameters)
     store = parts(parameters)[2]
     best = store.best()

@@ -16,6 +16,7 @@ from thriftune.runner.run import run_search
 from thriftune.runner.test_evaluation import evaluate_study
 from thriftune.search.optuna_study import OptunaStudy
 from thriftune.study.handle import StudyHandle
+from thriftune.study.storage import open_store
 from thriftune.tracking.records import read_rows
 
 
@@ -24,7 +25,7 @@ def parts(parameters: Parameters) -> tuple[CorpusStore, StudyHandle, CheckpointS
     return (
         CorpusStore(Path(parameters.corpus.root)),
         study,
-        CheckpointStore(
+        open_store(
             study.folder,
             study.id,
             parameters.storage,

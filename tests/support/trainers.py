@@ -11,7 +11,8 @@ import torch
 from tests.support.agents import collator, marked, rows
 from thriftune import files
 from thriftune.checkpoints.checkpoint import Checkpoint
-from thriftune.checkpoints.tensors import read_verified, serialise, tensors_in, write_hashed
+from thriftune.checkpoints.hashing import write_hashed
+from thriftune.checkpoints.tensors import read_verified, serialise, tensors_in
 from thriftune.config import Parameters
 from thriftune.model.encoder import Encoder
 from thriftune.training.inputs import build_agent, layout_of

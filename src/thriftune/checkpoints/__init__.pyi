@@ -1,8 +1,10 @@
+from .budget import Budget as Budget
 from .checkpoint import Checkpoint as Checkpoint
 from .checkpoint import Receipt as Receipt
-from .entries import Entry as Entry
-from .entries import Loaded as Loaded
-from .manifest import Manifest as Manifest
-from .retention import Policy as Policy
-from .retention import plan as plan
+from .retention import DEFAULT_RULES as DEFAULT_RULES
+from .retention import RetentionPolicy as RetentionPolicy
+from .retention import Wish as Wish
+from .run import Run as Run
 from .store import CheckpointStore as CheckpointStore
+from .stored import LoadedCheckpoint as LoadedCheckpoint
+from .stored import StoredCheckpoint as StoredCheckpoint

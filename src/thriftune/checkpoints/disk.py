@@ -1,24 +1,13 @@
-"""Free bytes, estimates, and the least budget that a model needs."""
+"""Facts of a file system: free bytes, and which files are largest."""
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # torch takes seconds to import, and `kedro run` checks the budget before it starts
-    from thriftune.checkpoints.checkpoint import Checkpoint
-
-OVERHEAD_BYTES = 256 * 1024
-"""Manifest, state.json and safetensors headers of one checkpoint, rounded up."""
-STUDY_OVERHEAD_BYTES = 1_000_000
-"""Journals, configurations and reports of a study, beside its checkpoints."""
 LARGEST_SHOWN = 10
-RESERVE_BYTES, RESERVE_SHARE = 64 * 2**20, 0.05
-"""What checkpoints leave free of the budget for what grows between two checks: the smaller of both."""
 
 
 @dataclass(frozen=True)
@@ -29,55 +18,44 @@ class Disk:
     total_bytes: int
 
     def is_low(self, watermark: float) -> bool:
-        """Free share under the watermark."""
+        """Return whether the free share is under the watermark.
+
+        Args:
+            watermark: A share, from 0 to 1.
+        """
         return self.free_bytes < watermark * self.total_bytes
 
 
 def disk_of(path: Path) -> Disk:
-    """The file system of a path or of its nearest parent that exists."""
+    """Return the state of the file system of a path.
+
+    Args:
+        path: It, or else its nearest parent that exists, is looked at.
+    """
     place = next(p for p in (path, *path.parents) if p.exists())
     usage = shutil.disk_usage(place)
     return Disk(usage.free, usage.total)
 
 
 def same_disk(one: Path, other: Path) -> bool:
-    """Whether both are on one file system; not where one is gone."""
+    """Return whether both are on one file system; False where one is gone.
+
+    Args:
+        one: A path.
+        other: Another path.
+    """
     try:
         return one.stat().st_dev == other.stat().st_dev
     except FileNotFoundError:
         return False
 
 
-def estimate_bytes(checkpoint: Checkpoint) -> int:
-    """Bytes that saving a checkpoint writes, rounded up."""
-    tensors = (*checkpoint.model.values(), *checkpoint.optimizer.values())
-    return sum(tensor.nbytes for tensor in tensors) + OVERHEAD_BYTES
-
-
-def least_budget_bytes(model_bytes: int, resumable_bytes: int) -> int:
-    """Bytes that a study cannot do without: those of one worker, and beside them the best, stripped to its
-    model."""
-    return worker_bytes(resumable_bytes) + model_bytes + STUDY_OVERHEAD_BYTES
-
-
-def worker_bytes(resumable_bytes: int) -> int:
-    """Bytes that each process at work cannot do without: the newest is kept while the next is written."""
-    return 2 * (resumable_bytes + OVERHEAD_BYTES)
-
-
-def reserve_bytes(budget: int) -> int:
-    """The part of a budget that checkpoints never take."""
-    return min(RESERVE_BYTES, int(budget * RESERVE_SHARE))
-
-
-def with_reserve(least: int) -> int:
-    """The smallest budget that leaves `least` bytes beside its reserve."""
-    budget = math.ceil(least / (1 - RESERVE_SHARE))
-    return budget if budget * RESERVE_SHARE <= RESERVE_BYTES else least + RESERVE_BYTES
-
-
 def largest_files(*roots: Path) -> list[tuple[int, Path]]:
-    """The largest files below folders, (bytes, path), largest first."""
+    """Return the largest files below folders, (bytes, path), largest first.
+
+    Args:
+        roots: The folders; one that is not there has no files.
+    """
     found = {path: size for root in roots for size, path in _sizes(root)}
     return sorted(((size, path) for path, size in found.items()), key=lambda item: (-item[0], str(item[1])))[
         :LARGEST_SHOWN

@@ -23,7 +23,7 @@ SHARES = 20
 
 
 @dataclass(frozen=True)
-class _Settled:
+class _Finished:
     changed_ns: int
     size: int
 
@@ -33,13 +33,18 @@ class TrialFolders:
 
     def __init__(self, study: Path) -> None:
         self._study, self._root = study, study / TRIALS
-        self._settled: dict[str, _Settled] = {}
+        self._finished: dict[str, _Finished] = {}
         self._round = 0
 
-    def settle(self, over: Collection[int]) -> None:
-        """The numbers of the trials that are over, whoever ran them; called once a trial. Each time another
-        share of what is remembered is looked at again, and forgotten where it changed."""
-        before, known = self._settled, dict[str, _Settled]()
+    def mark_finished(self, over: Collection[int]) -> None:
+        """Note which trials are over; called once a trial.
+
+        Each time another share of what is remembered is looked at again, and forgotten where it changed.
+
+        Args:
+            over: Numbers of all trials that are over, whoever ran them.
+        """
+        before, known = self._finished, dict[str, _Finished]()
         self._round += 1
         for entry in self._scan():
             number = trial_number(entry.name)
@@ -52,29 +57,39 @@ class TrialFolders:
             if entry.name in before and before[entry.name].changed_ns == changed_ns:
                 known[entry.name] = before[entry.name]
             elif time.time_ns() - changed_ns > TICK_NS and not any(_scan(Path(entry.path, CHECKPOINTS))):
-                known[entry.name] = _Settled(changed_ns, files.directory_bytes(Path(entry.path)))
-        self._settled = known  # one assignment: other threads see the old or the new
+                known[entry.name] = _Finished(changed_ns, files.directory_bytes(Path(entry.path)))
+        self._finished = known  # one assignment: other threads see the old or the new
 
     def reopen(self, number: int) -> None:
-        """A trial is going to change: its folder is read each time again."""
-        self._settled = {name: known for name, known in self._settled.items() if trial_number(name) != number}
+        """Note that a trial is going to change: its folder is read each time again.
+
+        Args:
+            number: The trial's number.
+        """
+        self._finished = {
+            name: known for name, known in self._finished.items() if trial_number(name) != number
+        }
 
     def epochs(self) -> Iterator[Path]:
-        """Every folder that is named as a committed checkpoint, from the study's folder."""
-        settled = self._settled
+        """Yield every folder that is named as a committed checkpoint, relative to the study's folder."""
+        finished = self._finished
         for trial in self._scan():
-            if trial.name.startswith(TRIAL) and trial.name not in settled:
+            if trial.name.startswith(TRIAL) and trial.name not in finished:
                 for entry in _scan(Path(trial.path, CHECKPOINTS)):
                     if entry.name.startswith(EPOCH):
                         yield Path(TRIALS, trial.name, CHECKPOINTS, entry.name)
 
     def held_bytes(self, *others: Path) -> int:
-        """Bytes of the study's folder, and of others, each inode once."""
-        settled = self._settled
-        size = sum(known.size for known in settled.values())
+        """Return the bytes of the study's folder, and of others, each inode once.
+
+        Args:
+            others: Folders outside the study's.
+        """
+        finished = self._finished
+        size = sum(known.size for known in finished.values())
         walked: list[Path] = []
         for entry in self._scan():
-            if entry.name in settled:
+            if entry.name in finished:
                 continue
             if entry.is_dir(follow_symlinks=False):
                 walked.append(Path(entry.path))
@@ -95,6 +110,10 @@ def _scan(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def trial_number(name: str) -> int:
-    """Of a folder named trial_0012_0a1b2c3d; -1 where it is no trial's."""
+    """Return the number of a trial; -1 where the name is no trial's.
+
+    Args:
+        name: Of a folder, such as trial_0012_0a1b2c3d.
+    """
     part = name.removeprefix(TRIAL).partition("_")[0]
     return int(part) if name.startswith(TRIAL) and part.isdecimal() else -1

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -21,7 +21,7 @@ CHECKSUM = "checksum"
 """The last field of manifest.json: SHA-256 of the others as canonical JSON, so that no flipped bit
 changes a value by which the best is chosen."""
 
-FileName = Literal["model.safetensors", "optimizer.safetensors", "state.json"]
+FileName = Annotated[str, Field(pattern=r"^(model\.safetensors|optimizer\.safetensors|state\.json)$")]
 Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0, strict=True)]
 CountFromOne = Annotated[int, Field(ge=1, strict=True)]
@@ -53,7 +53,7 @@ class Manifest:
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", title="Manifest of one checkpoint")
 
-    format_version: Literal[1]
+    format_version: Annotated[int, Field(ge=FORMAT_VERSION, le=FORMAT_VERSION, strict=True)]
     study: str
     trial: Count
     trial_id: str

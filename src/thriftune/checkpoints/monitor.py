@@ -51,7 +51,7 @@ class DiskMonitor:
     def _watch(self) -> None:
         while not self._stop.wait(self._interval):
             try:
-                self._store.relieve()
+                self._store.prune_if_disk_low()
             except Exception as error:
                 # The next save meets the same and reports it where the study can stop; the watch goes on.
                 log.warning("the disk monitor could not prune: %s", error)

@@ -1,4 +1,4 @@
-"""What an interrupted process left in the folders of trials, put right; what is damaged, set aside."""
+"""Puts right what an interrupted process left in the folders of trials, and sets damage aside."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from thriftune import files
-from thriftune.checkpoints.entries import QUARANTINE, REPLACED, TEMPORARY, read_entry
+from thriftune.checkpoints.attempts import remove_unfinished
 from thriftune.checkpoints.folders import trial_number
 from thriftune.checkpoints.manifest import MANIFEST
+from thriftune.checkpoints.stored import QUARANTINE, REPLACED, TEMPORARY, read_entry
 from thriftune.errors import DamageError
 
 log = logging.getLogger(__name__)
@@ -19,15 +20,29 @@ log = logging.getLogger(__name__)
 def checkpoint_folders(
     study_folder: Path, pattern: str, trial: int | None = None, but: Collection[int] = ()
 ) -> list[Path]:
-    """What stands where checkpoints do, by name: of one trial, or of all but some."""
+    """Return the folders beside checkpoints, by name.
+
+    Args:
+        study_folder: The store's folder.
+        pattern: Of their names.
+        trial: Of this trial; None: of all.
+        but: Trials that are left out.
+    """
     name = "trial_*" if trial is None else f"trial_{trial:04d}_*"
     found = sorted(study_folder.glob(f"trials/{name}/checkpoints/{pattern}"))
     return [path for path in found if trial_number(path.parents[1].name) not in but]
 
 
-def mend(study_folder: Path, trial: int | None = None, but: Collection[int] = ()) -> None:
-    """Temporary directories, files that no manifest lists, directories without a valid manifest, and
-    replacements that were cut off: of one trial, or of all but some."""
+def recover(study_folder: Path, trial: int | None = None, but: Collection[int] = ()) -> None:
+    """Remove temporary folders, notes and files that no manifest lists, quarantine what is no checkpoint,
+    and put back what a cut-off replacement had set aside.
+
+    Args:
+        study_folder: The store's folder.
+        trial: Of this trial; None: of all.
+        but: Trials that are left out.
+    """
+    remove_unfinished(study_folder, trial, but)
     for path in checkpoint_folders(study_folder, f"{REPLACED}*", trial, but):
         target = path.with_name(path.name.removeprefix(REPLACED))
         if target.exists():
@@ -50,12 +65,24 @@ def mend(study_folder: Path, trial: int | None = None, but: Collection[int] = ()
 
 
 def quarantine(path: Path, cause: Exception) -> None:
-    """Set a damaged checkpoint aside; it no longer counts as kept."""
+    """Set a damaged checkpoint aside; it no longer counts as kept.
+
+    Args:
+        path: The checkpoint's folder.
+        cause: What is wrong with it, for the log.
+    """
     log.warning("quarantined a damaged checkpoint as %s: %s", set_aside(path), cause)
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a checkpoint's folder, so that it counts no more; the new path."""
+    """Rename a checkpoint's folder, so that it counts no more.
+
+    Args:
+        path: The checkpoint's folder.
+
+    Returns:
+        The new path.
+    """
     target = path.with_name(f"{QUARANTINE}{path.name}-{time.time_ns()}")
     files.rename(path, target)
     return target

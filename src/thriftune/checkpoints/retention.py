@@ -1,27 +1,35 @@
 """What to keep: a pure function of checkpoints, policy and pressure.
 
-No file system, no clock, no torch. A policy is the union of small named rules; each marks what it
-wants kept, whole (to resume from) or as the model alone. What no rule marks is deleted. A further rule
-is one more function in RULES.
+No file system, no clock, no torch. A policy is the union of small named rules; each own what it
+wants kept, whole (to resume from) or as the model alone. What no rule own is deleted. A rule of your own is
+one more function: `RetentionPolicy(rules=[*DEFAULT_RULES, my_rule])`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
+from enum import IntEnum
 
-from thriftune.config import StorageConfig
+from thriftune.errors import ConfigError
 
 Key = tuple[int, int]
 """(trial, epoch)"""
 
-PROTECTED, OF_STUDY, OF_RUNNING = 3, 2, 1
-"""Steps of pressure: first what the running trial would like to keep, then the trials' bests and
-the co-best of the study, never the study's best and what training goes on from."""
+
+class Tier(IntEnum):
+    """How long a wish holds under pressure: the lowest tier is given up first."""
+
+    OF_RUNNING = 1
+    """What a running trial would like to keep."""
+    OF_STUDY = 2
+    """The best trials, and the ties of the study's best."""
+    PROTECTED = 3
+    """Never given up: the study's best, and what a running trial resumes from."""
 
 
 @dataclass(frozen=True)
-class Held:
+class CheckpointInfo:
     """One committed checkpoint, as retention sees it."""
 
     trial: int
@@ -37,17 +45,28 @@ class Held:
 
 
 @dataclass(frozen=True)
-class Policy:
-    """Which checkpoints a study wants (see StorageConfig)."""
+class RetentionPolicy:
+    """Which checkpoints are wanted.
 
-    keep_last_n: int = 1
-    keep_best_k: int = 1
-    keep_best_k_max: int = 2
+    Raises:
+        ConfigError: A number is under 1.
+    """
 
-    @classmethod
-    def of(cls, storage: StorageConfig) -> Policy:
-        """A study's, from its parameters of the same names."""
-        return cls(**{own.name: getattr(storage, own.name) for own in fields(cls)})
+    keep_last: int = 1
+    """Newest checkpoints of each running trial that are kept resume-capable."""
+    keep_best: int = 1
+    """Best epochs a running trial keeps, and best trials the store keeps."""
+    keep_ties: int = 2
+    """Most checkpoints of exactly the best value that are kept, the best included."""
+    rules: Sequence[Rule] = field(default_factory=lambda: DEFAULT_RULES)
+    """Of the wishes of one tier, the last rule's are given up first."""
+
+    def __post_init__(self) -> None:
+        for name in ("keep_last", "keep_best", "keep_ties"):
+            if getattr(self, name) < 1:
+                raise ConfigError(
+                    f"{name} must be 1 or more, got {getattr(self, name)}", where="RetentionPolicy"
+                )
 
 
 @dataclass(frozen=True)
@@ -55,7 +74,7 @@ class Pressure:
     """What weighs on the decision at this moment."""
 
     running_trials: frozenset[int] = frozenset()
-    """One a worker."""
+    """Those under way, here or in another process, or interrupted."""
     resumed_from: frozenset[Key] = frozenset()
     """Each protected until a newer checkpoint of its trial is committed."""
     room_bytes: int | None = None
@@ -65,14 +84,13 @@ class Pressure:
 
 
 @dataclass(frozen=True)
-class Marked:
+class Wish:
     """A rule's wish for one checkpoint."""
 
     key: Key
     whole: bool
     """True: with optimizer and state; False: the model is enough."""
-    yields: int
-    """The step of pressure at which the wish is given up, PROTECTED: never."""
+    tier: Tier
     reason: str
 
 
@@ -88,78 +106,96 @@ class Plan:
     """False where what is protected does not fit into the room."""
 
 
-Rule = Callable[[Sequence[Held], Policy, Pressure], Iterable[Marked]]
+Rule = Callable[[Sequence[CheckpointInfo], RetentionPolicy, Pressure], Iterable[Wish]]
+"""Returns a wish for each checkpoint that it wants kept, whatever the order of the checkpoints."""
 
 
-def ranked(checkpoints: Iterable[Held]) -> list[Held]:
-    """Those with a value, best first; exact ties by trial, then epoch, the earliest first."""
+def ranked(checkpoints: Iterable[CheckpointInfo]) -> list[CheckpointInfo]:
+    """Return those with a value, best first; exact ties by trial, then epoch, the earliest first.
+
+    Args:
+        checkpoints: In any order; those without a value are left out.
+    """
     valued = [held for held in checkpoints if held.value is not None]
     return sorted(valued, key=lambda held: (-(held.value or 0.0), held.trial, held.epoch))
 
 
-def newest_of_running(checkpoints: Sequence[Held], policy: Policy, pressure: Pressure) -> Iterable[Marked]:
+def newest_of_running(
+    checkpoints: Sequence[CheckpointInfo], policy: RetentionPolicy, pressure: Pressure
+) -> Iterable[Wish]:
     """The newest n resume-capable ones of each running trial; the very newest is protected."""
     for trial in sorted(pressure.running_trials):
         whole = [held for held in checkpoints if held.trial == trial and held.resumable]
         whole.sort(key=lambda held: held.epoch, reverse=True)
-        for place, held in enumerate(whole[: policy.keep_last_n]):
-            yields = OF_RUNNING if place else PROTECTED
-            yield Marked(held.key, True, yields, f"newest {place + 1} of the running trial")
+        for place, held in enumerate(whole[: policy.keep_last]):
+            tier = Tier.OF_RUNNING if place else Tier.PROTECTED
+            yield Wish(held.key, True, tier, f"newest {place + 1} of the running trial")
 
 
-def resumed_from(checkpoints: Sequence[Held], policy: Policy, pressure: Pressure) -> Iterable[Marked]:
+def resumed_from(
+    checkpoints: Sequence[CheckpointInfo], policy: RetentionPolicy, pressure: Pressure
+) -> Iterable[Wish]:
     """What a running trial went on from, until a newer one of it is committed."""
     for origin in sorted(pressure.resumed_from):
         newer = any(held.trial == origin[0] and held.epoch > origin[1] for held in checkpoints)
         if not newer and any(held.key == origin for held in checkpoints):
-            yield Marked(origin, True, PROTECTED, "the running trial went on from it")
+            yield Wish(origin, True, Tier.PROTECTED, "the running trial resumed from it")
 
 
-def best_of_study(checkpoints: Sequence[Held], policy: Policy, pressure: Pressure) -> Iterable[Marked]:
+def best_of_study(
+    checkpoints: Sequence[CheckpointInfo], policy: RetentionPolicy, pressure: Pressure
+) -> Iterable[Wish]:
     """The study's best, protected, and the best of each of the k best trials."""
-    best_by_trial: dict[int, Held] = {}
+    best_by_trial: dict[int, CheckpointInfo] = {}
     for held in ranked(checkpoints):
         best_by_trial.setdefault(held.trial, held)
-    for place, held in enumerate(list(best_by_trial.values())[: policy.keep_best_k]):
+    for place, held in enumerate(list(best_by_trial.values())[: policy.keep_best]):
         reason = "the study's best" if place == 0 else f"best of the study's trial {place + 1}"
-        yield Marked(held.key, False, OF_STUDY if place else PROTECTED, reason)
+        yield Wish(held.key, False, Tier.OF_STUDY if place else Tier.PROTECTED, reason)
 
 
-def best_of_running(checkpoints: Sequence[Held], policy: Policy, pressure: Pressure) -> Iterable[Marked]:
+def best_of_running(
+    checkpoints: Sequence[CheckpointInfo], policy: RetentionPolicy, pressure: Pressure
+) -> Iterable[Wish]:
     """The k best epochs of each running trial."""
     for trial in sorted(pressure.running_trials):
         own = [held for held in checkpoints if held.trial == trial]
-        for place, held in enumerate(ranked(own)[: policy.keep_best_k]):
-            yield Marked(held.key, False, OF_RUNNING, f"best epoch {place + 1} of the running trial")
+        for place, held in enumerate(ranked(own)[: policy.keep_best]):
+            yield Wish(held.key, False, Tier.OF_RUNNING, f"best epoch {place + 1} of the running trial")
 
 
-def co_best(checkpoints: Sequence[Held], policy: Policy, pressure: Pressure) -> Iterable[Marked]:
-    """Exact ties of the study's best, of any trial, up to keep_best_k_max with the best itself."""
+def co_best(
+    checkpoints: Sequence[CheckpointInfo], policy: RetentionPolicy, pressure: Pressure
+) -> Iterable[Wish]:
+    """Exact ties of the study's best, of any trial, up to keep_ties with the best itself."""
     order = ranked(checkpoints)
     ties = [held for held in order if held.value == order[0].value] if order else []
-    for place, held in enumerate(ties[1 : policy.keep_best_k_max]):
-        yield Marked(held.key, False, OF_STUDY, f"co-best {place + 1}: an exact tie of the best")
+    for place, held in enumerate(ties[1 : policy.keep_ties]):
+        yield Wish(held.key, False, Tier.OF_STUDY, f"co-best {place + 1}: an exact tie of the best")
 
 
-RULES: tuple[Rule, ...] = (newest_of_running, resumed_from, best_of_study, co_best, best_of_running)
-"""Of the wishes that yield at one step, the last marked goes first."""
+DEFAULT_RULES: tuple[Rule, ...] = (newest_of_running, resumed_from, best_of_study, co_best, best_of_running)
+"""The rules of a policy that names none."""
 
 
-def plan(
-    checkpoints: Sequence[Held], policy: Policy, pressure: Pressure, rules: Sequence[Rule] = RULES
-) -> Plan:
+def plan(checkpoints: Sequence[CheckpointInfo], policy: RetentionPolicy, pressure: Pressure) -> Plan:
     """Decide what is kept whole, kept as the model alone, and deleted.
 
     What is protected is never deleted, whatever the pressure; `fits` says whether that is enough.
+
+    Args:
+        checkpoints: All that are committed, in any order.
+        policy: What is wanted.
+        pressure: What is running, and how much room there is.
     """
     by_key = {held.key: held for held in checkpoints}
-    wishes = [mark for rule in rules for mark in rule(checkpoints, policy, pressure)]
+    wishes = [wish for rule in policy.rules for wish in rule(checkpoints, policy, pressure)]
     if pressure.disk_low:
-        wishes = [mark for mark in wishes if mark.yields == PROTECTED]
+        wishes = [wish for wish in wishes if wish.tier == Tier.PROTECTED]
     granted = _granted(wishes, by_key, pressure.room_bytes)
-    total = sum(_bytes(by_key[key], marks) for key, marks in granted.items())
-    whole = {key: any(mark.whole for mark in marks) for key, marks in granted.items()}
-    reasons = {key: "; ".join(mark.reason for mark in marks) for key, marks in granted.items()}
+    total = sum(_bytes(by_key[key], own) for key, own in granted.items())
+    whole = {key: any(wish.whole for wish in own) for key, own in granted.items()}
+    reasons = {key: "; ".join(wish.reason for wish in own) for key, own in granted.items()}
     keep = {key: why for key, why in reasons.items() if whole[key] or not by_key[key].resumable}
     return Plan(
         keep=keep,
@@ -170,25 +206,27 @@ def plan(
     )
 
 
-def _granted(wishes: Sequence[Marked], by_key: dict[Key, Held], room: int | None) -> dict[Key, list[Marked]]:
-    """The wishes that stand, by checkpoint: one after the other is given up until the rest fits."""
-    granted: dict[Key, list[Marked]] = {}
-    for mark in wishes:
-        granted.setdefault(mark.key, []).append(mark)
-    total = sum(_bytes(by_key[key], marks) for key, marks in granted.items())
-    dearest_last = sorted(enumerate(wishes), key=lambda item: (item[1].yields, -item[0]))
-    for _, mark in dearest_last:
-        if room is None or total <= room or mark.yields == PROTECTED:
+def _granted(
+    wishes: Sequence[Wish], by_key: dict[Key, CheckpointInfo], room: int | None
+) -> dict[Key, list[Wish]]:
+    """Give up one wish after the other until the rest fits; the wishes that are left, by checkpoint."""
+    granted: dict[Key, list[Wish]] = {}
+    for wish in wishes:
+        granted.setdefault(wish.key, []).append(wish)
+    total = sum(_bytes(by_key[key], own) for key, own in granted.items())
+    dearest_last = sorted(enumerate(wishes), key=lambda item: (item[1].tier, -item[0]))
+    for _, wish in dearest_last:
+        if room is None or total <= room or wish.tier == Tier.PROTECTED:
             break
-        held, marks = by_key[mark.key], granted[mark.key]
-        total -= _bytes(held, marks)
-        marks.remove(mark)
-        if marks:
-            total += _bytes(held, marks)
+        held, own = by_key[wish.key], granted[wish.key]
+        total -= _bytes(held, own)
+        own.remove(wish)
+        if own:
+            total += _bytes(held, own)
         else:
-            del granted[mark.key]
+            del granted[wish.key]
     return granted
 
 
-def _bytes(held: Held, marks: Sequence[Marked]) -> int:
-    return held.total_bytes if any(mark.whole for mark in marks) else held.model_bytes
+def _bytes(held: CheckpointInfo, own: Sequence[Wish]) -> int:
+    return held.total_bytes if any(wish.whole for wish in own) else held.model_bytes

@@ -1,96 +1,78 @@
-"""What this process is doing with the checkpoints of one study.
-
-The catalog holds two entries on one store (Kedro forbids one dataset as input and output of a node), so two
-`CheckpointStore` objects stand on one folder: the one that training reads from and the one that saves. What
-is being written belongs to the folder, not to either of them. What other processes must know too (which
-trials are running, and from where) stands in the folder itself: see attempts.
-"""
+"""This process at work on one store: what allows it to commit, which trial it runs, what it is writing."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from thriftune.checkpoints.attempts import read_attempts
 from thriftune.checkpoints.folders import TrialFolders
-from thriftune.checkpoints.retention import Key
-from thriftune.checkpoints.writer_thread import Writer
-from thriftune.errors import StudyError
-from thriftune.observe.stopwatch import Stopwatch
+from thriftune.checkpoints.locks import FolderLocks, Owner
 
-
-def do_nothing() -> None:
-    """What is done before a commit that needs no owner."""
-
-
-def commit_nothing() -> None:
-    """What is asked before a commit that comes too late."""
-    raise StudyError("the run has ended; what it was still writing is not committed")
-
-
-Disposal = Callable[[Callable[[Path], None]], None]
+Reclaim = Callable[[Callable[[Path], None]], None]
 """Calls what it is given for each folder that can be made again and that nobody uses meanwhile."""
 
 
-def dispose_of_nothing(remove: Callable[[Path], None]) -> None:
-    """The disposal where nothing outside the store can be made again."""
+def reclaim_nothing(remove: Callable[[Path], None]) -> None:
+    """Delete nothing: there is nothing outside the store that can be made again."""
 
 
-Guard = Callable[[], AbstractContextManager[None]]
+class Session:
+    """What the parts of one store share. One thread of one process is in `exclusive` at a time."""
 
-
-def alone() -> AbstractContextManager[None]:
-    """The guard where no other process works on the study."""
-    return nullcontext()
-
-
-@dataclass
-class Activity:
-    """This process's trial, and its write in flight."""
-
-    folders: TrialFolders
-    own: int | None = None
-    """The trial that this process runs."""
-    attempt: int = 1
-    """The number of its attempt at it."""
-    guard: Guard = alone
-    """One process at a time is in it: planning, deleting, committing."""
-    shared: bool = False
-    """Other processes may work on the study too."""
-    dispose: Disposal = dispose_of_nothing
-    """Of folders outside the store: the first to go under pressure."""
-    promised: Callable[[], int] = lambda: 0
-    """Bytes that count against the budget and that others are still going to write."""
-    before_commit: Callable[[], None] = do_nothing
-    """Raises where this process no longer owns the study."""
-    writing: Path | None = None
-    """The temporary folder of the write in flight."""
-    told: dict[str, set[Key]] = field(default_factory=lambda: {"strip": set(), "delete": set()})
-    """What a dry run has said already."""
-    writer: Writer = field(default_factory=Writer)
-    upkeep: Stopwatch = field(default_factory=Stopwatch)
-    """What saves took beside the writing of bytes."""
-    _lock: threading.RLock = field(default_factory=threading.RLock)
-    _depth: int = 0
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.folders = TrialFolders(folder.absolute())
+        self.locks = FolderLocks(folder)
+        self.owner: Owner = self.locks
+        self.trial: int | None = None
+        """The trial that this process runs."""
+        self.attempt = 1
+        """The number of its attempt at it."""
+        self.writing: Path | None = None
+        """The temporary folder of the write in flight."""
+        self.reclaim: Reclaim = reclaim_nothing
+        """Deletes folders outside the store that can be made again: the first to go under pressure."""
+        self.pending_bytes: Callable[[], int] = int
+        """How many bytes others are still going to write under the budget."""
+        self.upkeep_seconds = 0.0
+        """What saves took beside the writing of bytes."""
+        self._lock = threading.RLock()
+        self._depth = 0
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Held while entries are listed and plans are carried out, not while tensors are written: by one
-        thread of one process."""
-        with self._lock, alone() if self._depth else self.guard():
+        """Hold the store while entries are listed and plans are executed, not while tensors are written."""
+        with self._lock, self._critical_section():
             self._depth += 1
             try:
                 yield
             finally:
                 self._depth -= 1
 
+    def _critical_section(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._depth else self.owner.critical_section()
 
-_activities: dict[Path, Activity] = {}
+    @contextmanager
+    def upkeep(self) -> Iterator[None]:
+        """Count the seconds of the block as upkeep."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.upkeep_seconds += time.perf_counter() - started
 
+    def running(self) -> set[int]:
+        """Return the trials that are under way, here, elsewhere, or interrupted."""
+        return {trial for trial, attempt in read_attempts(self.folder).items() if attempt.running}
 
-def activity_in(folder: Path) -> Activity:
-    """The one of a study's folder."""
-    place = folder.absolute()
-    return _activities.setdefault(place, Activity(TrialFolders(place)))
+    def works_elsewhere(self, trial: int) -> bool:
+        """Return whether another process works on a trial.
+
+        Args:
+            trial: Number of one that is not over.
+        """
+        return trial != self.trial and self.owner.works_elsewhere(trial)

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from thriftune import __version__, files
-from thriftune.checkpoints import disk
+from thriftune.checkpoints.budget import estimate_bytes
 from thriftune.checkpoints.checkpoint import Checkpoint
+from thriftune.checkpoints.hashing import write_hashed
 from thriftune.checkpoints.manifest import (
     FORMAT_VERSION,
     MANIFEST,
@@ -21,7 +22,7 @@ from thriftune.checkpoints.manifest import (
     FileFact,
     Manifest,
 )
-from thriftune.checkpoints.tensors import describe, serialise, write_hashed
+from thriftune.checkpoints.tensors import describe, serialise
 
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint, parallel_bytes: int) -> Manifest:
@@ -44,7 +45,7 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, parallel_bytes: int) 
 def _write_tensors(folder: Path, checkpoint: Checkpoint, parallel_bytes: int) -> dict[str, FileFact]:
     """Both tensor files; large ones beside each other, since one SHA-256 keeps only one core busy."""
     tensors = {MODEL: checkpoint.model, OPTIMIZER: checkpoint.optimizer}
-    if disk.estimate_bytes(checkpoint) < parallel_bytes:
+    if estimate_bytes(checkpoint) < parallel_bytes:
         return {name: write_file(folder / name, serialise(values)) for name, values in tensors.items()}
     with ThreadPoolExecutor(len(tensors)) as pool:
         jobs = {
@@ -55,7 +56,16 @@ def _write_tensors(folder: Path, checkpoint: Checkpoint, parallel_bytes: int) ->
 
 
 def write_file(path: Path, pieces: Iterator[memoryview | bytes], *, direct: bool = False) -> FileFact:
-    """Write and fsync a file; its size and SHA-256."""
+    """Write and fsync a file.
+
+    Args:
+        path: Of the file, which is replaced.
+        pieces: Its content.
+        direct: Past the page cache, where the file system can.
+
+    Returns:
+        Its size and SHA-256.
+    """
     with files.NewFile(path, direct=direct) as handle:
         fact = write_hashed(handle, pieces)
         handle.sync()

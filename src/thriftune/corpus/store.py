@@ -102,7 +102,7 @@ class CorpusStore:
 
     def set_current(self, corpus: Corpus) -> None:
         """Note which corpus was ingested last."""
-        with files.alone_with(self.root / CURRENT):
+        with files.file_lock(self.root / CURRENT):
             files.write_json(self.root / CURRENT, {"fingerprint": corpus.fingerprint})
 
     def open(self, fingerprint: str) -> Corpus:
@@ -122,7 +122,7 @@ class CorpusStore:
         """The folder in which the corpus of a source is made, one process at a time; what was made of it
         before a kill is still there, that of other sources is not. It goes with the corpus' commit."""
         folder = self.root / f"{_WORK}{source_key[:16]}"
-        with files.alone_with(self.root / "corpora"):
+        with files.file_lock(self.root / "corpora"):
             self._sweep(folder)
             files.make_directory(folder)
             yield folder
@@ -164,7 +164,7 @@ class CorpusStore:
     def tidy(self) -> None:
         """Remove what a kill left behind the commit of a corpus; unless a process is at work."""
         if any(self._left()):
-            with suppress(TimeoutError), files.alone_with(self.root / "corpora", wait=False):
+            with suppress(TimeoutError), files.file_lock(self.root / "corpora", wait=False):
                 self._sweep(None)
 
     def _left(self) -> Iterator[Path]:

@@ -89,7 +89,7 @@ class TokenisedStore:
         )
         folder = self.root / f"tokens_{split}_{key[:16]}"
         if folder / FACTS not in _in_use:
-            with files.alone_with(folder):
+            with files.file_lock(folder):
                 if not _is_whole(folder):
                     files.remove_tree(folder)
                     posts = self._write(folder, corpus, split, tokenizer, layout)
@@ -110,12 +110,12 @@ class TokenisedStore:
             remove: Deletes the folder, or leaves it.
         """
         for folder in sorted(self.root.glob("tokens_*")):
-            with suppress(TimeoutError), files.alone_with(folder, wait=False):
+            with suppress(TimeoutError), files.file_lock(folder, wait=False):
                 if folder.is_dir() and not _is_held(folder / FACTS):
                     remove(folder)
         for temporary in sorted(self.root.glob(f"{_TEMPORARY}tokens_*")):
             folder = temporary.with_name(temporary.name.removeprefix(_TEMPORARY))
-            with suppress(TimeoutError), files.alone_with(folder, wait=False):
+            with suppress(TimeoutError), files.file_lock(folder, wait=False):
                 if temporary.is_dir():
                     remove(temporary)
 

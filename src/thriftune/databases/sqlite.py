@@ -66,7 +66,7 @@ def make_whole(database: Path, make: Callable[[str], object]) -> None:
     """
     if database.exists():
         return
-    with files.alone_with(database):
+    with files.file_lock(database):
         if database.exists():
             return
         temporary = new_name(database)

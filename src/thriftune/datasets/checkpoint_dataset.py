@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from kedro.io import AbstractDataset
 from kedro_datasets._typing import PlotlyPreview, TablePreview
@@ -11,6 +12,26 @@ from thriftune.errors import ConfigError
 if TYPE_CHECKING:
     from thriftune.checkpoints.checkpoint import Checkpoint
     from thriftune.checkpoints.store import CheckpointStore
+    from thriftune.config import StorageConfig
+
+_stores: "WeakValueDictionary[tuple[object, ...], CheckpointStore]" = WeakValueDictionary()
+"""The stores of this process's catalogs, by folder and settings."""
+
+
+def _store_of(
+    root: Path, study: str, storage: "StorageConfig", shared: tuple[Path, ...], parallel_bytes: int | None
+) -> "CheckpointStore":
+    from thriftune.checkpoints.hashing import PARALLEL_BYTES
+    from thriftune.study.identity import study_folder, study_id
+    from thriftune.study.storage import open_store
+
+    folder = study_folder(root, study)
+    key = folder.resolve(), storage.model_dump_json(), shared, parallel_bytes
+    store = _stores.get(key)
+    if store is None:
+        size = PARALLEL_BYTES if parallel_bytes is None else parallel_bytes
+        store = _stores[key] = open_store(folder, study_id(study), storage, shared, size)
+    return store
 
 
 class CheckpointDataset(AbstractDataset[Any, Any]):
@@ -50,23 +71,17 @@ class CheckpointDataset(AbstractDataset[Any, Any]):
         self._store: CheckpointStore | None = None
 
     def load(self) -> "CheckpointStore":
-        """The handle on the study's store."""
+        """Return the study's store.
+
+        Kedro forbids one dataset as input and output of a node, so the catalog has two entries on one store:
+        one that training reads from, one that saves. Both get the same object while either is alive.
+        """
         if self._store is None:
-            from thriftune.checkpoints.store import CheckpointStore
-            from thriftune.checkpoints.tensors import PARALLEL_BYTES
             from thriftune.config import parse_parameters
-            from thriftune.study.identity import study_folder, study_id
 
             given = {"storage": {"root": str(self._filepath), **dict(self._policy)}}
-            policy = parse_parameters(given, where={"storage": "the catalog entry's policy"}).storage
-            folder = study_folder(self._filepath, self._study)
-            self._store = CheckpointStore(
-                folder,
-                study_id(self._study),
-                policy,
-                self._shared,
-                PARALLEL_BYTES if self._parallel_bytes is None else self._parallel_bytes,
-            )
+            storage = parse_parameters(given, where={"storage": "the catalog entry's policy"}).storage
+            self._store = _store_of(self._filepath, self._study, storage, self._shared, self._parallel_bytes)
         return self._store
 
     def save(self, data: "Checkpoint") -> None:
@@ -115,5 +130,5 @@ class SavedCheckpointsDataset(CheckpointDataset):
         from thriftune.study.layout import journals_of
 
         store = self.load()
-        found = read_trial_costs(journals_of(store.folder), store.policy.max_total_size)
+        found = read_trial_costs(journals_of(store.folder), store.budget.bytes)
         return PlotlyPreview(bytes_over_time(found))

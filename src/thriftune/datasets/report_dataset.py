@@ -29,9 +29,9 @@ class JSONReportDataset(AbstractDataset[Any, Any]):
 
     def save(self, data: Any) -> None:
         """Replace the report."""
-        from thriftune.files import alone_with, write_json
+        from thriftune.files import file_lock, write_json
 
-        with alone_with(self._filepath):
+        with file_lock(self._filepath):
             if not self._exists() or self.load() != data:
                 write_json(self._filepath, data)
 

@@ -12,8 +12,7 @@ from pathlib import Path
 import yaml
 
 from thriftune import files
-from thriftune.checkpoints.disk import worker_bytes
-from thriftune.checkpoints.retention import Policy
+from thriftune.checkpoints.budget import worker_bytes
 from thriftune.config import Parameters, override
 from thriftune.corpus.ingestion import ingested
 from thriftune.corpus.store import CorpusStore
@@ -26,6 +25,7 @@ from thriftune.forecast.model_size import assumed_model_bytes, model_bytes
 from thriftune.forecast.simulation import Workload, forecast
 from thriftune.study.identity import save_interval
 from thriftune.study.shown import trial_params
+from thriftune.study.storage import retention_policy
 from thriftune.tracking.footprint import (
     EMPTY_MLFLOW_BYTES,
     EMPTY_OPTUNA_BYTES,
@@ -224,7 +224,7 @@ def forecast_study(settings: Parameters, inputs: ForecastInputs) -> StudyForecas
         inputs: Its model, corpus and disk.
     """
     storage, work = settings.storage, study_workload(settings, inputs)
-    found = forecast(work, Policy.of(storage), storage.max_total_size)
+    found = forecast(work, retention_policy(storage), storage.max_total_size)
     trial, save = found.most_at
     return StudyForecast(
         model_bytes=inputs.model_bytes,

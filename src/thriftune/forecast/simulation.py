@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from thriftune.checkpoints import disk, retention
-from thriftune.checkpoints.retention import Held, Policy, Pressure
+from thriftune.checkpoints import budget, retention
+from thriftune.checkpoints.retention import CheckpointInfo, Pressure, RetentionPolicy
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Forecast:
         return (self.training_seconds + self.writing_seconds) / 3600
 
 
-def forecast(work: Workload, policy: Policy, budget_bytes: int) -> Forecast:
+def forecast(work: Workload, policy: RetentionPolicy, budget_bytes: int) -> Forecast:
     """Return what a study holds and writes under a byte budget, simulated.
 
     Time and memory are O(trials x saves); 1,000 trials of ten saves take half a second.
@@ -77,9 +77,9 @@ def forecast(work: Workload, policy: Policy, budget_bytes: int) -> Forecast:
         policy: What it keeps.
         budget_bytes: Bytes for everything that the study holds.
     """
-    held: list[Held] = []
+    held: list[CheckpointInfo] = []
     most, most_at, fits = 0, (0, 0), True
-    usable = budget_bytes - disk.reserve_bytes(budget_bytes)
+    usable = budget_bytes - budget.reserve_bytes(budget_bytes)
     for trial in range(work.trials):
         for save in range(work.saves_per_trial):
             other = work.beside(trial + (save + 1) / work.saves_per_trial)
@@ -92,13 +92,13 @@ def forecast(work: Workload, policy: Policy, budget_bytes: int) -> Forecast:
             if at_once > most:
                 most, most_at = at_once, (trial, save)
             value = -float(trial * work.saves_per_trial + save)
-            held.append(Held(trial, save, value, True, work.model_bytes, work.resumable_bytes))
+            held.append(CheckpointInfo(trial, save, value, True, work.model_bytes, work.resumable_bytes))
             held = _executed(held, retention.plan(held, policy, running))
         held = _executed(held, retention.plan(held, policy, Pressure()))
     saves = work.trials * work.saves_per_trial
     return Forecast(
-        least_budget_bytes=disk.with_reserve(
-            disk.least_budget_bytes(work.model_bytes, work.resumable_bytes) + work.beside(work.trials)
+        least_budget_bytes=budget.with_reserve(
+            budget.least_budget_bytes(work.model_bytes, work.resumable_bytes) + work.beside(work.trials)
         ),
         most_bytes=most,
         most_at=most_at,
@@ -110,11 +110,11 @@ def forecast(work: Workload, policy: Policy, budget_bytes: int) -> Forecast:
     )
 
 
-def _bytes(held: list[Held]) -> int:
+def _bytes(held: list[CheckpointInfo]) -> int:
     return sum(item.total_bytes for item in held)
 
 
-def _executed(held: list[Held], plan: retention.Plan) -> list[Held]:
+def _executed(held: list[CheckpointInfo], plan: retention.Plan) -> list[CheckpointInfo]:
     """Return what is left after a plan."""
     return [
         replace(item, resumable=False, total_bytes=item.model_bytes) if item.key in plan.strip else item

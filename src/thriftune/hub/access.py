@@ -97,7 +97,7 @@ class Hub:
         if _COMMIT.fullmatch(repository.revision):
             return repository.revision
         key = f"{repository.kind} {repository.id}@{repository.revision}"
-        with files.alone_with(self.pins):
+        with files.file_lock(self.pins):
             pins = self._read_pins()
             if key not in pins:
                 commit = self._resolve(repository)

@@ -10,9 +10,9 @@ import transformers
 from safetensors.torch import save_file
 
 from thriftune import dual_agent, files
-from thriftune.checkpoints.entries import Entry
 from thriftune.checkpoints.retention import ranked
 from thriftune.checkpoints.store import CheckpointStore
+from thriftune.checkpoints.stored import StoredCheckpoint
 from thriftune.config import Parameters, override
 from thriftune.corpus.store import CorpusStore
 from thriftune.dual_agent.predictor import FACTS, HEADS
@@ -22,6 +22,7 @@ from thriftune.model.encoder import Encoder, load_arguments
 from thriftune.model.trainable import DualAgent, shape_of
 from thriftune.search.optuna_study import OptunaStudy, trial_row
 from thriftune.study.handle import StudyHandle
+from thriftune.study.storage import open_store
 from thriftune.training.inputs import build_agent, encoder_for, layout_of, signature_of
 
 EXAMPLE, PACKAGE = "predict.py", "dual_agent"
@@ -45,7 +46,7 @@ def export_checkpoint(
         what = "the folder is not empty" if target.is_dir() else "this is a file"
         raise ConfigError(what, where=str(target), remedy="choose another.")
     parameters = record.parameters(root)
-    store = CheckpointStore(handle.folder, handle.id, parameters.storage)
+    store = open_store(handle.folder, handle.id, parameters.storage)
     entry = _chosen(store, trial, epoch)
     row = trial_row(OptunaStudy.of(handle, parameters).trials()[entry.manifest.trial])
     own = override(parameters, row["overrides"])
@@ -86,16 +87,16 @@ def write_model(target: Path, agent: DualAgent, encoder: Encoder, facts: dict[st
         path.chmod((target / FACTS).stat().st_mode)
 
 
-def _chosen(store: CheckpointStore, trial: int | None, epoch: int | None) -> Entry:
+def _chosen(store: CheckpointStore, trial: int | None, epoch: int | None) -> StoredCheckpoint:
     fitting = [
         entry
         for entry in store.entries()
         if trial in (None, entry.manifest.trial) and epoch in (None, entry.manifest.epoch)
     ]
-    order = [held.key for held in ranked(entry.held for entry in fitting)]
-    fitting.sort(key=lambda entry: order.index(entry.held.key) if entry.held.key in order else len(order))
+    order = [held.key for held in ranked(entry.info for entry in fitting)]
+    fitting.sort(key=lambda entry: order.index(entry.info.key) if entry.info.key in order else len(order))
     if not fitting:
-        there = [entry.held.key for entry in store.entries()]
+        there = [entry.info.key for entry in store.entries()]
         raise StudyError(
             "no such checkpoint is kept",
             where=str(store.folder),
@@ -104,7 +105,7 @@ def _chosen(store: CheckpointStore, trial: int | None, epoch: int | None) -> Ent
     return fitting[0]
 
 
-def _facts(parameters: Parameters, entry: Entry, criteria: tuple[str, ...]) -> dict[str, Any]:
+def _facts(parameters: Parameters, entry: StoredCheckpoint, criteria: tuple[str, ...]) -> dict[str, Any]:
     return {
         "criteria": list(criteria),
         "shape": asdict(shape_of(parameters.model)),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import Parameters
 from thriftune.errors import StudyError
 from thriftune.maintenance.studies import no_such_study
 from thriftune.search.optuna_study import OptunaStudy
 from thriftune.study.handle import StudyHandle
+from thriftune.study.storage import open_store
 
 
 def roll_back(root: Path, settings: Parameters, name: str, trial: int, epoch: int, *, really: bool) -> str:
@@ -26,10 +26,10 @@ def roll_back(root: Path, settings: Parameters, name: str, trial: int, epoch: in
             remedy="only a trial that was interrupted can be rolled back.",
         )
     with handle.ownership(alone=True):
-        store = CheckpointStore(handle.folder, handle.id, settings.storage)
-        later = store.later_than(trial, epoch)
+        store = open_store(handle.folder, handle.id, settings.storage)
+        later = store.catalogue.later_than(trial, epoch)
         if really:
-            store.roll_back(trial, epoch)
+            store.trials.roll_back(trial, epoch)
     names = ", ".join(path.name for path in later) or "nothing"
     if not really:
         return f"would set aside {names}; trial {trial} would resume after epoch {epoch}; add --yes"

@@ -9,8 +9,8 @@ from typing import Any
 
 from thriftune import files
 from thriftune.checkpoints.disk import disk_of, largest_files
-from thriftune.checkpoints.entries import QUARANTINE, TEMPORARY, read_entry, verify
 from thriftune.checkpoints.manifest import MANIFEST
+from thriftune.checkpoints.stored import QUARANTINE, TEMPORARY, read_entry
 from thriftune.config import Parameters
 from thriftune.errors import DamageError, NewerFormatError, OutOfStorageError, RefusedError, StudyError
 from thriftune.study.handle import ownership
@@ -50,7 +50,7 @@ def verify_all(models: Path) -> list[dict[str, Any]]:
     failed = []
     for folder in sorted(models.glob("study_*/trials/trial_*/checkpoints/epoch_*")):
         try:
-            verify(read_entry(folder))
+            read_entry(folder).verify()
         except (DamageError, NewerFormatError) as error:
             failed.append({"file": error.where or str(folder / MANIFEST), "problem": error.message})
     return failed

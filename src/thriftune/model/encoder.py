@@ -153,7 +153,7 @@ def _from_config(source: EncoderFromConfig, train_texts: Callable[[], Iterable[s
 
     folder = _tokenizer_folder(source, train_texts(), cache)
     if not folder.exists():
-        with files.alone_with(folder):
+        with files.file_lock(folder):
             if not folder.exists():
                 _train_tokenizer(train_texts(), source.vocabulary_size, folder)
     tokenizer = _load_tokenizer(folder)

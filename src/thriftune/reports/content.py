@@ -130,5 +130,5 @@ def _predictions(study: StudyHandle) -> Iterator[Mapping[str, Any]]:
 def _checkpoint_bytes(store: CheckpointStore, record: StudyRecord) -> int:
     """Of a checkpoint with its optimizer state."""
     best = store.best()
-    model = best.held.model_bytes if best is not None else 0
+    model = best.info.model_bytes if best is not None else 0
     return model * (1 + moments(record.parameters()))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 
-from thriftune.checkpoints.entries import Entry
 from thriftune.checkpoints.recovery import quarantine
 from thriftune.checkpoints.store import CheckpointStore
+from thriftune.checkpoints.stored import StoredCheckpoint
 from thriftune.config import Parameters, override
 from thriftune.corpus.store import Corpus
 from thriftune.errors import DamageError, StudyError
@@ -31,7 +31,7 @@ def best_checkpoints(
     store: CheckpointStore,
     corpus: Corpus,
     flag: StopFlag,
-) -> list[Entry]:
+) -> list[StoredCheckpoint]:
     """The study's best and its exact ties, each verified. A damaged one is set aside; where no valid copy of
     the best is left, its trial is trained again; a tie never takes its place."""
     best = optuna_study.best()
@@ -44,7 +44,7 @@ def best_checkpoints(
     epoch = _best_epoch(best)
     for again in (False, True):
         ties = [entry for entry in store.co_best() if _is_sound(store, entry)]
-        if any(e.held.key == (best.number, epoch) and e.held.value == best.value for e in ties):
+        if any(e.info.key == (best.number, epoch) and e.info.value == best.value for e in ties):
             return ties
         if not again:
             own = config_of(parameters, optuna_study, best.number)
@@ -62,7 +62,7 @@ def _best_epoch(best: FrozenTrial) -> int | None:
     return min((epoch for epoch, value in values.items() if value == best.value), default=None)
 
 
-def _is_sound(store: CheckpointStore, entry: Entry) -> bool:
+def _is_sound(store: CheckpointStore, entry: StoredCheckpoint) -> bool:
     try:
         store.verify(entry)
     except DamageError as error:
@@ -104,7 +104,7 @@ def _make_again(
         store,
         device,
         check_signals=flag.check,
-        check_owned=store.check_attempt,
+        check_owned=store.trials.check,
         on_step=lambda step, steps: None,
         prepared=Prepared(corpus),
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 
-from thriftune.checkpoints.entries import Entry
 from thriftune.checkpoints.store import CheckpointStore
+from thriftune.checkpoints.stored import StoredCheckpoint
 from thriftune.config import Parameters
 from thriftune.corpus.store import Corpus
 from thriftune.corpus.types import SplitName
@@ -96,9 +96,9 @@ def evaluate(
     return evaluation
 
 
-def _dropped_ties(optuna_study: OptunaStudy, kept: list[Entry]) -> list[EvaluatedCheckpoint]:
+def _dropped_ties(optuna_study: OptunaStudy, kept: list[StoredCheckpoint]) -> list[EvaluatedCheckpoint]:
     """Return the epochs whose value is exactly the best's, and whose checkpoint was deleted."""
-    there = {entry.held.key for entry in kept}
+    there = {entry.info.key for entry in kept}
     return [
         EvaluatedCheckpoint(trial=trial.number, epoch=epoch, path=None, sha256=None, kept=False)
         for trial in optuna_study.trials()
@@ -112,7 +112,7 @@ def _ids(corpus: Corpus, split: SplitName) -> list[str]:
 
 
 def _predict(
-    own: Parameters, store: CheckpointStore, entry: Entry, corpus: Corpus, flag: StopFlag
+    own: Parameters, store: CheckpointStore, entry: StoredCheckpoint, corpus: Corpus, flag: StopFlag
 ) -> tuple[Predictions, Decisions, dict[str, tuple[float, ...]]]:
     encoder = encoder_for(own, corpus)
     agent = build_agent(own, encoder, corpus.criteria)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from thriftune.checkpoints.disk import least_budget_bytes, with_reserve
+from thriftune.checkpoints.budget import least_budget_bytes, with_reserve
 from thriftune.config import Parameters, suggest
 from thriftune.errors import ConfigError, OutOfStorageError, StudyError
 from thriftune.evaluation.metrics import PER_CRITERION, produced_metrics

@@ -65,12 +65,13 @@ def run_search(
             log.info("%s", forecast_summary(expected))
     with ExitStack() as stack:
         flag = stack.enter_context(stop_on_signal())
+        tokens = TokenisedStore(Path(parameters.corpus.cache))
         ownership = stack.enter_context(study.ownership(waiting=flag.check))
-        stack.enter_context(store.owned(ownership.check, guard_of(ownership)))
+        stack.enter_context(store.owned(ownership.check, guard_of(ownership), tokens.dispose))
         stack.enter_context(log_context(study=study.id))
         identity = study_identity(parameters, corpus.fingerprint, encoder.fingerprint, device.type, threads)
         data = reference_to(corpus)
-        if store.running():
+        if store.trials.running():
             ownership.await_owners()
         with ownership.alone(TRIALS):
             set_marker(study.models_root, study.id)
@@ -79,17 +80,16 @@ def run_search(
             if elsewhere and expected is not None:
                 further_bytes = len(elsewhere) * expected.further_worker_bytes
                 store.require_budget(expected.least_budget_bytes + further_bytes)
-            store.start(elsewhere)
+            store.trials.recover_all(elsewhere)
             optuna_study = OptunaStudy.of(study, parameters, flag.check)
             restore_missing(study, optuna_study, parameters)
-        store.dispose_by(TokenisedStore(Path(parameters.corpus.cache)).dispose)
         stack.enter_context(DiskMonitor(store, closing=flag.seconds_left))
         stack.callback(lambda: store.drain(flag.seconds_left()))
         run = Worker(parameters, corpus, study, store, optuna_study, record, flag, device, ownership)
         run.deliver_what_is_left(stack)
         check_failures(optuna_study.finished(), record.trials, parameters)
         if is_over(record, optuna_study):
-            store.end_trial()  # a kill may have come between the last trial's end and its tidying
+            store.trials.finish_all()  # a kill may have come between the last trial's end and its tidying
             if record.ended is not None:
                 log.info("%s", describe_stop(record.ended, record.trials))
         else:

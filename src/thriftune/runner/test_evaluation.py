@@ -10,6 +10,7 @@ from thriftune import files
 from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import Parameters
 from thriftune.corpus.store import CorpusStore
+from thriftune.corpus.tokens import TokenisedStore
 from thriftune.databases.health import trouble
 from thriftune.databases.location import mlflow_uri
 from thriftune.errors import RefusedError, StudyError
@@ -85,7 +86,11 @@ def evaluate_study(
         stop_on_signal() as flag,
         study.ownership(waiting=flag.check) as ownership,
         ownership.alone(EVALUATING),
-        store.owned(ownership.check, guard_of(ownership)),
+        store.owned(
+            ownership.check,
+            guard_of(ownership),
+            TokenisedStore(Path(settings.corpus.cache)).dispose,
+        ),
     ):
         record = require_record(study.folder)
         parameters = record.parameters()
@@ -107,7 +112,7 @@ def evaluate_study(
         if not parameters.storage.checkpointing and store.best() is None:
             return _without_checkpoints(study, explicit)
         files.remove_file(study.folder / PAGE)  # a page never tells of an older evaluation
-        store.start(running_elsewhere(store, ownership))
+        store.trials.recover_all(running_elsewhere(store, ownership))
         corpus = corpora.open(record.data.fingerprint)
         corpus.check("test", "validation")
         store.require_room(evaluation_bytes(CorpusSize.of(corpus), parameters))

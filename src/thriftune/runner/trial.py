@@ -15,9 +15,9 @@ import yaml
 
 from thriftune import files
 from thriftune.checkpoints.checkpoint import Checkpoint
-from thriftune.checkpoints.entries import Loaded
 from thriftune.checkpoints.manifest import Manifest
 from thriftune.checkpoints.store import CheckpointStore
+from thriftune.checkpoints.stored import LoadedCheckpoint
 from thriftune.config import Parameters
 from thriftune.corpus.reference import reference_to
 from thriftune.corpus.store import Corpus
@@ -114,7 +114,7 @@ def run_trial(
     interval = save_interval(parameters)
     # Reading and hashing leave the interpreter's lock, so the model is made beside them.
     with ThreadPoolExecutor(1, "checkpoint-reader") as beside:
-        reading = beside.submit(copy_context().run, store.newest_whole, handle.number) if saved else None
+        reading = beside.submit(copy_context().run, store.newest, handle.number) if saved else None
         with setting.training:
             encoder = setting.prepared.encoder(parameters)
             agent = build_agent(parameters, encoder, setting.corpus.criteria).to(setting.device)
@@ -125,11 +125,11 @@ def run_trial(
         log.warning(
             "trial %d has checkpoints and no journal that reaches them: it starts anew", handle.number
         )
-        store.set_aside_trial(handle.number)
+        store.trials.set_aside(handle.number)
         loaded = None
     # Optuna's count starts again where its database was made anew; the store's does not.
-    attempt = max(handle.attempt, store.next_attempt(handle.number))
-    store.begin_trial(handle.number, None if loaded is None else loaded.entry, attempt)
+    attempt = max(handle.attempt, store.trials.next_attempt(handle.number))
+    store.trials.begin(handle.number, None if loaded is None else loaded.entry, attempt)
     on_start(_start(attempt, journal, loaded, checkpointing=saved))
     pruned = _catch_up(handle, journal, metric, interval, loaded)
     timed_out = None
@@ -175,8 +175,8 @@ def retrain(trial: Finished, setting: Setting, journal: Journal, folder: Path, e
     """
     encoder = setting.prepared.encoder(trial.parameters)
     agent = build_agent(trial.parameters, encoder, setting.corpus.criteria).to(setting.device)
-    attempt = setting.store.next_attempt(trial.number)
-    setting.store.begin_trial(trial.number, attempt=attempt)
+    attempt = setting.store.trials.next_attempt(trial.number)
+    setting.store.trials.begin(trial.number, attempt=attempt)
     report = _Report(trial, setting, folder / REPORT)
     for checkpoint in train(_trainer(trial, setting, agent, encoder, journal, report, attempt)):
         if checkpoint.epoch < epoch:
@@ -185,10 +185,10 @@ def retrain(trial: Finished, setting: Setting, journal: Journal, folder: Path, e
         setting.store.submit(checkpoint)
         checkpoint.receipt.wait()
         break
-    setting.store.end_trial(trial.number)
+    setting.store.trials.finish(trial.number)
 
 
-def _start(attempt: int, journal: Journal, loaded: Loaded | None, *, checkpointing: bool) -> Start:
+def _start(attempt: int, journal: Journal, loaded: LoadedCheckpoint | None, *, checkpointing: bool) -> Start:
     steps = journal.steps("train/loss")
     manifest = None if loaded is None else loaded.entry.manifest
     return Start(
@@ -201,7 +201,7 @@ def _start(attempt: int, journal: Journal, loaded: Loaded | None, *, checkpointi
 
 
 def _catch_up(
-    handle: TrialHandle, journal: Journal, metric: str, interval: int, loaded: Loaded | None
+    handle: TrialHandle, journal: Journal, metric: str, interval: int, loaded: LoadedCheckpoint | None
 ) -> str | None:
     """Report to the pruner what a kill may have kept from it; the decision that was due, if any."""
     pruned = None
@@ -229,7 +229,7 @@ def _best_saved(journal: Journal, metric: str, interval: int) -> float | None:
     return max((value for value in values if value is not None), default=None)
 
 
-def _resume(loaded: Loaded | None) -> Resume | None:
+def _resume(loaded: LoadedCheckpoint | None) -> Resume | None:
     if loaded is None:
         return None
     manifest = loaded.entry.manifest

@@ -77,7 +77,7 @@ class Worker:
             lambda sink: undelivered(self.study, self.record, uri, sink, running=False),
         )
         stack.callback(self._close_sender)
-        self.store.leave_room_for(self._sender.promised_bytes)
+        stack.enter_context(self.store.counting(self._sender.promised_bytes))
 
     def trials(self, stack: ExitStack) -> Iterator[Checkpoint]:
         """Every trial that is left."""
@@ -105,7 +105,7 @@ class Worker:
                     yield from self._trial(handle)
                 except TakenOverError as error:
                     log.warning("%s", error)
-                    self.store.leave_trial()
+                    self.store.trials.abandon()
             # Not where the run ends with an error: all is given back with the study, and asks no server.
             self.ownership.give_back(handle.number)
 
@@ -120,17 +120,17 @@ class Worker:
     def _choose(self) -> TrialHandle | None:
         with self.ownership.alone(TRIALS):
             trials = self.optuna.trials()  # once: with a thousand of them each reading takes its time
-            self.store.settle({trial.number for trial in self.optuna.finished(trials)})
+            self.store.trials.mark_finished({trial.number for trial in self.optuna.finished(trials)})
             best = self.optuna.best(trials)
             self._best = None if best is None else best.value
-            for number in self.store.running() - set(self.optuna.running(trials)):
-                self.store.end_trial(number)  # a kill came between the trial's end and its tidying
+            for number in self.store.trials.running() - set(self.optuna.running(trials)):
+                self.store.trials.finish(number)  # a kill came between the trial's end and its tidying
             # One that was interrupted goes on to its own end.
             handle = self.optuna.next_trial(0, self.ownership, trials)
             if handle is None and not self._ended(trials):
                 handle = self.optuna.next_trial(self.record.trials, self.ownership, trials)
             if handle is not None and handle.attempt > 1:
-                self.store.take_over(handle.number)
+                self.store.trials.recover(handle.number)
             return handle
 
     def _wait(self) -> None:
@@ -154,7 +154,7 @@ class Worker:
 
     def _check_owned(self) -> None:
         self.ownership.check()
-        self.store.check_attempt()
+        self.store.trials.check()
 
     def _trial(self, handle: TrialHandle) -> Iterator[Checkpoint]:
         folder = trial_folder(self.study.folder, handle.number, handle.trial_id)
@@ -267,7 +267,7 @@ class Worker:
             self.optuna.tell_pruned(handle, reason or "")
         else:
             self.optuna.tell(handle, value, reason)
-        self.store.end_trial(handle.number)
+        self.store.trials.finish(handle.number)
         self._sender.finish(journal.path, "FAILED" if state == "failed" else "FINISHED")
         if state == "complete":
             self._best = value if self._best is None else max(value, self._best)

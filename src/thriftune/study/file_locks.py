@@ -83,7 +83,7 @@ class Ownership(Protocol):
 
 def running_elsewhere(store: CheckpointStore, ownership: Ownership) -> set[int]:
     """The trials that other processes work on."""
-    return {trial for trial in store.running() if ownership.is_taken(trial)}
+    return {trial for trial in store.trials.running() if ownership.is_taken(trial)}
 
 
 def guard_of(ownership: Ownership) -> Callable[[], AbstractContextManager[None]] | None:

@@ -75,7 +75,7 @@ class MlflowSink:
             from thriftune.databases.postgres import turn
 
             return turn(self._uri, "mlflow")
-        return files.alone_with(self._lock)
+        return files.file_lock(self._lock)
 
     def check_present(self) -> None:
         """StoreGoneError where a SQLite file is no longer the one that was opened: what is written to it now

@@ -24,7 +24,7 @@ Tensors = Mapping[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Resume:
-    """What a verified checkpoint gives back (see CheckpointStore.newest_whole)."""
+    """What a verified checkpoint gives back (see CheckpointStore.newest)."""
 
     epoch: int
     step: int

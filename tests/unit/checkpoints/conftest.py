@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from thriftune.checkpoints.tensors import PARALLEL_BYTES
+from thriftune.checkpoints.hashing import PARALLEL_BYTES
 
 ROOT = Path(__file__).parents[3]
 

@@ -13,10 +13,10 @@ from tests.conftest import make_checkpoint, newest_valid
 from tests.support.stores import SIGNATURE, store_at
 
 from thriftune import files
-from thriftune.checkpoints.entries import read_entry, verify
+from thriftune.checkpoints.hashing import PARALLEL_BYTES
 from thriftune.checkpoints.manifest import MANIFEST, MODEL, OPTIMIZER, STATE
 from thriftune.checkpoints.store import CheckpointStore
-from thriftune.checkpoints.tensors import PARALLEL_BYTES
+from thriftune.checkpoints.stored import read_entry
 from thriftune.errors import DamageError, NewerFormatError, StudyError
 
 pytestmark = pytest.mark.unit
@@ -26,7 +26,7 @@ FILES = (MODEL, OPTIMIZER, STATE, MANIFEST)
 
 def three_epochs(folder: Path, parallel_bytes: int = PARALLEL_BYTES) -> CheckpointStore:
     store = store_at(folder, parallel_bytes, keep_last_n=3)
-    store.begin_trial(0)
+    store.trials.begin(0)
     for epoch in (1, 2, 3):
         store.save(make_checkpoint(epoch, 0.5 - epoch / 10))
     return store
@@ -94,8 +94,8 @@ def test_a_spoilt_file_is_quarantined_and_the_older_used(
     newest = store.entries()[-1].path
     spoil(newest / name)
     with pytest.raises(DamageError):
-        verify(read_entry(newest), parallel_bytes)
-    store.start()
+        read_entry(newest).verify(parallel_bytes)
+    store.trials.recover_all()
     loaded = newest_valid(store, SIGNATURE)
     assert loaded is not None
     epoch = loaded.entry.manifest.epoch
@@ -128,7 +128,7 @@ def test_one_flipped_bit_is_found_wherever_it_is(tmp_path: Path, parallel_bytes:
         if name != MANIFEST:  # which is read with the entry
             with pytest.raises(DamageError, match=name):
                 store.verify(newest)
-        store.start()
+        store.trials.recover_all()
         loaded = newest_valid(store, SIGNATURE)
         assert loaded is not None
         assert float(loaded.model["weight"][0]) == 1.0 + loaded.entry.manifest.epoch
@@ -146,7 +146,7 @@ def test_a_value_that_was_changed_by_hand_is_damage(tmp_path: Path, caplog: pyte
     """A manifest decides which checkpoint is the best, so it states its own checksum."""
     store = three_epochs(tmp_path / "study")
     edited(store.entries()[-1].path / MANIFEST, value=0.99)
-    store.start()
+    store.trials.recover_all()
     assert [entry.manifest.epoch for entry in store.entries()] == [1, 2]
     assert "checksum" in caplog.text
 
@@ -157,7 +157,7 @@ def test_a_folder_that_leads_out_of_the_store_is_no_checkpoint(tmp_path: Path) -
     newest = store.entries()[-1].path
     newest.rename(tmp_path / "outside")
     newest.symlink_to(tmp_path / "outside")
-    store.start()
+    store.trials.recover_all()
     assert [entry.manifest.epoch for entry in store.entries()] == [1, 2]
     assert (tmp_path / "outside" / MODEL).exists()
 
@@ -166,7 +166,7 @@ def test_a_manifest_of_another_version_is_set_aside(tmp_path: Path, caplog: pyte
     """Its fields may mean something else."""
     store = three_epochs(tmp_path / "study")
     edited(store.entries()[-1].path / MANIFEST, format_version=99)
-    store.start()
+    store.trials.recover_all()
     loaded = newest_valid(store, SIGNATURE)
     assert loaded is not None
     assert loaded.entry.manifest.epoch == 2
@@ -205,7 +205,7 @@ def test_a_checkpoint_of_a_newer_format_is_neither_used_nor_set_aside(tmp_path: 
     del manifest["checksum"]
     whole = json.dumps({**manifest, "checksum": files.sha256_json(manifest)})
     (newest / MANIFEST).write_text(whole, encoding="utf-8")
-    for act in (store.entries, store.start, lambda: store.newest_whole(0)):
+    for act in (store.entries, store.trials.recover_all, lambda: store.newest(0)):
         with pytest.raises(NewerFormatError, match="format 2, and this version knows formats up to 1"):
             act()
     assert (newest / MANIFEST).read_text(encoding="utf-8") == whole

@@ -31,7 +31,7 @@ SIZE = 1500
 
 def prepare(folder: Path, parallel_bytes: int) -> CheckpointStore:
     store = store_at(folder, parallel_bytes, overlap=False)
-    store.begin_trial(0)
+    store.trials.begin(0)
     for epoch in (1, 2):
         store.save(make_checkpoint(epoch, VALUES[epoch], size=SIZE))
     return store
@@ -44,7 +44,7 @@ def save(store: CheckpointStore) -> None:
 
 def end_trial(store: CheckpointStore) -> None:
     """Prune: only the study's best stays."""
-    store.end_trial()
+    store.trials.finish_all()
 
 
 def save_again(store: CheckpointStore) -> None:
@@ -59,7 +59,7 @@ def quarantine(store: CheckpointStore) -> None:
 
 def start(store: CheckpointStore) -> None:
     """Mends what a torn save left."""
-    store.start()
+    store.trials.recover_all()
 
 
 def damage(store: CheckpointStore) -> None:
@@ -124,7 +124,7 @@ def run_killed(deed: Deed, store: CheckpointStore, fatal: int) -> tuple[bool, st
 def check(store: CheckpointStore, deed: Deed, *, complete: bool) -> None:
     """After a start: a valid newest unless the trial ended, the best of what was promised, no debris, and
     nothing half taken for whole."""
-    store.start()
+    store.trials.recover_all()
     for entry in store.entries():
         if deed is not quarantine:
             store.verify(entry)

@@ -50,7 +50,7 @@ def test_what_is_over_is_walked_once(tmp_path: Path, walked: list[str]) -> None:
     names = [trial(tmp_path, number).name for number in range(5)]
     kept, running = trial(tmp_path, 5, 100, 2), trial(tmp_path, 6)
     folders = TrialFolders(tmp_path)
-    folders.settle(range(6))
+    folders.mark_finished(range(6))
     walked.clear()
     for growing in range(3):
         (running / "metrics.jsonl").write_bytes(b"x" * 500 * growing)
@@ -67,13 +67,13 @@ def test_a_change_is_seen_before_long(tmp_path: Path) -> None:
     """A file that comes into a folder that is over counts some trials later; at once where it is reopened."""
     places = [trial(tmp_path, number) for number in range(2)]
     folders = TrialFolders(tmp_path)
-    folders.settle(range(2))
+    folders.mark_finished(range(2))
     for place in places:
         (place / "tracking.json").write_bytes(b"x" * 50)
     folders.reopen(1)
     assert folders.held_bytes() == 250
     for _ in range(SHARES):
-        folders.settle(range(2))
+        folders.mark_finished(range(2))
     assert folders.held_bytes() == files.directory_bytes(tmp_path) == 300
 
 
@@ -83,7 +83,7 @@ def test_what_changed_a_moment_ago_is_not_remembered(tmp_path: Path) -> None:
     now = time.time_ns()
     os.utime(place, ns=(now, now))
     folders = TrialFolders(tmp_path)
-    folders.settle([0])
+    folders.mark_finished([0])
     (place / "tracking.json").write_bytes(b"x" * 50)
     os.utime(place, ns=(now, now))
     assert folders.held_bytes() == 150
@@ -92,7 +92,7 @@ def test_what_changed_a_moment_ago_is_not_remembered(tmp_path: Path) -> None:
 def test_other_names_count_as_bytes_and_missing_folders_as_none(tmp_path: Path) -> None:
     """A study without trials holds nothing; what is no trial's folder counts and has no checkpoints."""
     folders = TrialFolders(tmp_path / "none")
-    folders.settle([0])
+    folders.mark_finished([0])
     assert (folders.held_bytes(), list(folders.epochs())) == (0, [])
     odd = tmp_path / "trials" / "notes" / "checkpoints" / "epoch_0001"
     odd.mkdir(parents=True)
@@ -100,5 +100,5 @@ def test_other_names_count_as_bytes_and_missing_folders_as_none(tmp_path: Path) 
     (tmp_path / "trials" / "list.txt").write_bytes(b"123")
     (tmp_path / "trials" / "trial_x").mkdir()
     folders = TrialFolders(tmp_path)
-    folders.settle([-1, 0])
+    folders.mark_finished([-1, 0])
     assert (folders.held_bytes(), list(folders.epochs())) == (8, [])

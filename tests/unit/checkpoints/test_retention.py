@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thriftune.checkpoints.retention import Held, Plan, Policy, Pressure, plan, ranked
+from thriftune.checkpoints.retention import CheckpointInfo, Plan, Pressure, RetentionPolicy, plan, ranked
 
 pytestmark = pytest.mark.unit
 
 
 @st.composite
-def _held(draw: st.DrawFn) -> Held:
+def _held(draw: st.DrawFn) -> CheckpointInfo:
     resumable, model_bytes = draw(st.booleans()), draw(st.integers(1, 100))
-    return Held(
+    return CheckpointInfo(
         trial=draw(st.integers(0, 5)),
         epoch=draw(st.integers(1, 6)),
         value=draw(st.one_of(st.none(), st.sampled_from([0.1, 0.2, 0.3]))),
@@ -28,15 +28,15 @@ def _held(draw: st.DrawFn) -> Held:
 held = _held()
 histories = st.lists(held, max_size=14, unique_by=lambda item: item.key)
 policies = st.builds(
-    Policy,
-    keep_last_n=st.integers(1, 3),
-    keep_best_k=st.integers(1, 3),
-    keep_best_k_max=st.integers(1, 3),
+    RetentionPolicy,
+    keep_last=st.integers(1, 3),
+    keep_best=st.integers(1, 3),
+    keep_ties=st.integers(1, 3),
 )
 
 
 @st.composite
-def situations(draw: st.DrawFn) -> tuple[list[Held], Policy, Pressure]:
+def situations(draw: st.DrawFn) -> tuple[list[CheckpointInfo], RetentionPolicy, Pressure]:
     history = draw(histories)
     keys = [item.key for item in history if item.resumable]
     pressure = Pressure(
@@ -48,18 +48,20 @@ def situations(draw: st.DrawFn) -> tuple[list[Held], Policy, Pressure]:
     return history, draw(policies), pressure
 
 
-def _protected(history: list[Held], pressure: Pressure) -> set[tuple[int, int]]:
+def _protected(history: list[CheckpointInfo], pressure: Pressure) -> set[tuple[int, int]]:
     return {held.key for held in ranked(history)[:1]} | _newest(history, pressure)
 
 
-def _newest(history: list[Held], pressure: Pressure) -> set[tuple[int, int]]:
+def _newest(history: list[CheckpointInfo], pressure: Pressure) -> set[tuple[int, int]]:
     """The newest resume-capable one of each running trial."""
     own = [held.key for held in history if held.trial in pressure.running_trials and held.resumable]
     return {(trial, max(epoch for each, epoch in own if each == trial)) for trial, _ in own}
 
 
 @given(situations())
-def test_what_is_protected_is_never_deleted(case: tuple[list[Held], Policy, Pressure]) -> None:
+def test_what_is_protected_is_never_deleted(
+    case: tuple[list[CheckpointInfo], RetentionPolicy, Pressure],
+) -> None:
     """The study's best and the newest to resume from survive any pressure; each is in one list."""
     history, policy, pressure = case
     made = plan(history, policy, pressure)
@@ -71,7 +73,7 @@ def test_what_is_protected_is_never_deleted(case: tuple[list[Held], Policy, Pres
 
 @given(situations())
 def test_the_plan_does_not_depend_on_order_and_is_idempotent(
-    case: tuple[list[Held], Policy, Pressure],
+    case: tuple[list[CheckpointInfo], RetentionPolicy, Pressure],
 ) -> None:
     """Shuffled input gives the same plan; executed, there is nothing left to do."""
     history, policy, pressure = case
@@ -85,7 +87,9 @@ def test_the_plan_does_not_depend_on_order_and_is_idempotent(
 
 
 @given(situations(), st.integers(0, 500))
-def test_more_pressure_never_keeps_more(case: tuple[list[Held], Policy, Pressure], less: int) -> None:
+def test_more_pressure_never_keeps_more(
+    case: tuple[list[CheckpointInfo], RetentionPolicy, Pressure], less: int
+) -> None:
     """With less room the plan holds no more bytes, and it fits wherever what is protected fits."""
     history, policy, pressure = case
     room = pressure.room_bytes if pressure.room_bytes is not None else 1000
@@ -96,13 +100,15 @@ def test_more_pressure_never_keeps_more(case: tuple[list[Held], Policy, Pressure
     assert plan(history, policy, wide).fits == (only.bytes_after <= room)
 
 
-def _executed(history: list[Held], made: Plan) -> list[Held]:
+def _executed(history: list[CheckpointInfo], made: Plan) -> list[CheckpointInfo]:
     left = []
     for item in history:
         if item.key in made.keep:
             left.append(item)
         elif item.key in made.strip:
-            left.append(Held(item.trial, item.epoch, item.value, False, item.model_bytes, item.model_bytes))
+            left.append(
+                CheckpointInfo(item.trial, item.epoch, item.value, False, item.model_bytes, item.model_bytes)
+            )
     return left
 
 
@@ -116,17 +122,17 @@ def _same(one: Plan, other: Plan) -> bool:
 
 def test_ties_rank_by_trial_then_epoch() -> None:
     """Exactly equal values: the earliest trial, then the earliest epoch, is the best."""
-    tie = [Held(t, e, 0.5, False, 1, 1) for t, e in ((2, 1), (1, 3), (1, 2))]
+    tie = [CheckpointInfo(t, e, 0.5, False, 1, 1) for t, e in ((2, 1), (1, 3), (1, 2))]
     assert [item.key for item in ranked(tie)] == [(1, 2), (1, 3), (2, 1)]
-    made = plan(tie, Policy(keep_best_k_max=2), Pressure())
+    made = plan(tie, RetentionPolicy(keep_ties=2), Pressure())
     assert set(made.keep) == {(1, 2), (1, 3)}
     assert "best" in made.keep[1, 2]
 
 
 def test_the_best_that_is_not_needed_to_resume_is_stripped() -> None:
     """An older best is reduced to its model; the newest stays whole."""
-    history = [Held(0, 1, 0.9, True, 10, 30), Held(0, 2, 0.1, True, 10, 30)]
-    made = plan(history, Policy(), Pressure(frozenset({0})))
+    history = [CheckpointInfo(0, 1, 0.9, True, 10, 30), CheckpointInfo(0, 2, 0.1, True, 10, 30)]
+    made = plan(history, RetentionPolicy(), Pressure(frozenset({0})))
     assert set(made.strip) == {(0, 1)}
     assert set(made.keep) == {(0, 2)}
     assert made.bytes_after == 40
@@ -134,6 +140,6 @@ def test_the_best_that_is_not_needed_to_resume_is_stripped() -> None:
 
 def test_the_origin_of_a_resume_stays_until_a_newer_is_committed() -> None:
     """What the process resumed from is whole even where its value is poor."""
-    history = [Held(0, 1, 0.9, False, 10, 10), Held(0, 2, None, True, 10, 30)]
-    made = plan(history, Policy(), Pressure(resumed_from=frozenset({(0, 2)})))
+    history = [CheckpointInfo(0, 1, 0.9, False, 10, 10), CheckpointInfo(0, 2, None, True, 10, 30)]
+    made = plan(history, RetentionPolicy(), Pressure(resumed_from=frozenset({(0, 2)})))
     assert (0, 2) in made.keep

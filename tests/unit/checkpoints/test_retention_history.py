@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from thriftune.checkpoints.retention import Held, Key, Plan, Policy, Pressure, plan, ranked
+from thriftune.checkpoints.retention import CheckpointInfo, Key, Plan, Pressure, RetentionPolicy, plan, ranked
 
 MODEL_BYTES, WHOLE_BYTES = 10, 30
 VALUES = st.one_of(st.none(), st.sampled_from([0.1, 0.2, 0.3]))
@@ -20,8 +20,8 @@ class History(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.held: list[Held] = []
-        self.saved: dict[Key, Held] = {}
+        self.held: list[CheckpointInfo] = []
+        self.saved: dict[Key, CheckpointInfo] = {}
         self.running: dict[int, int] = {0: 0}
         """The last epoch of each running trial."""
         self.resumed: set[Key] = set()
@@ -29,7 +29,7 @@ class History(RuleBasedStateMachine):
 
     @initialize(last=st.integers(1, 3), best=st.integers(1, 3), most=st.integers(1, 3))
     def choose(self, last: int, best: int, most: int) -> None:
-        self.policy = Policy(last, best, most)
+        self.policy = RetentionPolicy(last, best, most)
 
     @rule(data=st.data(), value=VALUES, low=st.booleans())
     @precondition(lambda self: self.running)
@@ -37,7 +37,7 @@ class History(RuleBasedStateMachine):
         """Commit one more epoch, then apply the plan."""
         trial = data.draw(st.sampled_from(sorted(self.running)))
         self.running[trial] += 1
-        made = Held(trial, self.running[trial], value, True, MODEL_BYTES, WHOLE_BYTES)
+        made = CheckpointInfo(trial, self.running[trial], value, True, MODEL_BYTES, WHOLE_BYTES)
         self.held.append(made)
         self.saved[made.key] = made
         self.carry_out(self.pressure(disk_low=low))
@@ -63,7 +63,7 @@ class History(RuleBasedStateMachine):
         assert {item.trial for item in self.held if item.resumable} <= self.running.keys()
         assert (
             len({item.trial for item in self.held} - self.running.keys())
-            <= self.policy.keep_best_k + self.policy.keep_best_k_max
+            <= self.policy.keep_best + self.policy.keep_ties
         )
 
     @rule()

@@ -17,12 +17,12 @@ from tests.conftest import make_checkpoint, newest_valid
 from tests.support.stores import SIGNATURE, store_at
 
 from thriftune import files
-from thriftune.checkpoints import disk
-from thriftune.checkpoints.entries import verify
+from thriftune.checkpoints import budget, pruning
+from thriftune.checkpoints.budget import Budget
+from thriftune.checkpoints.hashing import PARALLEL_BYTES
 from thriftune.checkpoints.manifest import MANIFEST, MODEL, OPTIMIZER, read_manifest
+from thriftune.checkpoints.retention import RetentionPolicy
 from thriftune.checkpoints.store import CheckpointStore
-from thriftune.checkpoints.tensors import PARALLEL_BYTES
-from thriftune.config import StorageConfig
 from thriftune.errors import DamageError, OutOfStorageError, ThriftuneError
 
 pytestmark = pytest.mark.unit
@@ -32,7 +32,7 @@ def test_a_saved_checkpoint_is_read_back_bit_for_bit(tmp_path: Path, parallel_by
     """Tensors, state and facts survive; the receipt is settled; no time stands in the tensors, and nothing
     of how they were written."""
     store, checkpoint = store_at(tmp_path, parallel_bytes), make_checkpoint()
-    store.begin_trial(0)
+    store.trials.begin(0)
     with pytest.raises(ThriftuneError, match="no store saved it"):
         checkpoint.receipt.check()
     manifest = store.save(checkpoint)
@@ -62,7 +62,7 @@ def test_a_large_checkpoint_is_written_two_files_at_a_time_past_the_page_cache(
 ) -> None:
     """From the size on that the store was given, 64 MiB by default; the same bytes as a small one's."""
     checkpoint = make_checkpoint(size=size)
-    needed = disk.estimate_bytes(checkpoint)
+    needed = budget.estimate_bytes(checkpoint)
     plain = store_at(on_disk / "small", needed + 1, max_total_size="200MB")
     large = store_at(on_disk / "large", min(needed, PARALLEL_BYTES), max_total_size="200MB")
     both, seen = threading.Barrier(2, timeout=30), set()
@@ -74,7 +74,7 @@ def test_a_large_checkpoint_is_written_two_files_at_a_time_past_the_page_cache(
             seen.add(event.path.name)
 
     expected = plain.save(checkpoint).files
-    assert CheckpointStore(on_disk, "study-00000000", plain.policy).parallel_bytes == 64 * 2**20
+    assert CheckpointStore(on_disk, plain.policy, plain.budget).parallel_bytes == 64 * 2**20
     monkeypatch.setattr(files, "observer", watch)
     assert large.save(make_checkpoint(size=size)).files == expected
     assert seen == {MODEL, OPTIMIZER}
@@ -86,12 +86,12 @@ def test_a_large_checkpoint_is_written_two_files_at_a_time_past_the_page_cache(
 def test_only_newest_and_best_are_held_and_the_best_is_stripped(tmp_path: Path) -> None:
     """With the default policy a running trial holds two checkpoints, a finished one its best."""
     store = store_at(tmp_path)
-    store.begin_trial(0)
+    store.trials.begin(0)
     for epoch, value in ((1, 0.2), (2, 0.9), (3, 0.4), (4, 0.5)):
         store.save(make_checkpoint(epoch, value))
     assert [(e.manifest.epoch, e.manifest.resumable) for e in store.entries()] == [(2, False), (4, True)]
     before = files.sha256_file(store.entries()[0].path / MODEL)
-    store.end_trial()
+    store.trials.finish_all()
     assert [e.manifest.epoch for e in store.entries()] == [2]
     best = store.best()
     assert best is not None
@@ -102,7 +102,7 @@ def test_only_newest_and_best_are_held_and_the_best_is_stripped(tmp_path: Path) 
 def test_the_budget_is_kept_and_its_end_is_reported(tmp_path: Path) -> None:
     """A checkpoint that has no room is refused before it is written, with figures and files."""
     store = store_at(tmp_path, max_total_size=700_000)
-    store.begin_trial(0)
+    store.trials.begin(0)
     store.save(make_checkpoint(1, size=1000))
     with pytest.raises(OutOfStorageError, match="the budget has no room") as caught:
         store.save(make_checkpoint(2, size=200_000))
@@ -117,11 +117,11 @@ def test_room_is_made_from_what_is_unprotected(tmp_path: Path) -> None:
     size = 40_000
     store = store_at(tmp_path, max_total_size=1_300_000, keep_best_k_max=3)
     for trial in (0, 1, 2):
-        store.begin_trial(trial)
+        store.trials.begin(trial)
         store.save(make_checkpoint(1, 0.5, trial, size=size))
-        store.end_trial()
+        store.trials.finish_all()
     assert len(store.co_best()) == 3
-    store.begin_trial(3)
+    store.trials.begin(3)
     store.save(make_checkpoint(1, 0.1, 3, size=size))
     assert store.co_best()[0].manifest.trial == 0
     assert store.held_bytes() <= 1_300_000
@@ -129,7 +129,7 @@ def test_room_is_made_from_what_is_unprotected(tmp_path: Path) -> None:
 
 def test_a_budget_below_the_least_is_refused_with_the_least(tmp_path: Path) -> None:
     """The message names the bytes that would do."""
-    least = disk.with_reserve(disk.least_budget_bytes(10**6, 3 * 10**6))
+    least = budget.with_reserve(budget.least_budget_bytes(10**6, 3 * 10**6))
     store_at(tmp_path, max_total_size=least).require_budget(least)
     with pytest.raises(OutOfStorageError, match=str(least)):
         store_at(tmp_path, max_total_size=least - 1).require_budget(least)
@@ -138,7 +138,7 @@ def test_a_budget_below_the_least_is_refused_with_the_least(tmp_path: Path) -> N
 def test_a_disk_that_fills_in_the_middle_leaves_no_debris(place: Path, parallel_bytes: int) -> None:
     """A write that the system refuses ends as out of storage; the older checkpoint is intact."""
     store = store_at(place, parallel_bytes)
-    store.begin_trial(0)
+    store.trials.begin(0)
     store.save(make_checkpoint(1))
     large = make_checkpoint(2, size=100_000)  # made here: torch's threads do not survive a fork
     if (pid := os.fork()) == 0:
@@ -164,16 +164,16 @@ def test_the_watermark_leaves_only_what_is_protected(tmp_path: Path) -> None:
     """Under the watermark of free disk the co-best goes."""
     store = store_at(tmp_path, free_disk_watermark=0.9999)
     for trial in (0, 1):
-        store.begin_trial(trial)
+        store.trials.begin(trial)
         store.save(make_checkpoint(1, 0.5, trial))
-        store.end_trial()
+        store.trials.finish_all()
     assert [entry.manifest.trial for entry in store.entries()] == [0]
 
 
 def test_an_epoch_made_again_replaces_the_older(tmp_path: Path, parallel_bytes: int) -> None:
     """The same epoch saved twice stands once."""
     store = store_at(tmp_path, parallel_bytes)
-    store.begin_trial(0)
+    store.trials.begin(0)
     store.save(make_checkpoint(1, fill=1.0))
     store.save(make_checkpoint(1, fill=5.0))
     loaded = newest_valid(store, SIGNATURE)
@@ -185,13 +185,13 @@ def test_an_epoch_made_again_replaces_the_older(tmp_path: Path, parallel_bytes: 
 def test_files_that_no_manifest_lists_are_swept(tmp_path: Path) -> None:
     """What a kill inside strip leaves behind goes at the next start."""
     store = store_at(tmp_path)
-    store.begin_trial(0)
+    store.trials.begin(0)
     store.save(make_checkpoint())
     folder = store.entries()[0].path
     (folder / "stray").write_bytes(b"x")
     (folder.parent / ".tmp-epoch_0009").mkdir()
-    store.start()
-    verify(store.entries()[0])
+    store.trials.recover_all()
+    store.entries()[0].verify()
     assert sorted(p.name for p in folder.parent.iterdir()) == ["epoch_0001"]
     assert "stray" not in {p.name for p in folder.iterdir()}
 
@@ -215,14 +215,14 @@ def test_what_studies_share_counts_against_each_budget(tmp_path: Path) -> None:
     (shared / "again.arrow").hardlink_to(shared / "tokens.arrow")
     (tmp_path / "elsewhere").write_bytes(b"x" * 900_000)
     (shared / "link").symlink_to(tmp_path / "elsewhere")
-    policy = StorageConfig(max_total_size=700_000, free_disk_watermark=0)
-    store = CheckpointStore(tmp_path / "study", "study-00000000", policy, [shared])
+    policy, study = RetentionPolicy(), "study-00000000"
+    store = CheckpointStore(tmp_path / "study", policy, Budget(700_000, [shared], 0), study=study)
     assert 400_000 <= store.held_bytes() < 401_000
-    store.begin_trial(0)
+    store.trials.begin(0)
     with pytest.raises(OutOfStorageError, match=r"tokens\.arrow"):
         store.save(make_checkpoint(1, size=1000))
-    alone = CheckpointStore(tmp_path / "study", "study-00000000", policy)
-    alone.begin_trial(0)
+    alone = CheckpointStore(tmp_path / "study", policy, Budget("700kB", (), 0), study=study)
+    alone.trials.begin(0)
     alone.save(make_checkpoint(1, size=1000))
 
 
@@ -271,7 +271,7 @@ def test_others_plan_and_commit_while_a_checkpoint_is_read(
     monkeypatch.setattr(files, "observer", lambda event: seen.append((event.operation, locked)))
     (store.entries()[-1].path / OPTIMIZER).write_bytes(b"damaged")
     with store.owned(lambda: None, guard), on_first_open(MODEL, lambda: seen.append(("read", locked))):
-        loaded = store.newest_whole(0)
+        loaded = store.newest(0)
     assert loaded is not None
     assert loaded.entry.manifest.epoch == 1
     assert seen == [("read", False), ("rename", True), ("fsync_directory", True)]
@@ -286,8 +286,8 @@ def test_a_checkpoint_that_changes_while_it_is_read_is_not_damaged(
     newer = store.entries()[-1]
     aside = newer.path.with_name("aside")
     deeds: dict[str, Callable[[], Any]] = {
-        "deleted": lambda: store._delete(newer.path),
-        "stripped": lambda: store._strip(newer),
+        "deleted": lambda: pruning.delete(newer.path),
+        "stripped": lambda: pruning.strip(newer),
         "replaced": lambda: newer.path.rename(aside),
     }
     probe = tmp_path / "probe"
@@ -301,7 +301,7 @@ def test_a_checkpoint_that_changes_while_it_is_read_is_not_damaged(
         yield
 
     with store.owned(lambda: None, guard), on_first_open(MODEL, deeds[change]):
-        loaded = store.newest_whole(0)
+        loaded = store.newest(0)
     assert loaded is not None
     assert loaded.entry.manifest.epoch == epoch
     assert not list(newer.path.parent.glob("quarantine-*"))
@@ -331,7 +331,7 @@ def test_files_are_verified_through_small_buffers_and_a_model_is_read_without_it
     checkpoint = make_checkpoint(size=8 << 20)
     store.save(checkpoint)
     [entry] = store.entries()
-    assert peak_growth(lambda: verify(entry)) < 28 << 20
+    assert peak_growth(entry.verify) < 28 << 20
     loaded: dict[str, torch.Tensor] = {}
     assert peak_growth(lambda: loaded.update(store.load_model(entry, SIGNATURE))) < 48 << 20
     assert torch.equal(loaded["weight"], checkpoint.model["weight"])

@@ -18,13 +18,13 @@ from tests.conftest import make_checkpoint, newest_valid
 from tests.support.stores import SIGNATURE, store_at
 
 from thriftune import files
-from thriftune.checkpoints import disk, retention
+from thriftune.checkpoints import budget, disk, retention
 from thriftune.checkpoints.attempts import Attempt, write_attempt
+from thriftune.checkpoints.budget import Budget
 from thriftune.checkpoints.checkpoint import Checkpoint, Receipt
-from thriftune.checkpoints.entries import verify
 from thriftune.checkpoints.manifest import MODEL, OPTIMIZER
 from thriftune.checkpoints.monitor import DiskMonitor
-from thriftune.checkpoints.retention import Plan
+from thriftune.checkpoints.retention import Plan, RetentionPolicy
 from thriftune.checkpoints.store import CheckpointStore
 from thriftune.errors import OutOfStorageError, StudyError, TakenOverError
 from thriftune.training import snapshot
@@ -41,7 +41,7 @@ def test_what_one_entry_saves_is_protected_through_the_other(tmp_path: Path) -> 
     """Two store objects on one folder, as the catalog makes them: the newest of the running trial is kept
     though it is worse than the study's best."""
     reading, saving = store_at(tmp_path), store_at(tmp_path)
-    reading.begin_trial(0)
+    reading.trials.begin(0)
     for epoch, value in ((1, 0.9), (2, 0.2), (3, 0.1)):
         saving.submit(make_checkpoint(epoch, value))
     assert [entry.manifest.epoch for entry in reading.entries()] == [1, 3]
@@ -181,9 +181,9 @@ def test_the_monitor_waits_until_it_is_known_what_is_resumed(
     store = store_at(tmp_path, free_disk_watermark=0.5)
     for epoch, value in ((1, 0.9), (2, 0.2)):
         store.save(make_checkpoint(epoch, value))
-    store._activity.own = None
+    store.trials.abandon()
     monkeypatch.setattr(disk, "disk_of", lambda path: disk.Disk(10**9, 10**11))
-    store.relieve()
+    store.prune_if_disk_low()
     assert [(e.manifest.epoch, e.manifest.resumable) for e in store.entries()] == [(1, False), (2, True)]
 
 
@@ -221,16 +221,12 @@ def test_pressure_takes_first_what_can_be_made_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Quarantine, temporaries and unused token stores go before any checkpoint."""
-    size = disk.estimate_bytes(make_checkpoint())
+    size = budget.estimate_bytes(make_checkpoint())
     tokens = tmp_path / "tokens"
-    budget = int(5 * size / 0.95)
+    room = int(5 * size / 0.95)
     folder = tmp_path / "study"
-    store = CheckpointStore(
-        folder,
-        "study-00000000",
-        store_at(folder, keep_last_n=2, keep_best_k=1, max_total_size=budget).policy,
-        [tokens],
-    )
+    policy = RetentionPolicy(keep_last=2, keep_best=1)
+    store = CheckpointStore(folder, policy, Budget(room, [tokens], 0.0), study="study-00000000")
     for epoch in (1, 2):
         store.save(make_checkpoint(epoch, 0.1 * epoch))
     checkpoints = store.entries()[0].path.parent
@@ -241,8 +237,8 @@ def test_pressure_takes_first_what_can_be_made_again(
     ):
         place.mkdir(parents=True)
         (place / "rows").write_bytes(b"x" * 2 * size)
-    store.dispose_by(lambda remove: remove(tokens / "tokens_a"))
-    with caplog.at_level("INFO"):
+    owned = store.owned(lambda: None, reclaim=lambda remove: remove(tokens / "tokens_a"))
+    with owned, caplog.at_level("INFO"):
         store.save(make_checkpoint(3, 0.3))
     assert [entry.manifest.epoch for entry in store.entries()] == [2, 3]
     assert caplog.text.count("room was needed") == 3
@@ -271,7 +267,7 @@ def test_what_is_kept_is_explained(tmp_path: Path) -> None:
     reasons = {entry.manifest.epoch: reason for entry, reason in store.explain()}
     assert "the study's best" in reasons[1]
     assert "newest 1 of the running trial" in reasons[2]
-    assert isinstance(store._plan(), Plan)
+    assert isinstance(store._pruner.plan(), Plan)
 
 
 def test_what_is_kept_is_explained_while_another_process_saves(
@@ -302,8 +298,8 @@ def test_a_save_that_fits_measures_the_folders_once(tmp_path: Path) -> None:
         measured += 1
         return 0
 
-    store.leave_room_for(promised)
-    store.save(make_checkpoint(1, 0.9))
+    with store.counting(promised):
+        store.save(make_checkpoint(1, 0.9))
     assert measured == 1
 
 
@@ -313,7 +309,7 @@ def test_what_is_lost_while_a_checkpoint_is_written_is_not_committed(
 ) -> None:
     """Another process takes over once the write has begun: this one commits nothing and leaves no debris."""
     store = store_at(tmp_path)
-    store.begin_trial(0)
+    store.trials.begin(0)
     owned = True
 
     def check() -> None:
@@ -379,7 +375,7 @@ def test_a_strip_that_stops_anywhere_leaves_a_whole_best(
 
         monkeypatch.setattr(files, "observer", stop)
         try:
-            store.end_trial()
+            store.trials.finish_all()
         except KeyboardInterrupt:
             pass
         else:
@@ -388,5 +384,5 @@ def test_a_strip_that_stops_anywhere_leaves_a_whole_best(
             monkeypatch.setattr(files, "observer", None)
         best = store_at(tmp_path / str(fatal)).best()
         assert best is not None
-        verify(best)
+        best.verify()
     assert 3 < fatal < 29

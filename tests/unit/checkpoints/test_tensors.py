@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import load_file
 
 from thriftune import files
-from thriftune.checkpoints import tensors, writing
-from thriftune.checkpoints.tensors import read_verified, serialise, tensors_in, write_hashed
+from thriftune.checkpoints import hashing, writing
+from thriftune.checkpoints.hashing import write_hashed
+from thriftune.checkpoints.tensors import read_verified, serialise, tensors_in
 
 pytestmark = pytest.mark.unit
 BUFFER = 4 * files.BLOCK_BYTES
@@ -26,7 +27,7 @@ def test_direct_writes_put_the_same_bytes_there(
     on_disk: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     """Whatever the sizes of pieces and file: whole buffers, aligned rests, an unaligned end."""
-    monkeypatch.setattr(tensors, "DIRECT_BYTES", BUFFER)
+    monkeypatch.setattr(hashing, "DIRECT_BYTES", BUFFER)
     chance = random.Random(size)
     content = chance.randbytes(size)
     pieces, start = [], 0
@@ -65,7 +66,7 @@ def test_large_tensors_are_what_safetensors_reads(
 ) -> None:
     """Written by two threads, and read back by ours and by the library."""
     values = {"a": torch.randn(300_001), "b": torch.arange(7), "c": torch.empty(0), "d": torch.tensor(2.0)}
-    monkeypatch.setattr(tensors, "DIRECT_BYTES", BUFFER)
+    monkeypatch.setattr(hashing, "DIRECT_BYTES", BUFFER)
     fact = writing.write_file(on_disk / "file", serialise(values), direct=direct)
     ours, theirs = tensors_in(read_verified(on_disk / "file", fact)), load_file(on_disk / "file")
     for name, tensor in values.items():

@@ -10,7 +10,6 @@ from tests.conftest import TINY
 from tests.support.tables import POSTS, ROWS, config_at, write
 
 from thriftune import files
-from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import EncoderFromConfig, StorageConfig
 from thriftune.corpus.ingestion import ingest
 from thriftune.corpus.store import CorpusStore
@@ -18,6 +17,7 @@ from thriftune.corpus.tokens import TokenisedStore
 from thriftune.dual_agent.windows import Layout
 from thriftune.errors import OutOfStorageError
 from thriftune.model.encoder import build_encoder
+from thriftune.study.storage import open_store
 
 pytestmark = pytest.mark.unit
 
@@ -53,14 +53,14 @@ def press(tokens: Path) -> None:
     cache = tokens.parent
     budget = int((files.directory_bytes(cache) + 10_000) / 0.95)
     policy = StorageConfig.model_validate({"free_disk_watermark": 0.0, "max_total_size": budget})
-    store = CheckpointStore(cache.parent / "study", "study-00000000", policy, [cache])
-    store.dispose_by(TokenisedStore(cache).dispose)
-    store.require_room(10_000 + files.directory_bytes(tokens) // 2)
+    store = open_store(cache.parent / "study", "study-00000000", policy, [cache])
+    with store.owned(lambda: None, reclaim=TokenisedStore(cache).dispose):
+        store.require_room(10_000 + files.directory_bytes(tokens) // 2)
 
 
 def test_tokens_that_a_process_has_just_found_stay(tokens: Path) -> None:
     """It has checked them under their lock, and holds them only afterwards."""
-    with files.alone_with(tokens), pytest.raises(OutOfStorageError):
+    with files.file_lock(tokens), pytest.raises(OutOfStorageError):
         press(tokens)
     assert tokens.is_dir()
     press(tokens)
@@ -74,7 +74,7 @@ def test_tokens_are_locked_while_they_are_deleted(tokens: Path, monkeypatch: pyt
     def look(event: files.Event) -> None:
         if event.operation in ("unlink", "rmdir") and tokens in (event.path, *event.path.parents):
             try:
-                with files.alone_with(tokens, wait=False):
+                with files.file_lock(tokens, wait=False):
                     found.append("free")
             except TimeoutError:
                 found.append("locked")

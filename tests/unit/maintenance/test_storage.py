@@ -9,11 +9,11 @@ import pytest
 from tests.conftest import make_checkpoint
 
 from thriftune import files
-from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import StorageConfig
 from thriftune.errors import RefusedError
 from thriftune.maintenance.storage import clean, verify_all
 from thriftune.study.file_locks import StudyLock
+from thriftune.study.storage import open_store
 
 pytestmark = pytest.mark.unit
 
@@ -21,8 +21,8 @@ pytestmark = pytest.mark.unit
 def made(root: Path) -> Path:
     """Two committed checkpoints of one study; their folder."""
     folder = root / "study_s"
-    store = CheckpointStore(folder, "s", StorageConfig(keep_last_n=2, free_disk_watermark=0))
-    store.begin_trial(0)
+    store = open_store(folder, "s", StorageConfig(keep_last_n=2, free_disk_watermark=0))
+    store.trials.begin(0)
     for epoch in (1, 2):
         store.save(replace(make_checkpoint(epoch=epoch), study="s"))
     (folder / "study.json").write_text("{}", encoding="utf-8")

@@ -11,7 +11,8 @@ from tests.support.agents import LAYOUT, SOURCE, WORDS, agent, collator, marked,
 from transformers import BertModel
 
 from thriftune import files
-from thriftune.checkpoints.tensors import read_verified, serialise, tensors_in, write_hashed
+from thriftune.checkpoints.hashing import write_hashed
+from thriftune.checkpoints.tensors import read_verified, serialise, tensors_in
 from thriftune.config import ModelConfig
 from thriftune.corpus.types import Post
 from thriftune.dual_agent.agents import Outputs

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from tests.conftest import make_checkpoint
 
-from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import StorageConfig
 from thriftune.reports.trial_costs import read_trial_costs
 from thriftune.runner.meter import Meter
+from thriftune.study.storage import open_store
 from thriftune.tracking.journal import Journal
 from thriftune.tracking.keys import EPOCH_SECONDS, FIGURES, OWN, TOTAL
 from thriftune.tracking.records import last_machine_rows, trial_seconds
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.unit
 def test_a_trial_s_seconds_are_divided(tmp_path: Path) -> None:
     """Its own and training's are the whole; what earlier processes trained is in the whole alone; what saves
     did beside writing is the framework's own."""
-    store = CheckpointStore(tmp_path, "study-00000000", StorageConfig(free_disk_watermark=0.0))
+    store = open_store(tmp_path, "study-00000000", StorageConfig(free_disk_watermark=0.0))
     meter = Meter(store)
     with meter.training:
         sum(range(10**5))

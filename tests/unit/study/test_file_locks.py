@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from tests.conftest import make_checkpoint
 
-from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import StorageConfig
 from thriftune.errors import StudyError
 from thriftune.study.file_locks import LOCK, LOCKS, STORAGE, TRIALS, StudyLock, guard_of
+from thriftune.study.storage import open_store
 
 pytestmark = pytest.mark.unit
 
@@ -101,7 +101,7 @@ def test_a_dead_owner_is_adopted_and_named(
 
 def test_who_lost_the_lock_commits_nothing_more(tmp_path: Path) -> None:
     """The lock's file was deleted by hand and another process owns the study: a save leaves nothing."""
-    store = CheckpointStore(tmp_path, "study-00000000", StorageConfig())
+    store = open_store(tmp_path, "study-00000000", StorageConfig())
     with StudyLock(tmp_path) as lock, store.owned(lock.check):
         store.save(make_checkpoint(epoch=1))
         (tmp_path / LOCK).unlink()
