@@ -28,9 +28,9 @@ from thriftune.corpus.ingestion import ingest
 from thriftune.corpus.store import CorpusStore
 from thriftune.reports.trial_costs import read_trial_costs
 from thriftune.runner.run import run_search
-from thriftune.search.optuna_study import is_known
 from thriftune.search.samplers import sampler_for
 from thriftune.search.space import sample
+from thriftune.search.storage import is_known
 from thriftune.study.handle import StudyHandle
 from thriftune.study.layout import journals_of
 from thriftune.study.storage import open_store
@@ -81,17 +81,17 @@ def bare_seconds(root: Path, number: int, around: int) -> float:
     for each in range(number - around // 2):
         past.sampler = optuna.samplers.RandomSampler(seed=each)
         asked = past.ask()
-        sample(asked, settings)
+        sample(asked, settings.search.space, settings.model_dump())
         for epoch in range(settings.training.epochs):
             asked.report(0.5, epoch + 1)
         past.tell(asked, asked.params["training.learning_rate"])
     study.add_trials(past.get_trials(deepcopy=False))
-    study.sampler = sampler_for(settings, number)
+    study.sampler = sampler_for(settings.search, settings.study.seed, number)
     took = []
     for _ in range(around):
         started = time.perf_counter()
         trial = study.ask()
-        sample(trial, settings)
+        sample(trial, settings.search.space, settings.model_dump())
         for epoch in range(settings.training.epochs):
             trial.report(0.5, epoch + 1)
             trial.should_prune()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
-from thriftune.databases.sqlite import make_whole
+from thriftune.databases.sqlite import create_atomically
 
 
 def copy_mlflow_tables(folder: Path) -> None:
@@ -27,5 +27,5 @@ def _template() -> Path:
     root = Path(tempfile.mkdtemp(prefix="thriftune-tables-"))
     atexit.register(shutil.rmtree, root, ignore_errors=True)
     path = root / "mlflow.db"
-    make_whole(path, lambda url: MlflowClient(tracking_uri=url).search_experiments())
+    create_atomically(path, lambda url: MlflowClient(tracking_uri=url).search_experiments())
     return path

@@ -34,7 +34,7 @@ def lengthen(parameters: Parameters, study: StudyHandle, trials: int, root: Path
     parent = connect(parameters, root).parent_run(study.id, study.name)
     for number in range(len(journals), trials):
         drawn = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=number)).ask()
-        overrides = sample(drawn, parameters)
+        overrides = sample(drawn, parameters.search.space, parameters.model_dump())
         own = override(parameters, overrides)
         folder = trial_folder(study.folder, number, trial_id(own))
         (folder / "checkpoints").mkdir(parents=True)

@@ -324,8 +324,8 @@ SPOILING = """
 import json, sqlite3, sys
 from pathlib import Path
 from thriftune import files
-from thriftune.search import optuna_study
-optuna_study.BUSY_TIMEOUT_SECONDS = 0.5
+from thriftune.search import storage
+storage.BUSY_TIMEOUT_SECONDS = 0.5
 fault, moment, at = sys.argv[1], sys.argv[2], int(sys.argv[3])
 count, held = 0, []
 def observe(event):

@@ -17,7 +17,7 @@ from tests.integration.networks import needs_networks, networks
 from tests.integration.postgres import PASSWORD, Postgres, needs_postgres, postgres
 from tests.integration.team import NAME, Team, Worker, check_team, run_kedro
 
-from thriftune.databases.health import trouble
+from thriftune.databases.health import unavailable_reason
 from thriftune.training.interrupt import CLOSING_SECONDS, GRACE_SECONDS
 
 pytestmark = pytest.mark.integration
@@ -56,7 +56,7 @@ def check_refusals(team: Team, server: Postgres) -> None:
     assert wrong.returncode == 4, wrong.stderr
     assert "password authentication failed" in wrong.stderr
     assert "Traceback" not in wrong.stderr
-    found = trouble(known["mlflow"]["uri"].replace(PASSWORD, "wrong"))
+    found = unavailable_reason(known["mlflow"]["uri"].replace(PASSWORD, "wrong"))
     assert found is not None
     assert "refuses the connection" in found
     secrets.write_text(yaml.safe_dump({"mlflow": known["mlflow"]}))

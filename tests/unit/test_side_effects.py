@@ -19,7 +19,6 @@ ROOT = Path(__file__).parents[2]
 SETTINGS = "thriftune.settings"
 """Read by Kedro as this project's configuration, before any plugin: the one module that sets something."""
 STILL = {
-    "thriftune.search.space": ["logger optuna"],
     "thriftune.tracking.mlflow_store": [
         "logger mlflow",
         "variable MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT",

@@ -1,7 +1,7 @@
-"""Whether MLflow's store answers, asked with a short patience before anything depends on it.
+"""Whether a database answers within seconds, asked before anything depends on it.
 
-Imports no mlflow: kedro-mlflow contacts the store while Kedro makes its context, and dies there where it does
-not answer.
+Imports no mlflow: kedro-mlflow contacts its store while Kedro makes its context, and fails there if the store
+does not answer.
 """
 
 from __future__ import annotations
@@ -23,21 +23,27 @@ from thriftune.errors import UnavailableError, chain
 
 PATIENCE_SECONDS = 5.0
 BRIEF_SECONDS = 1.0
-"""For MLflow's last word after a signal."""
-REBUILD = "`thriftune tracking rebuild` makes it anew from the journals and keeps the old file beside it"
+"""How long MLflow's last call may take after a signal."""
+REBUILD = "`thriftune tracking rebuild` recreates it from the journals and keeps the old file beside it"
 ANSWER_BYTES = 1 << 16
 
 
-def be_brief() -> None:
-    """From now on a server that hangs costs MLflow's client a second a call: after a signal the process has
-    ten in all."""
+def shorten_mlflow_timeouts() -> None:
+    """Have each call of MLflow's client to a server that hangs take one second at most, from now on.
+
+    After a signal the process has ten seconds in all.
+    """
     os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = "1"
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
 
 
 @contextmanager
-def within(seconds: float) -> Iterator[None]:
-    """TimeoutError in the block where it takes longer. Other threads than the main one have no such limit."""
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise TimeoutError in the block when it takes longer; only the main thread can have a limit.
+
+    Args:
+        seconds: How long the block may take.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -54,37 +60,46 @@ def within(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def trouble(uri: str) -> str | None:
-    """Why the store of a tracking URI cannot be used, or None. Stores of other kinds than HTTP, SQLite and
-    PostgreSQL are taken to be there."""
+def unavailable_reason(uri: str) -> str | None:
+    """Return why the store of a tracking URI cannot be used, or None.
+
+    Args:
+        uri: Of HTTP, SQLite or PostgreSQL; stores of other kinds are assumed to answer.
+    """
     if uri.startswith(SQLITE):
-        return _sqlite_trouble(Path(uri.removeprefix(SQLITE)))
+        return _sqlite_reason(Path(uri.removeprefix(SQLITE)))
     if uri.startswith(("http://", "https://")):
-        return _http_trouble(uri)
+        return _http_reason(uri)
     if uri.startswith("postgresql"):
-        return _postgres_trouble(uri)
+        return _postgres_reason(uri)
     return None
 
 
-def _sqlite_trouble(path: Path) -> str | None:
-    """See trouble; damage is told with the command that mends it."""
+def _sqlite_reason(path: Path) -> str | None:
+    """Return the reason; for a damaged file it names the command that recreates it."""
     error = _refused_write(path)
     if error is None:
         return None
     if is_damaged(error):
-        return f"{path} is no sound database ({error}); {REBUILD}"
+        return f"{path} is damaged ({error}); {REBUILD}"
     return f"{path}: {error}"
 
 
-def is_unsound(path: Path) -> bool:
-    """Whether a SQLite file is corrupt, or no database at all."""
+def is_file_damaged(path: Path) -> bool:
+    """Return whether a SQLite file is corrupt, or no database at all.
+
+    Args:
+        path: Of the file, which need not exist.
+    """
     error = _refused_write(path)
     return error is not None and is_damaged(error)
 
 
 def _refused_write(path: Path) -> sqlite3.DatabaseError | None:
-    """Why a SQLite file cannot be written; None where it can, or is not there. A write transaction is begun
-    and given back."""
+    """Return why a SQLite file cannot be written; None if it can be, or does not exist.
+
+    A write transaction is begun and rolled back.
+    """
     if not path.exists():
         return None
     try:
@@ -99,13 +114,17 @@ def _refused_write(path: Path) -> sqlite3.DatabaseError | None:
 
 
 def is_damaged(error: BaseException) -> bool:
-    """Whether a corrupt SQLite file, or one that is no database at all, lies behind an error."""
+    """Return whether the cause of an error is a SQLite file that is corrupt, or no database at all.
+
+    Args:
+        error: The error; its whole chain of causes is looked at.
+    """
     codes = [getattr(link, "sqlite_errorcode", None) for link in chain(error)]
     return any(code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) for code in codes if code)
 
 
-def _http_trouble(uri: str) -> str | None:
-    """The first call that kedro-mlflow makes, answered in MLflow's way."""
+def _http_reason(uri: str) -> str | None:
+    """Make the first call that kedro-mlflow makes; the answer must be MLflow's."""
     import requests
 
     url = uri.rstrip("/") + "/api/2.0/mlflow/experiments/get-by-name"
@@ -122,20 +141,24 @@ def _http_trouble(uri: str) -> str | None:
     return None
 
 
-def _postgres_trouble(uri: str) -> str | None:
+def _postgres_reason(uri: str) -> str | None:
     import psycopg
 
-    from thriftune.databases.postgres import brief, connect
+    from thriftune.databases.postgres import connect, first_line
 
     try:
         connect(uri, patience_seconds=round(PATIENCE_SECONDS)).close()
     except psycopg.Error as error:
-        return f"{without_password(uri)}: {brief(error)}"
+        return f"{without_password(uri)}: {first_line(error)}"
     except UnavailableError as error:
         return f"{without_password(uri)}: {error.message}"
     return None
 
 
-def is_silence(error: BaseException) -> bool:
-    """Whether a database did not answer, rather than refused."""
+def is_connection_error(error: BaseException) -> bool:
+    """Return whether a database did not answer, rather than refused.
+
+    Args:
+        error: The error; its whole chain of causes is looked at.
+    """
     return any(isinstance(link, OperationalError | InterfaceError) for link in chain(error))

@@ -10,20 +10,30 @@ MLFLOW_DATABASE, OPTUNA_DATABASE = "mlflow.db", "optuna.db"
 
 
 def mlflow_uri(tracking: TrackingConfig, root: Path) -> str:
-    """The configured URI, or SQLite at <tracking.root>/mlflow.db."""
+    """Return the configured URI of MLflow's store, or that of the SQLite file below `tracking.root`.
+
+    Args:
+        tracking: The tracking parameters.
+        root: The project's folder, where a relative path starts.
+    """
     if tracking.mlflow_uri is not None:
-        return _alert(tracking.mlflow_uri)
+        return _with_keepalive(tracking.mlflow_uri)
     return f"sqlite:///{(root / tracking.root / MLFLOW_DATABASE).absolute()}"
 
 
 def artifact_root(tracking: TrackingConfig, root: Path) -> str:
-    """The URI under which MLflow keeps a new experiment's artifacts (reports; never checkpoint bytes)."""
+    """Return the URI under which MLflow keeps a new experiment's artifacts: reports, never checkpoints.
+
+    Args:
+        tracking: The tracking parameters.
+        root: The project's folder, where a relative path starts.
+    """
     place = tracking.artifacts or str(Path(tracking.root) / "mlflow-artifacts")
     return place if "://" in place else (root / place).absolute().as_uri()
 
 
-def _alert(uri: str) -> str:
-    """A PostgreSQL's with what makes a cut connection an error in seconds."""
+def _with_keepalive(uri: str) -> str:
+    """Return a PostgreSQL's URI with the options that make a cut connection an error within seconds."""
     if not uri.startswith("postgresql"):
         return uri
     from thriftune.databases.postgres import with_keepalive

@@ -1,4 +1,4 @@
-"""A PostgreSQL that several machines share: connections that notice a cut, patience, and one at a time."""
+"""A PostgreSQL server that several machines share: connections that notice a cut, retries, advisory locks."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ REFUSALS = (
     "authentication failed", "no password supplied", "does not exist", "permission denied",
     "no pg_hba.conf entry", "not permitted to log in",
 )  # fmt: skip
-"""What a server says that will say the same in ten minutes; libpq gives no code for it. In another language
-than English it is waited for like silence."""
-TURN_SECONDS = 2
-"""How long one waits for a lock before looking at signals."""
+"""Words of a refusal that would be the same in ten minutes; libpq gives no code for it. A refusal in another
+language than English is retried like silence."""
+LOCK_WAIT_SECONDS = 2
+"""How long to wait for a lock before calling `waiting`."""
 KEEPALIVE: Mapping[str, int] = {
     "connect_timeout": 10,
     "keepalives_idle": 5,
@@ -40,7 +40,7 @@ KEEPALIVE: Mapping[str, int] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,
 }
-"""On the client's side: a connection that was cut is an error after 20 s, not after minutes."""
+"""The client's side: a connection that was cut is an error after 20 s, not after minutes."""
 SERVER_SETTINGS = {
     "keepalives_idle": 5,
     "keepalives_interval": 5,
@@ -48,16 +48,27 @@ SERVER_SETTINGS = {
     "user_timeout": 20_000,
 }
 SERVER_KEEPALIVE = " ".join(f"-c tcp_{name}={value}" for name, value in SERVER_SETTINGS.items())
-"""On the server's: a worker that was cut off loses its locks after 20 s."""
+"""The server's side: a worker that was cut off loses its locks after 20 s."""
 
 
 def nothing() -> None:
-    """What is done while one waits, where nothing is to be done."""
+    """Do nothing while waiting."""
 
 
 def connect(url: str, patience_seconds: int = KEEPALIVE["connect_timeout"]) -> psycopg.Connection[Any]:
-    """A session in autocommit; UnavailableError where the server refuses this user or database. url: of
-    SQLAlchemy's form."""
+    """Open a session in autocommit.
+
+    Args:
+        url: SQLAlchemy's URL.
+        patience_seconds: How long the server may take to answer.
+
+    Returns:
+        The session.
+
+    Raises:
+        UnavailableError: The server refuses this user or database.
+        psycopg.OperationalError: The server does not answer.
+    """
     asked = make_conninfo(
         url.replace("+psycopg", "", 1),
         application_name=f"thriftune {os.getpid()}@{socket.gethostname()}",
@@ -69,31 +80,47 @@ def connect(url: str, patience_seconds: int = KEEPALIVE["connect_timeout"]) -> p
     except psycopg.OperationalError as error:
         if any(words in str(error) for words in REFUSALS):
             raise UnavailableError(
-                f"PostgreSQL refuses the connection: {brief(error)}",
+                f"PostgreSQL refuses the connection: {first_line(error)}",
                 where=without_password(url),
-                remedy="look at the user, the password and the database's name in "
-                "conf/local/credentials.yml; docs/several-machines.md says how they are made.",
+                remedy="check the user, the password and the database's name in "
+                "conf/local/credentials.yml; docs/several-machines.md says how to create them.",
             ) from error
         raise
 
 
 def with_keepalive(url: str) -> str:
-    """The URL with what `connect` asks for, for a library that takes nothing but a URL."""
+    """Return the URL with the options that `connect` sets, for a library that takes nothing but a URL.
+
+    Args:
+        url: SQLAlchemy's URL; what it sets itself stays.
+    """
     given = make_url(url)
     more = {key: str(value) for key, value in KEEPALIVE.items() if key not in given.query}
     return given.update_query_dict(more).render_as_string(hide_password=False)
 
 
 def lock_key(name: str) -> int:
-    """The 64-bit key of an advisory lock."""
+    """Return the 64-bit key of an advisory lock.
+
+    Args:
+        name: The lock's name.
+    """
     digest = hashlib.sha256(f"thriftune:{name}".encode()).digest()
     return int.from_bytes(digest[:8], "big", signed=True)
 
 
 @contextmanager
-def turn(url: str, name: str, waiting: Callable[[], None] = nothing) -> Iterator[None]:
-    """One process at a time, of all that use the server; waits for its turn."""
-    session = patiently(lambda: _locked(url, lock_key(name), waiting), psycopg.OperationalError, url, waiting)
+def advisory_lock(url: str, name: str, waiting: Callable[[], None] = nothing) -> Iterator[None]:
+    """Hold a lock that one process has at a time, of all that use the server.
+
+    Args:
+        url: SQLAlchemy's URL.
+        name: The lock's name.
+        waiting: Called several times a second while another process has the lock; may raise.
+    """
+    session = retry_until_available(
+        lambda: _locked(url, lock_key(name), waiting), psycopg.OperationalError, url, waiting
+    )
     try:
         yield
     finally:
@@ -101,10 +128,10 @@ def turn(url: str, name: str, waiting: Callable[[], None] = nothing) -> Iterator
 
 
 def _locked(url: str, key: int, waiting: Callable[[], None]) -> psycopg.Connection[Any]:
-    """A session with the lock, once it is free."""
+    """Return a session with the lock, once it is free."""
     session = connect(url)
     try:
-        session.execute("select set_config('lock_timeout', %s, false)", (f"{TURN_SECONDS}s",))
+        session.execute("select set_config('lock_timeout', %s, false)", (f"{LOCK_WAIT_SECONDS}s",))
         while True:
             try:
                 session.execute("select pg_advisory_lock(%s)", (key,))
@@ -119,18 +146,27 @@ def _locked(url: str, key: int, waiting: Callable[[], None]) -> psycopg.Connecti
 T = TypeVar("T")
 
 
-def patiently(
+def retry_until_available(
     call: Callable[[], T], temporary: type[Exception], url: str, waiting: Callable[[], None] = nothing
 ) -> T:
-    """What `call` returns, tried again while the server does not answer; UnavailableError after
-    PATIENCE_SECONDS. waiting: called several times a second meanwhile; may raise."""
+    """Return what `call` returns; repeat it while the server does not answer.
 
-    def tell(state: RetryCallState) -> None:
+    Args:
+        call: What to do; repeating it must do no harm.
+        temporary: The error that says that the server did not answer.
+        url: SQLAlchemy's URL, for the message.
+        waiting: Called several times a second between tries; may raise.
+
+    Raises:
+        UnavailableError: The server has not answered for PATIENCE_SECONDS.
+    """
+
+    def warn(state: RetryCallState) -> None:
         if state.attempt_number == 1 and state.outcome is not None:
             log.warning(
-                "PostgreSQL does not answer (%s); waiting for it, for %.0f minutes at most. Ctrl-C ends the "
+                "PostgreSQL does not answer (%s); retrying for up to %.0f minutes. Ctrl-C ends the "
                 "wait; the address is in conf/local/credentials.yml",
-                brief(state.outcome.exception()),
+                first_line(state.outcome.exception()),
                 PATIENCE_SECONDS / 60,
             )
 
@@ -144,7 +180,7 @@ def patiently(
         retry=retry_if_exception_type(temporary),
         wait=wait_exponential(max=LONGEST_PAUSE_SECONDS),
         stop=stop_after_delay(PATIENCE_SECONDS),
-        before_sleep=tell,
+        before_sleep=warn,
         sleep=pause,
         reraise=True,
     )
@@ -152,12 +188,16 @@ def patiently(
         return trying(call)
     except temporary as error:
         raise UnavailableError(
-            f"PostgreSQL has not answered for {PATIENCE_SECONDS:.0f} s: {brief(error)}",
+            f"PostgreSQL has not answered for {PATIENCE_SECONDS:.0f} s: {first_line(error)}",
             where=without_password(url),
-            remedy="bring it back and give the same command again; what is done is kept.",
+            remedy="start the server, then run the same command again; what is done is kept.",
         ) from error
 
 
-def brief(error: BaseException | None) -> str:
-    """The first line of what a server says."""
+def first_line(error: BaseException | None) -> str:
+    """Return the first line of an error's text; its type's name if it has none.
+
+    Args:
+        error: The error; None gives "NoneType".
+    """
     return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -1,8 +1,8 @@
 """How the tracking databases are opened: write-ahead logs that stay short.
 
-A log grows to 4 MB before SQLite folds it back by default, and never shrinks. Two databases count with
-their logs against the budget of a study, so here it is a quarter of a megabyte, and what one large
-transaction adds is given back after it.
+By default SQLite checkpoints a log when it has 4 MB, and never shrinks its file. Two databases count with
+their logs against the budget of a study, so here it is a quarter of a megabyte, and the file is truncated
+after one large transaction.
 """
 
 from __future__ import annotations
@@ -14,31 +14,33 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
 from weakref import WeakSet
 
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 from sqlalchemy.engine import Engine
 
 from thriftune import files
 
 SQLITE = "sqlite:///"
 LOG_PAGES, LOG_BYTES = 64, 1 << 18
-"""Pages of 4 KiB after which the log is folded back; what is left of its file then."""
+"""Pages of 4 KiB after which the log is checkpointed; bytes that its file is truncated to then."""
 
 _ours: set[str] = set()
 """Databases whose connections are configured. Engines of other databases in this process are left alone."""
 _unfinished: set[str] = set()
-"""Those of them whose tables are being made under a temporary name: none of them has to survive a crash."""
+"""Those whose tables are being made under a temporary name, and need not survive a crash."""
 _engines: WeakSet[Engine] = WeakSet()
-"""Those of this process that have connected to one of ours."""
+"""Engines of this process that have connected to one of our databases."""
 
 
-def keep_logs_short(database: Path) -> None:
+def limit_wal_size(database: Path) -> None:
     """Configure every connection that SQLAlchemy opens to a database from now on.
 
     MLflow makes its engine where no caller can reach it, hence the listener on all engines; it does nothing
-    for the databases of others.
+    for other databases.
+
+    Args:
+        database: Path of a SQLite database, which need not exist.
     """
     _ours.add(os.path.realpath(database))
     if not event.contains(Engine, "connect", _configure):
@@ -47,22 +49,24 @@ def keep_logs_short(database: Path) -> None:
 
 
 def close_databases() -> None:
-    """Close our SQLite databases at the end of the process: the last to close one folds its log back and
-    removes it, so that the database is one file again."""
+    """Close our SQLite databases, at the end of the process.
+
+    The last process to close one checkpoints and removes its log, so that the database is one file again.
+    """
     for engine in list(_engines):
         engine.dispose()
 
 
-def make_whole(database: Path, make: Callable[[str], object]) -> None:
-    """Let `make` create a database's tables under a temporary name, then put it in its place, in WAL mode.
+def create_atomically(database: Path, make: Callable[[str], object]) -> None:
+    """Create a database's tables under a temporary name, then rename it, in WAL mode.
 
     MLflow makes its tables in some 150 transactions. A process killed between two of them would leave a
     database that no later one can open, and waiting for the disk at each of them would take seconds: the new
-    file is made durable once, before it gets its name. One that is there already is left alone.
+    file is made durable once, before it gets its name. An existing database is left alone.
 
     Args:
-        database: Its final path.
-        make: Makes the tables, given the SQLAlchemy URL.
+        database: The final path.
+        make: Creates the tables, given the SQLAlchemy URL.
     """
     if database.exists():
         return
@@ -77,21 +81,25 @@ def make_whole(database: Path, make: Callable[[str], object]) -> None:
         with closing(sqlite3.connect(temporary)) as connection:
             # While nobody else reads it: SQLite changes no mode beside another connection at work.
             connection.execute("PRAGMA journal_mode=WAL")
-        fold_log(temporary)
+        checkpoint_wal(temporary)
         files.fsync_path(temporary)
-        set_aside(database)  # the log of a deleted database would be played back into the new one
+        move_aside(database)  # the log of a deleted database would be played back into the new one
         files.rename(temporary, database)
 
 
 def new_name(database: Path) -> Path:
-    """Where a database is until its tables are made."""
+    """Return the path of a database until its tables are made.
+
+    Args:
+        database: The final path.
+    """
     return database.with_name(f".new-{database.name}")
 
 
 class OpenedFile:
     """A database's file at the moment of its opening.
 
-    It is held open: the inode of a deleted file that nobody has open goes to the next one that is made.
+    It is held open: the inode of a deleted file that nobody has open may be given to the next new file.
     """
 
     def __init__(self, database: Path) -> None:
@@ -100,7 +108,7 @@ class OpenedFile:
         self._inode = database.stat().st_ino
 
     def is_in_place(self) -> bool:
-        """False once it was deleted, or another file was put in its place."""
+        """Return False once the file was deleted, or another one took its place."""
         try:
             return self._database.stat().st_ino == self._inode
         except FileNotFoundError:
@@ -109,13 +117,25 @@ class OpenedFile:
 
 @cache
 def first_opened(database: Path) -> OpenedFile:
-    """The file that this process opened first under a name: MLflow keeps its connections to it for the life
-    of the process, whatever takes the file's place."""
+    """Return the file that this process opened first at a path.
+
+    MLflow keeps its connections to it for the life of the process, whatever takes the file's place.
+
+    Args:
+        database: Path of an existing SQLite database.
+    """
     return OpenedFile(database)
 
 
-def set_aside(database: Path) -> Path | None:
-    """Rename a database and its logs out of the way; its new place, or None where there was none."""
+def move_aside(database: Path) -> Path | None:
+    """Rename a database and its logs out of the way.
+
+    Args:
+        database: Path of a SQLite database.
+
+    Returns:
+        The new path; None if there was no database.
+    """
     aside = database.with_name(f"{database.name}.old-{time.time_ns()}")
     found = database.exists()
     for suffix in ("-wal", "-shm", "-journal", ""):
@@ -125,8 +145,12 @@ def set_aside(database: Path) -> Path | None:
     return aside if found else None
 
 
-def fold_log(database: Path) -> None:
-    """Fold the log back and empty it; while somebody reads from it, it is left for the next time."""
+def checkpoint_wal(database: Path) -> None:
+    """Checkpoint and truncate the log; while another connection reads from it, leave it for the next time.
+
+    Args:
+        database: Path of a SQLite database, which need not exist.
+    """
     if database.exists():
         with closing(sqlite3.connect(database, timeout=0.1)) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -134,8 +158,8 @@ def fold_log(database: Path) -> None:
 
 @contextmanager
 def _without_sync(database: Path) -> Iterator[None]:
-    """Let no connection to a database that is being made wait for the disk."""
-    keep_logs_short(database)
+    """Configure connections to a database that is being made: they do not wait for the disk."""
+    limit_wal_size(database)
     path = os.path.realpath(database)
     _unfinished.add(path)
     try:
@@ -145,7 +169,7 @@ def _without_sync(database: Path) -> Iterator[None]:
         _ours.discard(path)
 
 
-def _remember(connection: Any) -> None:
+def _remember(connection: Connection) -> None:
     if (
         connection.dialect.name == "sqlite"
         and os.path.realpath(connection.engine.url.database or "") in _ours
@@ -153,7 +177,7 @@ def _remember(connection: Any) -> None:
         _engines.add(connection.engine)
 
 
-def _configure(connection: Any, record: Any) -> None:
+def _configure(connection: object, record: object) -> None:
     if not isinstance(connection, sqlite3.Connection):
         return
     _, _, path = connection.execute("PRAGMA database_list").fetchone()

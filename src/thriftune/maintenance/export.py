@@ -20,7 +20,8 @@ from thriftune.errors import ConfigError, StudyError
 from thriftune.maintenance.studies import no_such_study
 from thriftune.model.encoder import Encoder, load_arguments
 from thriftune.model.trainable import DualAgent, shape_of
-from thriftune.search.optuna_study import OptunaStudy, trial_row
+from thriftune.search.optuna_study import OptunaStudy
+from thriftune.search.trials import trial_row
 from thriftune.study.handle import StudyHandle
 from thriftune.study.storage import open_store
 from thriftune.training.inputs import build_agent, encoder_for, layout_of, signature_of
@@ -49,7 +50,7 @@ def export_checkpoint(
     store = open_store(handle.folder, handle.id, parameters.storage)
     entry = _chosen(store, trial, epoch)
     row = trial_row(OptunaStudy.of(handle, parameters).trials()[entry.manifest.trial])
-    own = override(parameters, row["overrides"])
+    own = override(parameters, row.overrides)
     corpus = CorpusStore(root / own.corpus.root).open(record.data.fingerprint)
     encoder = encoder_for(own, corpus)
     agent = build_agent(own, encoder, corpus.criteria)

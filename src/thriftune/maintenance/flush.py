@@ -110,10 +110,10 @@ def _store_note(settings: Parameters, own: Parameters, record: StudyRecord, root
 
 def _open_store(settings: Parameters, root: Path, uri: str) -> MlflowSink:
     """MLflow's store; UnavailableError with the reason where it cannot be used."""
-    from thriftune.databases.health import trouble
+    from thriftune.databases.health import unavailable_reason
     from thriftune.tracking.parent import connect
 
-    found = trouble(uri)
+    found = unavailable_reason(uri)
     if found is None:
         try:
             return connect(settings, root)

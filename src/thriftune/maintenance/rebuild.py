@@ -7,9 +7,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from thriftune.config import Parameters
-from thriftune.databases.health import is_unsound
+from thriftune.databases.health import is_file_damaged
 from thriftune.databases.location import MLFLOW_DATABASE, OPTUNA_DATABASE, mlflow_uri
-from thriftune.databases.sqlite import SQLITE, set_aside
+from thriftune.databases.sqlite import SQLITE, move_aside
 from thriftune.maintenance.flush import flush_all, with_store_of
 from thriftune.search.optuna_study import OptunaStudy
 from thriftune.search.restore import journaled_trials, restore_trials
@@ -49,7 +49,7 @@ def _rebuild(root: Path, settings: Parameters, found: list[StudyHandle], *, real
         journaled_trials(handle, 0)  # raises for a missing or damaged journal, before anything is set aside
     lines = []
     for database in databases:
-        aside = set_aside(database)
+        aside = move_aside(database)
         if aside is not None:
             lines.append(f"set aside {aside}; it counts against the budget until you delete it")
     for handle in found:
@@ -75,7 +75,7 @@ def _databases(root: Path, settings: Parameters, found: list[StudyHandle]) -> li
         assert record is not None
         stores.add(mlflow_uri(with_store_of(settings, record).tracking, root))
     paths = [Path(uri.removeprefix(SQLITE)) for uri in sorted(stores) if uri.startswith(SQLITE)]
-    mlflow = [path for path in paths if path == own.absolute() or is_unsound(path)]
+    mlflow = [path for path in paths if path == own.absolute() or is_file_damaged(path)]
     # That of a server is not ours to set aside; what it lacks is added.
     optuna = [root / settings.tracking.root / OPTUNA_DATABASE] if settings.tracking.optuna_url is None else []
     return [*optuna, *mlflow]

@@ -39,7 +39,7 @@ def no_such_study(root: Path, settings: Parameters, name: str) -> StudyError:
 def list_studies(root: Path, settings: Parameters) -> list[dict[str, Any]]:
     """A row a study; of a damaged one what can be known, and the problem."""
     from thriftune.reports.summary import listed, listed_damaged, summarise
-    from thriftune.search.optuna_study import read_trials
+    from thriftune.search.storage import read_trials
 
     found, damaged = find_studies(root, settings)
     trials = read_trials(found[0].storage, [handle.id for handle in found]) if found else {}
@@ -67,7 +67,7 @@ def _is_at_work(handle: StudyHandle) -> bool | None:
 
 def delete_study(root: Path, settings: Parameters, name: str, *, really: bool, tracking: bool) -> str:
     """Delete checkpoints and folder, then the Optuna study; a dry run unless `really`."""
-    from thriftune.search.optuna_study import delete_optuna_study, is_known
+    from thriftune.search.storage import delete_optuna_study, is_known
 
     handle = StudyHandle.of(root, settings, name)
     # One whose folder is gone, or whose record is damaged, can still be deleted.

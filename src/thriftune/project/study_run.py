@@ -12,7 +12,8 @@ from contextlib import AbstractContextManager, nullcontext
 import mlflow
 
 from thriftune.config import Parameters
-from thriftune.databases.health import BRIEF_SECONDS, REBUILD, be_brief, trouble, within
+from thriftune.databases import health
+from thriftune.databases.health import BRIEF_SECONDS, REBUILD, shorten_mlflow_timeouts, time_limit
 from thriftune.databases.location import mlflow_uri
 from thriftune.databases.sqlite import SQLITE
 from thriftune.errors import InterruptedRunError, RefusedError, UnavailableError
@@ -34,7 +35,7 @@ def unavailable_reason(parameters: Parameters) -> str | None:
     """
     root = parameters.project_folder
     uri = mlflow_uri(parameters.tracking, root)
-    found = trouble(uri)
+    found = health.unavailable_reason(uri)
     if found is not None:
         return found
     try:
@@ -119,5 +120,5 @@ def _brief(status: str) -> AbstractContextManager[None]:
     """Give MLflow's server one second for the block where the process has been told to stop."""
     if status != KILLED:
         return nullcontext()
-    be_brief()
-    return within(BRIEF_SECONDS)
+    shorten_mlflow_timeouts()
+    return time_limit(BRIEF_SECONDS)

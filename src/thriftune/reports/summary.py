@@ -14,7 +14,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from thriftune import files
 from thriftune.reports.trial_costs import read_trial_costs
-from thriftune.search.optuna_study import trial_row, trials_of
+from thriftune.search.storage import trials_of
+from thriftune.search.trials import trial_row
 from thriftune.study.handle import StudyHandle
 from thriftune.study.identity import STUDY_PREFIX
 from thriftune.study.layout import journals_of
@@ -40,7 +41,7 @@ def summarise(
     journals = journals_of(handle.folder)
     rows = []
     for trial in trials:
-        journal, row = journals.get(trial.number), dict(trial_row(trial))
+        journal, row = journals.get(trial.number), asdict(trial_row(trial))
         if journal is not None:
             row["seconds"] = trial_seconds(journal)
             if row["seconds"] is None and row["state"] == "running":

@@ -12,7 +12,8 @@ from thriftune.corpus.store import Corpus
 from thriftune.errors import DamageError, StudyError
 from thriftune.evaluation.record import EvaluationRecord
 from thriftune.runner.trial import Finished, Setting, retrain
-from thriftune.search.optuna_study import FrozenTrial, OptunaStudy, trial_row
+from thriftune.search.optuna_study import OptunaStudy
+from thriftune.search.trials import FrozenTrial, trial_row
 from thriftune.study.handle import StudyHandle
 from thriftune.study.identity import trial_id
 from thriftune.study.layout import JOURNAL, trial_folder
@@ -116,7 +117,7 @@ def _make_again(
 
 
 def config_of(parameters: Parameters, optuna_study: OptunaStudy, trial: int) -> Parameters:
-    overrides = trial_row(optuna_study.trials()[trial])["overrides"]
+    overrides = trial_row(optuna_study.trials()[trial]).overrides
     return override(parameters, overrides)
 
 

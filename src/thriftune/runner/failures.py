@@ -23,7 +23,7 @@ from thriftune.study.identity import flat
 from thriftune.training.loop import DivergedError
 
 if TYPE_CHECKING:
-    from thriftune.search.optuna_study import FrozenTrial
+    from thriftune.search.trials import FrozenTrial
 
 OUT_OF_MEMORY, DIVERGED = "out of memory", "diverged"
 LONGEST_REASON = 500

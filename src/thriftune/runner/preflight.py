@@ -9,7 +9,7 @@ from thriftune.config import Parameters, suggest
 from thriftune.errors import ConfigError, OutOfStorageError, StudyError
 from thriftune.evaluation.metrics import PER_CRITERION, produced_metrics
 from thriftune.model.encoder import check_source, resolve_encoder
-from thriftune.search.optuna_study import is_known
+from thriftune.search.storage import is_known
 from thriftune.study.handle import StudyHandle
 from thriftune.tracking.footprint import EMPTY_MLFLOW_BYTES, EMPTY_OPTUNA_BYTES
 from thriftune.training.sources import hub_of, named_encoders

@@ -11,7 +11,7 @@ from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import Parameters
 from thriftune.corpus.store import CorpusStore
 from thriftune.corpus.tokens import TokenisedStore
-from thriftune.databases.health import trouble
+from thriftune.databases.health import unavailable_reason
 from thriftune.databases.location import mlflow_uri
 from thriftune.errors import RefusedError, StudyError
 from thriftune.evaluation.record import EvaluationRecord
@@ -139,7 +139,7 @@ def _deliver(settings: Parameters, study: StudyHandle) -> None:
     """Copy the evaluation to MLflow; where that fails, the next run or `tracking flush` does it."""
     root = Path.cwd()
     uri = mlflow_uri(settings.tracking, root)
-    found = trouble(uri)
+    found = unavailable_reason(uri)
     try:
         if found is None:
             deliver_evaluation(study, connect(settings, root), uri)

@@ -29,7 +29,7 @@ from thriftune.model.trainable import DualAgent
 from thriftune.observe.stopwatch import Stopwatch
 from thriftune.process import settle
 from thriftune.runner.limits import out_of_time
-from thriftune.search.optuna_study import TrialHandle
+from thriftune.search.trials import RunningTrial
 from thriftune.study.identity import save_interval, trial_id
 from thriftune.study.layout import CONFIG, REPORT, read_config
 from thriftune.tracking.journal import Journal
@@ -95,7 +95,7 @@ class Start:
 
 
 def run_trial(
-    handle: TrialHandle,
+    handle: RunningTrial,
     setting: Setting,
     journal: Journal,
     folder: Path,
@@ -201,7 +201,7 @@ def _start(attempt: int, journal: Journal, loaded: LoadedCheckpoint | None, *, c
 
 
 def _catch_up(
-    handle: TrialHandle, journal: Journal, metric: str, interval: int, loaded: LoadedCheckpoint | None
+    handle: RunningTrial, journal: Journal, metric: str, interval: int, loaded: LoadedCheckpoint | None
 ) -> str | None:
     """Report to the pruner what a kill may have kept from it; the decision that was due, if any."""
     pruned = None
@@ -211,7 +211,7 @@ def _catch_up(
     return pruned
 
 
-def _report(handle: TrialHandle, epoch: int, value: float | None) -> str | None:
+def _report(handle: RunningTrial, epoch: int, value: float | None) -> str | None:
     if value is None:
         return None
     handle.report(epoch, value)
@@ -237,7 +237,7 @@ def _resume(loaded: LoadedCheckpoint | None) -> Resume | None:
 
 
 def _trainer(
-    handle: TrialHandle | Finished,
+    handle: RunningTrial | Finished,
     setting: Setting,
     agent: DualAgent,
     encoder: Encoder,
@@ -306,7 +306,7 @@ class _Report:
     """The validation report of the trial's best saved epoch, written before its checkpoint commits,
     so that a committed best always has one."""
 
-    def __init__(self, handle: TrialHandle | Finished, setting: Setting, path: Path) -> None:
+    def __init__(self, handle: RunningTrial | Finished, setting: Setting, path: Path) -> None:
         self._handle, self._setting, self._path = handle, setting, path
         self.last: Validation | None = None
 

@@ -23,7 +23,9 @@ from thriftune.runner.limits import TrainingTime, describe_stop, is_over, stop_r
 from thriftune.runner.meter import Meter
 from thriftune.runner.progress import StudyProgress
 from thriftune.runner.trial import Outcome, Setting, Start, run_trial
-from thriftune.search.optuna_study import FrozenTrial, OptunaStudy, TrialHandle, UncertainError
+from thriftune.search.optuna_study import OptunaStudy
+from thriftune.search.storage_errors import UnknownOutcomeError
+from thriftune.search.trials import FrozenTrial, RunningTrial
 from thriftune.study.file_locks import TRIALS, Ownership
 from thriftune.study.handle import StudyHandle
 from thriftune.study.layout import JOURNAL, journals_of, trial_folder
@@ -109,15 +111,15 @@ class Worker:
             # Not where the run ends with an error: all is given back with the study, and asks no server.
             self.ownership.give_back(handle.number)
 
-    def _next(self) -> TrialHandle | None:
+    def _next(self) -> RunningTrial | None:
         """A trial for this process; None where all are over or in other hands."""
         while True:
             try:
                 return self._choose()
-            except UncertainError as error:
+            except UnknownOutcomeError as error:
                 log.warning("%s; choosing again", error.__cause__)
 
-    def _choose(self) -> TrialHandle | None:
+    def _choose(self) -> RunningTrial | None:
         with self.ownership.alone(TRIALS):
             trials = self.optuna.trials()  # once: with a thousand of them each reading takes its time
             self.store.trials.mark_finished({trial.number for trial in self.optuna.finished(trials)})
@@ -156,7 +158,7 @@ class Worker:
         self.ownership.check()
         self.store.trials.check()
 
-    def _trial(self, handle: TrialHandle) -> Iterator[Checkpoint]:
+    def _trial(self, handle: RunningTrial) -> Iterator[Checkpoint]:
         folder = trial_folder(self.study.folder, handle.number, handle.trial_id)
         adopted = self.ownership.shared and handle.attempt > 1
         journal = Journal(folder / JOURNAL, self.ownership.check_quickly, taken_over=adopted)
@@ -187,7 +189,7 @@ class Worker:
             journal.close()
 
     def _guarded(
-        self, handle: TrialHandle, journal: Journal, folder: Path
+        self, handle: RunningTrial, journal: Journal, folder: Path
     ) -> Generator[Checkpoint, None, Outcome | _Failure]:
         setting = Setting(
             self.study.id,
@@ -249,14 +251,14 @@ class Worker:
             self.store.held_bytes(),
         )
 
-    def _decide(self, handle: TrialHandle, journal: Journal, outcome: Outcome | _Failure) -> None:
+    def _decide(self, handle: RunningTrial, journal: Journal, outcome: Outcome | _Failure) -> None:
         self._check_owned()
         state, value, reason = self._state(handle, outcome)
         self._meter.trial_over(journal, handle.number)
         journal.record_once("end", state=state, value=value, reason=reason)
         journal.sync()
 
-    def _end(self, handle: TrialHandle, journal: Journal) -> None:
+    def _end(self, handle: RunningTrial, journal: Journal) -> None:
         """Tell what the journal's record of the trial's end says, and tidy."""
         self._check_owned()
         end = journal.record("end")
@@ -281,7 +283,7 @@ class Worker:
         )
 
     def _state(
-        self, handle: TrialHandle, outcome: Outcome | _Failure
+        self, handle: RunningTrial, outcome: Outcome | _Failure
     ) -> tuple[str, float | None, str | None]:
         """(complete, pruned or failed; value; reason). A trial that holds the study's best is
         complete, whatever became of it."""

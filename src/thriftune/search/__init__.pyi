@@ -1,9 +1,10 @@
-from .optuna_study import FrozenTrial as FrozenTrial
 from .optuna_study import OptunaStudy as OptunaStudy
-from .optuna_study import TrialHandle as TrialHandle
+from .proposals import complete as complete
+from .proposals import propose as propose
 from .restore import restore_missing as restore_missing
 from .restore import restore_trials as restore_trials
 from .samplers import check_grid as check_grid
 from .space import check_space as check_space
-from .space import distributions as distributions
-from .space import sample as sample
+from .trials import FrozenTrial as FrozenTrial
+from .trials import RunningTrial as RunningTrial
+from .trials import TrialRow as TrialRow

@@ -1,4 +1,4 @@
-"""What the journals tell of trials that Optuna's storage does not have."""
+"""Trials that Optuna's storage does not have, restored from their journals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from optuna.trial import TrialState
 
 from thriftune.config import Parameters
 from thriftune.errors import StudyError
-from thriftune.search.optuna_study import OptunaStudy, TrialFacts
+from thriftune.search.optuna_study import OptunaStudy
+from thriftune.search.trials import JournaledTrial
 from thriftune.study.handle import StudyHandle
 from thriftune.study.identity import save_interval
 from thriftune.study.layout import JOURNAL, journals_of
@@ -24,33 +25,58 @@ STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed"
 
 
 def restore_trials(handle: StudyHandle, study: OptunaStudy, parameters: Parameters) -> int:
-    """Add the trials that the journals tell of and Optuna does not have, also where a kill ended an earlier
-    restoration; how many. StudyError where a trial between two others has no journal: Optuna numbers its
-    trials itself, and those after it would get another one's number."""
+    """Add the trials that have a journal and that Optuna does not have.
+
+    A restoration that was killed is completed. StudyError is raised where `journaled_trials` raises it.
+
+    Args:
+        handle: The study, whose folder has the journals.
+        study: The study in Optuna's storage.
+        parameters: Those of the study.
+
+    Returns:
+        How many were added.
+    """
     missing = journaled_trials(handle, len(study.trials()), parameters)
-    for facts in missing:
-        study.restore(facts)
+    for trial in missing:
+        study.restore(trial)
     return len(missing)
 
 
 def restore_missing(handle: StudyHandle, study: OptunaStudy, parameters: Parameters) -> None:
-    """restore_trials, with a word where there were any."""
+    """Call `restore_trials`, and log a warning where there were any to restore.
+
+    Args:
+        handle: The study, whose folder has the journals.
+        study: The study in Optuna's storage.
+        parameters: Those of the study.
+    """
     if count := restore_trials(handle, study, parameters):
-        log.warning("Optuna's database did not have all of this study: %d trials are restored", count)
+        log.warning("Optuna's database lacked %d trials of this study; they were restored", count)
 
 
 def journaled_trials(
     handle: StudyHandle, first: int, parameters: Parameters | None = None
-) -> list[TrialFacts]:
-    """What the journals tell of trials `first`, first + 1, ..."""
+) -> list[JournaledTrial]:
+    """Return trials `first`, `first` + 1 and so on as their journals have them.
+
+    Args:
+        handle: The study, whose folder has the journals.
+        first: Number of the first trial to return.
+        parameters: Those of the study. None: as recorded in study.json.
+
+    Raises:
+        StudyError: A trial between two others has no journal: Optuna numbers its trials itself, so those
+            after it would get another trial's number.
+    """
     if parameters is None:
         record = handle.record()
         assert record is not None
         parameters = record.parameters()
-    found: list[TrialFacts] = []
+    found: list[JournaledTrial] = []
     for number, journal in journals_of(handle.folder).items():
-        facts = read_facts(journal, parameters) if number >= first else None
-        if facts is None:
+        trial = _read_trial(journal, parameters) if number >= first else None
+        if trial is None:
             continue
         if number != first + len(found):
             raise StudyError(
@@ -58,12 +84,12 @@ def journaled_trials(
                 where=str(handle.folder / "trials"),
                 remedy=f"put its {JOURNAL} back; without it trials cannot be restored to Optuna.",
             )
-        found.append(facts)
+        found.append(trial)
     return found
 
 
-def read_facts(journal: Path, parameters: Parameters) -> TrialFacts | None:
-    """What a journal tells of its trial; None where it has not even a start."""
+def _read_trial(journal: Path, parameters: Parameters) -> JournaledTrial | None:
+    """Return the trial as its journal has it; None where the journal has no start."""
     records = [record for record, _ in read_records(journal)]
     kinds = {record["kind"]: record for record in records if "kind" in record}
     start, end = kinds.get("start"), kinds.get("end")
@@ -74,7 +100,7 @@ def read_facts(journal: Path, parameters: Parameters) -> TrialFacts | None:
     value = None if end is None else end["value"]
     if state == TrialState.PRUNED:
         value = values[max(values)]  # Optuna's own convention: the last intermediate value
-    return TrialFacts(
+    return JournaledTrial(
         overrides=start["overrides"],
         sampler_attrs=start["sampler"],
         state=state,
@@ -95,5 +121,5 @@ def _values(records: list[dict[str, Any]], parameters: Parameters) -> Iterator[t
 
 
 def _instant(milliseconds: int) -> datetime:
-    """Local time without a zone, as Optuna has it."""
+    """Return local time without a zone, as Optuna stores it."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC).astimezone().replace(tzinfo=None)

@@ -5,41 +5,57 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, GPSampler, GridSampler, QMCSampler, RandomSampler, TPESampler
 
-from thriftune.config import Choices, FloatRange, IntRange, Parameters
+from thriftune.config import Choices, Parameters, Range, SearchConfig
+from thriftune.config.study import Scalar
 from thriftune.errors import ConfigError
 from thriftune.search.space import distributions
 
+if TYPE_CHECKING:
+    from optuna.study import Study
+    from optuna.trial import FrozenTrial
 
-def sampler_for(parameters: Parameters, number: int) -> BaseSampler:
-    """The sampler of trial `number`, which has seen nothing yet: what it proposes depends on that number, the
-    study's seed, and the history that it is shown."""
-    search = parameters.search
-    seed = _seed(parameters.study.seed, number)
+
+def sampler_for(search: SearchConfig, seed: int, number: int) -> BaseSampler:
+    """Return a new sampler for one trial.
+
+    What it proposes depends on these arguments and on the history that it is shown.
+
+    Args:
+        search: The sampler's name, its settings and the space.
+        seed: The study's.
+        number: The trial's.
+    """
+    own_seed = _seed(seed, number)
     match search.sampler:
         case "random":
-            return RandomSampler(seed=seed)
+            return RandomSampler(seed=own_seed)
         case "gp":
-            return GPSampler(seed=seed, n_startup_trials=search.startup_trials, deterministic_objective=True)
+            return GPSampler(
+                seed=own_seed, n_startup_trials=search.startup_trials, deterministic_objective=True
+            )
         case "qmc":
-            return _NumberedQMC(parameters, number)
+            return _NumberedQMC(search.space, seed, number)
         case "grid":
             # Its seed orders the cells, which must be one order for all trials.
-            return GridSampler(grid_of(parameters), seed=parameters.study.seed)
-    return TPESampler(seed=seed, n_startup_trials=search.startup_trials)
+            return GridSampler(_grid_of(search.space), seed=seed)
+    return TPESampler(seed=own_seed, n_startup_trials=search.startup_trials)
 
 
-def pruner_for(parameters: Parameters) -> optuna.pruners.BasePruner:
-    """The pruner; it decides from stored values only."""
-    search, epochs = parameters.search, parameters.training.epochs
-    protected = (
-        search.pruner_warmup_epochs + 1
-    )  # Optuna prunes from this step on, and the first epoch is step 1
+def pruner_for(search: SearchConfig, epochs: int) -> optuna.pruners.BasePruner:
+    """Return the pruner, which decides from stored values only.
+
+    Args:
+        search: The pruner's name and its settings.
+        epochs: Most epochs of a trial.
+    """
+    # Optuna prunes from this step on, and the first epoch is step 1.
+    protected = search.pruner_warmup_epochs + 1
     match search.pruner:
         case "median":
             return optuna.pruners.MedianPruner(search.pruner_startup_trials, protected)
@@ -54,10 +70,10 @@ def pruner_for(parameters: Parameters) -> optuna.pruners.BasePruner:
     return optuna.pruners.NopPruner()
 
 
-def grid_of(parameters: Parameters) -> dict[str, list[Any]]:
-    """Every value of every key. ConfigError for a float without a step, and for a condition."""
-    grid: dict[str, list[Any]] = {}
-    for key, entry in parameters.search.space.items():
+def _grid_of(space: Mapping[str, Range]) -> dict[str, list[Scalar]]:
+    """Return every value of every key; a number without a step and a condition are ConfigErrors."""
+    grid: dict[str, list[Scalar]] = {}
+    for key, entry in space.items():
         if entry.when:
             raise ConfigError(
                 "a grid has no conditions: every cell sets every key",
@@ -69,21 +85,28 @@ def grid_of(parameters: Parameters) -> dict[str, list[Any]]:
 
 
 def check_grid(parameters: Parameters) -> None:
-    """ConfigError where a grid is asked for, and the space is none or has too few cells for the trials."""
+    """Raise unless the space has a cell of the grid for every trial; other samplers need no grid.
+
+    Args:
+        parameters: Those of the study.
+
+    Raises:
+        ConfigError: The space is no grid, or has too few cells.
+    """
     if parameters.search.sampler != "grid":
         return
-    cells = math.prod(len(values) for values in grid_of(parameters).values())
+    cells = math.prod(len(values) for values in _grid_of(parameters.search.space).values())
     fixed = max(1, len(parameters.search.baselines))
     if parameters.study.trials > cells + fixed:
         raise ConfigError(
-            f"the grid has {cells} cells, and {fixed} of the trials are given; study.trials asks for "
+            f"the grid has {cells} cells, and {fixed} of the trials are not sampled; study.trials is "
             f"{parameters.study.trials}",
             where="study.trials",
-            remedy=f"set it to {cells + fixed} at most, or refine the grid.",
+            remedy=f"set it to at most {cells + fixed}, or refine the grid.",
         )
 
 
-def _cells(key: str, entry: FloatRange | IntRange | Choices) -> list[Any]:
+def _cells(key: str, entry: Range) -> list[Scalar]:
     if isinstance(entry, Choices):
         return list(entry.choices)
     if entry.log or entry.step is None:
@@ -102,29 +125,29 @@ def _seed(study_seed: int, number: int) -> int:
 
 
 class _NumberedQMC(QMCSampler):
-    """Point n of the sequence for trial n.
+    """Samplers that give point n of the sequence to trial n.
 
     Optuna counts the points in attributes of the study, one write apart from the trial: a kill between the
     two would skip one. Keys with a condition are no dimension of the sequence; they are drawn at random.
     """
 
-    def __init__(self, parameters: Parameters, number: int) -> None:
+    def __init__(self, space: Mapping[str, Range], seed: int, number: int) -> None:
         super().__init__(
-            seed=parameters.study.seed,
+            seed=seed,
             scramble=True,
-            independent_sampler=RandomSampler(seed=_seed(parameters.study.seed, number)),
+            independent_sampler=RandomSampler(seed=_seed(seed, number)),
             warn_independent_sampling=False,
         )
         self._number = number
         self._dimensions = {
             key: found
-            for key, found in distributions(parameters).items()
-            if not parameters.search.space[key].when and not found.single()
+            for key, found in distributions(space).items()
+            if not space[key].when and not found.single()
         }
 
-    def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, BaseDistribution]:
-        """Every key that is always searched, whatever the trials before had."""
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Return every key that is always searched, whatever the trials before had."""
         return dict(self._dimensions)
 
-    def _find_sample_id(self, study: Any, search_space: Mapping[str, BaseDistribution]) -> int:
+    def _find_sample_id(self, study: Study, search_space: Mapping[str, BaseDistribution]) -> int:
         return self._number

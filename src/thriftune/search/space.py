@@ -1,4 +1,4 @@
-"""The search space: checked before the first trial, resolved to a configuration for each."""
+"""The search space: checked before the first trial, and resolved to values for each."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import itertools
 import math
 from collections.abc import Collection, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
-from typing import Any
 
 import optuna
 from optuna.distributions import (
@@ -16,25 +15,37 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.trial import Trial
+from pydantic import JsonValue
 
 from thriftune.config import Choices, IntRange, Parameters, Range, known_keys, override, suggest
+from thriftune.config.study import Scalar
 from thriftune.errors import ConfigError
-
-optuna.logging.set_verbosity(optuna.logging.WARNING)
+from thriftune.search.quiet import hide_progress_messages
+from thriftune.search.trials import Values
 
 SEARCHABLE = ("encoder", "model.", "training.")
 FIXED = ("training.threads", "training.device")
 SAMPLES = 64
-"""Configurations that are drawn before one calls a space contradictory."""
+"""Configurations that are drawn before a space is said to contradict itself."""
 MOST_COMBINATIONS = 10_000
+"""Of values that conditions name. A space with more is not searched for conditions that never hold."""
+
+Condition = Scalar | tuple[Scalar, ...]
+"""The value that a key must have, or several of which it must have one."""
 
 
 def check_space(parameters: Parameters, given: Collection[str], *, searches: bool = True) -> None:
-    """ConfigError for a key that is unknown, may not be searched, or was given by --params too, for a value
-    that the schema refuses, and for a space that cannot be searched: empty, with conditions that go round in
-    a circle or never hold, or without a single valid configuration.
+    """Raise unless every entry of the space, and every baseline, makes a configuration.
 
-    given: dotted keys of --params. searches: whether trials will be drawn from it.
+    Args:
+        parameters: Those of the study.
+        given: Dotted keys of --params.
+        searches: Whether trials will be drawn from the space.
+
+    Raises:
+        ConfigError: A key is unknown, may not be searched, or was given by --params too; a value is refused
+            by the schema; or the space cannot be searched: it is empty, its conditions form a circle or never
+            hold, or no configuration drawn from it is valid.
     """
     space = parameters.search.space
     for key in space:
@@ -60,17 +71,17 @@ def check_space(parameters: Parameters, given: Collection[str], *, searches: boo
         raise ConfigError(
             "its conditions can never all hold",
             where=f"search.space.{key}.when",
-            remedy="let them agree with each other, or remove the entry.",
+            remedy="make them agree with each other, or remove the entry.",
         )
     if searches:
         _check_searchable(parameters)
 
 
-def _check_condition(parameters: Parameters, where: str, name: str, wanted: Any) -> None:
+def _check_condition(parameters: Parameters, where: str, name: str, wanted: Condition) -> None:
     keys = known_keys()
     if name not in keys or any(other.startswith(f"{name}.") for other in keys):
         raise ConfigError(
-            f"{name!r} is no configuration key{suggest(name, keys)}",
+            f"{name!r} is not a configuration key{suggest(name, keys)}",
             where=where,
             remedy="name a key that has a value.",
         )
@@ -78,14 +89,14 @@ def _check_condition(parameters: Parameters, where: str, name: str, wanted: Any)
     for value in _alternatives(wanted):
         if value != written and (entry is None or not _offers(entry, value)):
             raise ConfigError(
-                f"{name} never is {value!r}: it is {written!r}"
+                f"{name} is never {value!r}: it is {written!r}"
                 + ("" if entry is None else ", or what its own entry offers"),
                 where=where,
                 remedy=f"name a value that {name} can have.",
             )
 
 
-def _offers(entry: Range, value: Any) -> bool:
+def _offers(entry: Range, value: JsonValue) -> bool:
     if isinstance(entry, Choices):
         return value in entry.choices
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -94,19 +105,21 @@ def _offers(entry: Range, value: Any) -> bool:
 
 
 def _reachable(parameters: Parameters) -> set[str]:
-    """The keys that are active in some configuration: every combination is tried of the values that
-    conditions name, and one other of each key."""
+    """Return the keys that are active in some configuration.
+
+    Every combination is tried of the values that conditions name, and one other value of each key.
+    """
     space, dumped = ordered(parameters.search.space), parameters.model_dump()
-    named: dict[str, list[Any]] = {}
+    named: dict[str, list[Scalar]] = {}
     for _, entry in space:
         for name, wanted in entry.when.items():
             named.setdefault(name, []).extend(_alternatives(wanted))
     options = {key: _options(entry, named[key]) for key, entry in space if key in named}
     if math.prod(len(values) for values in options.values()) > MOST_COMBINATIONS:
-        return {key for key, _ in space}  # too many to tell: the trials will
+        return {key for key, _ in space}  # too many to try
     found: set[str] = set()
     for combination in itertools.product(*options.values()):
-        values, chosen = dict(zip(options, combination, strict=True)), dict[str, Any]()
+        values, chosen = dict(zip(options, combination, strict=True)), dict[str, JsonValue]()
         for key, entry in space:
             if _is_active(entry, dumped, chosen):
                 found.add(key)
@@ -115,10 +128,10 @@ def _reachable(parameters: Parameters) -> set[str]:
     return found
 
 
-def _options(entry: Range, named: list[Any]) -> list[Any]:
-    """The values of the entry that conditions name, and one that none names, where there is one."""
+def _options(entry: Range, named: list[Scalar]) -> list[Scalar]:
+    """Return the values of the entry that conditions name, and one that none names, where there is one."""
     if isinstance(entry, Choices):
-        offered: tuple[Any, ...] = entry.choices
+        offered: tuple[Scalar, ...] = entry.choices
     else:
         offered = (entry.low, entry.high, (entry.low + entry.high) / 2)
     other = [value for value in offered if value not in named][:1]
@@ -130,7 +143,7 @@ def _check_searchable(parameters: Parameters) -> None:
     fixed = max(1, len(parameters.search.baselines))
     if not space and trials > fixed:
         raise ConfigError(
-            f"the search space is empty: {trials - fixed} of {trials} trials would train the same again",
+            f"the search space is empty: {trials - fixed} of {trials} trials would repeat the same training",
             where="search.space",
             remedy="add keys to it, set study.trials=1, or run --pipelines train.",
         )
@@ -143,10 +156,10 @@ def _check_searchable(parameters: Parameters) -> None:
             refused = error
     if refused is not None:
         raise ConfigError(
-            f"contradicts itself: of {SAMPLES} configurations drawn from it none is valid; the last one: "
+            f"contradicts itself: none of {SAMPLES} configurations drawn from it is valid; the last one: "
             f"{refused.message}",
             where="search.space",
-            remedy="narrow the ranges that exclude each other, or tie them by `when`.",
+            remedy="narrow the ranges that exclude each other, or make one depend on the other with `when`.",
         ) from refused
 
 
@@ -154,7 +167,7 @@ def _check_key(key: str, where: str) -> None:
     keys = known_keys()
     is_section = any(other.startswith(f"{key}.") for other in keys)
     if key not in keys or is_section:
-        reason = "is a section, not a value" if is_section else "is no configuration key"
+        reason = "is a section, not a value" if is_section else "is not a configuration key"
         leaves = [k for k in keys if k.startswith(SEARCHABLE)]
         raise ConfigError(
             f"{key!r} {reason}{suggest(key, leaves)}",
@@ -169,23 +182,29 @@ def _check_key(key: str, where: str) -> None:
         )
 
 
-def _check_offered(parameters: Parameters, key: str, value: Any) -> None:
-    """ConfigError where a value of an entry makes no configuration: neither with the rest as written, nor
-    where the entry's conditions hold, nor with any of what is drawn from the space for the other keys."""
+def _check_offered(parameters: Parameters, key: str, value: Scalar) -> None:
+    """Raise where a value of an entry makes no configuration.
+
+    It is tried with the rest as written, where the entry's conditions hold, and with what is drawn from the
+    space for the other keys.
+    """
     entry = parameters.search.space[key]
     conditions = {name: _alternatives(wanted)[0] for name, wanted in entry.when.items()}
     drawn = (_drawn(parameters, number) for number in range(SAMPLES))
-    others = itertools.chain([{}, conditions], (values for values in drawn if key in values))
-    if not any(_is_valid(parameters, {**values, key: value}) for values in others):
+    others: Iterator[Values] = itertools.chain(
+        [{}, conditions], (values for values in drawn if key in values)
+    )
+    if not any(_is_valid(parameters, {**dict[str, JsonValue](values), key: value}) for values in others):
         _check_value(parameters, {key: value}, f"search.space.{key}")
 
 
-def _drawn(parameters: Parameters, number: int) -> dict[str, Any]:
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=number))
-    return sample(study.ask(), parameters)
+def _drawn(parameters: Parameters, number: int) -> dict[str, JsonValue]:
+    with hide_progress_messages():
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=number))
+    return sample(study.ask(), parameters.search.space, parameters.model_dump())
 
 
-def _is_valid(parameters: Parameters, values: Mapping[str, Any]) -> bool:
+def _is_valid(parameters: Parameters, values: Values) -> bool:
     try:
         override(parameters, values)
     except ConfigError:
@@ -193,18 +212,18 @@ def _is_valid(parameters: Parameters, values: Mapping[str, Any]) -> bool:
     return True
 
 
-def _check_value(parameters: Parameters, values: Mapping[str, Any], where: str) -> None:
+def _check_value(parameters: Parameters, values: Values, where: str) -> None:
     try:
         override(parameters, values)
     except ConfigError as error:
         raise ConfigError(
-            f"holds a value that the configuration refuses: {error.message}",
+            f"has a value that the configuration refuses: {error.message}",
             where=where,
             remedy="narrow the range or the choices.",
         ) from error
 
 
-def _extremes(values: Range) -> Iterator[Any]:
+def _extremes(values: Range) -> Iterator[Scalar]:
     if isinstance(values, Choices):
         yield from values.choices
     else:
@@ -212,9 +231,13 @@ def _extremes(values: Range) -> Iterator[Any]:
         yield values.high
 
 
-def distributions(parameters: Parameters) -> dict[str, BaseDistribution]:
-    """Optuna's distribution of every key, in the space's order."""
-    return {key: _distribution(value) for key, value in parameters.search.space.items()}
+def distributions(space: Mapping[str, Range]) -> dict[str, BaseDistribution]:
+    """Return Optuna's distribution of every key, in the space's order.
+
+    Args:
+        space: Entries by dotted key.
+    """
+    return {key: _distribution(value) for key, value in space.items()}
 
 
 def _distribution(values: Range) -> BaseDistribution:
@@ -225,30 +248,44 @@ def _distribution(values: Range) -> BaseDistribution:
     return FloatDistribution(values.low, values.high, log=values.log, step=values.step)
 
 
-def as_written(parameters: Parameters, baseline: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The configuration's own value of every key of the space that is active in it; with a baseline, in the
-    configuration that it makes, its own values among them."""
+def as_written(
+    space: Mapping[str, Range], configured: Values, baseline: Values | None = None
+) -> dict[str, JsonValue]:
+    """Return the configured value of every key of the space that is active.
+
+    Args:
+        space: Entries by dotted key.
+        configured: The configuration, nested.
+        baseline: Values by dotted key that replace configured ones; all of them are returned too.
+    """
     given = dict(baseline or {})
-    dumped = parameters.model_dump()
     values = {
-        key: given[key] if key in given else _value(dumped, key)
-        for key, entry in ordered(parameters.search.space)
-        if key in given or _is_active(entry, dumped, given)
+        key: given[key] if key in given else _value(configured, key)
+        for key, entry in ordered(space)
+        if key in given or _is_active(entry, configured, given)
     }
     return {**values, **given}
 
 
-def sample(trial: Trial, parameters: Parameters) -> dict[str, Any]:
-    """Ask for a value of every key that is active under what was drawn before; in the order of conditions."""
-    dumped = parameters.model_dump()
-    drawn: dict[str, Any] = {}
-    for key, entry in ordered(parameters.search.space):
-        if _is_active(entry, dumped, drawn):
+def sample(trial: Trial, space: Mapping[str, Range], configured: Values) -> dict[str, JsonValue]:
+    """Ask a trial for a value of every key that is active, in the order of conditions.
+
+    Args:
+        trial: Optuna's, running.
+        space: Entries by dotted key.
+        configured: The configuration, nested: conditions on keys that are not drawn are looked up in it.
+
+    Returns:
+        The values by dotted key.
+    """
+    drawn: dict[str, JsonValue] = {}
+    for key, entry in ordered(space):
+        if _is_active(entry, configured, drawn):
             drawn[key] = _suggested(trial, key, entry)
     return drawn
 
 
-def _suggested(trial: Trial, key: str, entry: Range) -> Any:
+def _suggested(trial: Trial, key: str, entry: Range) -> Scalar:
     if isinstance(entry, Choices):
         return trial.suggest_categorical(key, entry.choices)
     if isinstance(entry, IntRange):
@@ -257,14 +294,20 @@ def _suggested(trial: Trial, key: str, entry: Range) -> Any:
 
 
 def ordered(space: Mapping[str, Range]) -> list[tuple[str, Range]]:
-    """Entries after those that their conditions name, else as written. ConfigError where conditions go round
-    in a circle."""
+    """Return the entries in an order in which each follows those that its conditions name.
+
+    Args:
+        space: Entries by dotted key; where conditions allow it, their order is kept.
+
+    Raises:
+        ConfigError: Conditions form a circle.
+    """
     graph = {key: [name for name in entry.when if name in space] for key, entry in space.items()}
     try:
         order = list(TopologicalSorter(graph).static_order())
     except CycleError as error:
         raise ConfigError(
-            f"conditions go round in a circle: {' -> '.join(error.args[1])}",
+            f"conditions form a circle: {' -> '.join(error.args[1])}",
             where="search.space",
             remedy="remove one of these `when`.",
         ) from error
@@ -275,20 +318,21 @@ def ordered(space: Mapping[str, Range]) -> list[tuple[str, Range]]:
     return sorted(space.items(), key=lambda item: levels[item[0]])
 
 
-def _is_active(entry: Range, dumped: Mapping[str, Any], chosen: Mapping[str, Any]) -> bool:
-    """Whether every condition holds in the configuration with the chosen values."""
+def _is_active(entry: Range, dumped: Values, chosen: Values) -> bool:
+    """Return whether every condition holds in the configuration with the chosen values."""
     return all(
         (chosen[key] if key in chosen else _value(dumped, key)) in _alternatives(wanted)
         for key, wanted in entry.when.items()
     )
 
 
-def _alternatives(wanted: Any) -> tuple[Any, ...]:
+def _alternatives(wanted: Condition) -> tuple[Scalar, ...]:
     return wanted if isinstance(wanted, tuple) else (wanted,)
 
 
-def _value(dumped: Mapping[str, Any], key: str) -> Any:
-    value: Any = dumped
+def _value(configured: Values, key: str) -> JsonValue:
+    """Return the value of a dotted key; None where the configuration has none."""
+    value: JsonValue = dict(configured)
     for part in key.split("."):
-        value = value[part]
+        value = value.get(part) if isinstance(value, dict) else None
     return value

@@ -21,12 +21,12 @@ import psycopg
 
 from thriftune.config import without_password
 from thriftune.databases.postgres import (
-    brief,
+    advisory_lock,
     connect,
+    first_line,
     lock_key,
     nothing,
-    patiently,
-    turn,
+    retry_until_available,
 )
 from thriftune.errors import RefusedError, StudyError, TakenOverError
 from thriftune.study.identity import STUDY_PREFIX
@@ -127,7 +127,7 @@ class PostgresLock:
             try:
                 self._session.execute("select 1")
             except psycopg.OperationalError as error:
-                log.warning("the connection to PostgreSQL is lost (%s)", brief(error))
+                log.warning("the connection to PostgreSQL is lost (%s)", first_line(error))
                 self._take_anew()
             self.check_quickly()
 
@@ -221,7 +221,7 @@ class PostgresLock:
     # ---- short deeds -------------------------------------------------------------------------
 
     def alone(self, deed: str) -> AbstractContextManager[None]:
-        return turn(self._url, self._name(deed), self._waiting) if self.shared else nullcontext()
+        return advisory_lock(self._url, self._name(deed), self._waiting) if self.shared else nullcontext()
 
     # ---- the server --------------------------------------------------------------------------
 
@@ -229,7 +229,7 @@ class PostgresLock:
         return self._patiently(lambda: connect(self._url))
 
     def _patiently(self, call: Callable[[], T]) -> T:
-        return patiently(call, psycopg.OperationalError, self._url, self._waiting)
+        return retry_until_available(call, psycopg.OperationalError, self._url, self._waiting)
 
     def _holders(self, session: psycopg.Connection[Any], key: int | None = None) -> str:
         """Who has a lock, for people: process, machine, since when."""

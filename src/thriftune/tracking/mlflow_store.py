@@ -21,8 +21,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
-from thriftune import files
-from thriftune.databases.sqlite import SQLITE, first_opened, fold_log, keep_logs_short, make_whole
+from thriftune import databases, files
+from thriftune.databases.sqlite import SQLITE, checkpoint_wal, create_atomically, first_opened, limit_wal_size
 from thriftune.observe.sanitiser import Sanitiser
 from thriftune.tracking.records import MetricRow
 
@@ -59,8 +59,8 @@ class MlflowSink:
         self._uri, self._lock = uri, locks / "mlflow-runs"
         self._database = Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
         if self._database is not None:
-            keep_logs_short(self._database)
-            make_whole(self._database, lambda url: MlflowClient(tracking_uri=url).search_experiments())
+            limit_wal_size(self._database)
+            create_atomically(self._database, lambda url: MlflowClient(tracking_uri=url).search_experiments())
             self._file = first_opened(self._database)
         with self._turn():
             self._client = MlflowClient(tracking_uri=uri)
@@ -72,9 +72,7 @@ class MlflowSink:
     def _turn(self) -> AbstractContextManager[None]:
         """One process at a time: of those that use a PostgreSQL, else of this machine's."""
         if self._uri.startswith("postgresql"):
-            from thriftune.databases.postgres import turn
-
-            return turn(self._uri, "mlflow")
+            return databases.advisory_lock(self._uri, "mlflow")
         return files.file_lock(self._lock)
 
     def check_present(self) -> None:
@@ -143,7 +141,7 @@ class MlflowSink:
         for start in range(0, len(metrics), ROWS_PER_BATCH):
             self._client.log_batch(run_id, metrics=metrics[start : start + ROWS_PER_BATCH])
         if metrics and self._database is not None:
-            fold_log(self._database)
+            checkpoint_wal(self._database)
 
     def log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
         """Log what is not there yet; a parameter on record is never sent another value, a long one

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from thriftune import files
-from thriftune.databases.health import REBUILD, is_damaged, is_unsound
+from thriftune.databases.health import REBUILD, is_damaged, is_file_damaged
 from thriftune.databases.sqlite import SQLITE
 from thriftune.errors import DamageError
 from thriftune.tracking.backoff import wait_seconds
@@ -226,9 +226,9 @@ class Sender:
             if delivery.journal not in self._parcels:
                 self.watch(delivery, status)
 
-    def _is_unsound(self) -> bool:
+    def _is_file_damaged(self) -> bool:
         """Damage does not always lie behind what MLflow says: a cut file gives an I/O error."""
-        return self._uri.startswith(SQLITE) and is_unsound(Path(self._uri.removeprefix(SQLITE)))
+        return self._uri.startswith(SQLITE) and is_file_damaged(Path(self._uri.removeprefix(SQLITE)))
 
     def _note(self, error: Exception) -> None:
         self._failures += 1
@@ -242,7 +242,7 @@ class Sender:
             log.warning("%s", error)
         elif self._failures == 1:
             reason = str(error).partition("\n")[0] or type(error).__name__
-            if is_damaged(error) or self._is_unsound():
+            if is_damaged(error) or self._is_file_damaged():
                 reason = f"{reason}; the database is damaged: {REBUILD}"
             elif isinstance(error, OSError) and files.is_out_of_space(error):
                 reason = f"{reason}, where how far they were sent is noted beside the journals"

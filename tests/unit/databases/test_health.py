@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from thriftune.databases import health
-from thriftune.databases.health import trouble
-from thriftune.databases.sqlite import make_whole, set_aside
+from thriftune.databases.health import unavailable_reason
+from thriftune.databases.sqlite import create_atomically, move_aside
 
 pytestmark = pytest.mark.unit
 
@@ -30,16 +30,16 @@ def test_a_database_is_absent_sound_locked_or_damaged(
     """Absent and sound are no trouble; a damaged one is told with the command that rebuilds it."""
     monkeypatch.setattr(health, "PATIENCE_SECONDS", 0.1)
     path = tmp_path / "a.db"
-    assert trouble(f"sqlite:///{path}") is None
+    assert unavailable_reason(f"sqlite:///{path}") is None
     a_database(path)
-    assert trouble(f"sqlite:///{path}") is None
+    assert unavailable_reason(f"sqlite:///{path}") is None
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("begin exclusive")
-        assert "locked" in (trouble(f"sqlite:///{path}") or "")
+        assert "locked" in (unavailable_reason(f"sqlite:///{path}") or "")
     path.write_bytes(b"nothing of the kind" * 500)
-    assert "tracking rebuild" in (trouble(f"sqlite:///{path}") or "")
-    assert trouble("mysql://somewhere/else") is None
-    refused = trouble("postgresql://me:s3cret@127.0.0.1:9/else") or ""
+    assert "tracking rebuild" in (unavailable_reason(f"sqlite:///{path}") or "")
+    assert unavailable_reason("mysql://somewhere/else") is None
+    refused = unavailable_reason("postgresql://me:s3cret@127.0.0.1:9/else") or ""
     assert "Connection refused" in refused
     assert "s3cret" not in refused
 
@@ -68,7 +68,7 @@ def test_a_server_is_known_by_its_answer(status: int, body: bytes, right: bool) 
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.handle_request, daemon=True).start()
-    found = trouble(f"http://user:hunter2@127.0.0.1:{server.server_address[1]}/")
+    found = unavailable_reason(f"http://user:hunter2@127.0.0.1:{server.server_address[1]}/")
     server.server_close()
     assert (found is None) == right
     if found is not None:
@@ -82,9 +82,9 @@ def test_a_server_that_is_gone_or_silent_is_told(monkeypatch: pytest.MonkeyPatch
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        assert "Timeout" in (trouble(f"http://127.0.0.1:{silent.getsockname()[1]}") or "")
+        assert "Timeout" in (unavailable_reason(f"http://127.0.0.1:{silent.getsockname()[1]}") or "")
         port = silent.getsockname()[1]
-    assert "ConnectionError" in (trouble(f"http://127.0.0.1:{port}") or "")
+    assert "ConnectionError" in (unavailable_reason(f"http://127.0.0.1:{port}") or "")
 
 
 def test_a_database_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -93,13 +93,13 @@ def test_a_database_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     path.parent.mkdir()
     (path.parent / ".new-a.db").write_bytes(b"torn")
     with pytest.raises(RuntimeError, match="in the middle"):
-        make_whole(path, lambda url: (_ for _ in ()).throw(RuntimeError("in the middle")))
+        create_atomically(path, lambda url: (_ for _ in ()).throw(RuntimeError("in the middle")))
     assert not path.exists()
-    make_whole(path, lambda url: a_database(Path(url.removeprefix("sqlite:///"))))
-    assert trouble(f"sqlite:///{path}") is None
-    make_whole(path, lambda url: pytest.fail("it is there already"))
+    create_atomically(path, lambda url: a_database(Path(url.removeprefix("sqlite:///"))))
+    assert unavailable_reason(f"sqlite:///{path}") is None
+    create_atomically(path, lambda url: pytest.fail("it is there already"))
     (path.parent / "a.db-wal").write_bytes(b"")
-    aside = set_aside(path)
+    aside = move_aside(path)
     assert aside is not None
     assert sorted(p.name for p in path.parent.glob("a.db*")) == [aside.name, f"{aside.name}-wal"]
-    assert set_aside(path) is None
+    assert move_aside(path) is None

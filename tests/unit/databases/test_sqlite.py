@@ -17,9 +17,9 @@ from thriftune.databases.sqlite import (
     LOG_BYTES,
     LOG_PAGES,
     OpenedFile,
-    fold_log,
-    keep_logs_short,
-    make_whole,
+    checkpoint_wal,
+    create_atomically,
+    limit_wal_size,
 )
 
 pytestmark = pytest.mark.unit
@@ -40,8 +40,8 @@ def pragmas(url: str) -> tuple[int, ...]:
 def test_connections_fold_their_log_back_early(tmp_path: Path) -> None:
     """However often it is asked for, and by whatever path; the databases of others are left alone."""
     (tmp_path / "link").symlink_to(tmp_path)
-    keep_logs_short(tmp_path / "a.db")
-    keep_logs_short(tmp_path / "link" / "a.db")
+    limit_wal_size(tmp_path / "a.db")
+    limit_wal_size(tmp_path / "link" / "a.db")
     for path in (tmp_path / "a.db", tmp_path / "link" / "a.db"):
         assert pragmas(f"sqlite:///{path}") == (LOG_PAGES, LOG_BYTES, FULL)
     for url in (f"sqlite:///{tmp_path / 'other.db'}", "sqlite://"):
@@ -58,12 +58,12 @@ def test_a_new_database_waits_for_the_disk_once(tmp_path: Path, monkeypatch: pyt
         seen.append(pragmas(url))
         events.clear()
 
-    make_whole(path, make)
+    create_atomically(path, make)
     assert seen == [(LOG_PAGES, LOG_BYTES, OFF)]
     assert events == [("fsync", ".new-a.db"), ("rename", "a.db"), ("fsync_directory", tmp_path.name)]
     assert path.read_bytes()[18:20] == b"\2\2", "not in WAL mode: who reads it at once would stop the writer"
     assert not list(tmp_path.glob("*-wal"))
-    keep_logs_short(path)
+    limit_wal_size(path)
     assert pragmas(f"sqlite:///{path}") == (LOG_PAGES, LOG_BYTES, FULL)
     assert pragmas(f"sqlite:///{tmp_path}/.new-a.db") == (1000, -1, FULL)
 
@@ -96,7 +96,7 @@ def test_the_log_of_a_deleted_database_is_no_part_of_the_new_one(tmp_path: Path,
             database.execute("create table fresh (x)")
             database.commit()
 
-    make_whole(path, make)
+    create_atomically(path, make)
     with closing(sqlite3.connect(path)) as database:
         assert database.execute("select name from sqlite_master").fetchall() == [("fresh",)]
         assert database.execute("pragma integrity_check").fetchall() == [("ok",)]
@@ -106,7 +106,7 @@ def test_the_log_of_a_deleted_database_is_no_part_of_the_new_one(tmp_path: Path,
 def test_a_log_is_emptied_unless_somebody_reads(tmp_path: Path) -> None:
     """A database that is not there is not made; a reader keeps the log, without an error."""
     path = tmp_path / "a.db"
-    fold_log(path)
+    checkpoint_wal(path)
     assert not path.exists()
     log = tmp_path / "a.db-wal"
     with closing(sqlite3.connect(path)) as writer, closing(sqlite3.connect(path)) as reader:
@@ -117,10 +117,10 @@ def test_a_log_is_emptied_unless_somebody_reads(tmp_path: Path) -> None:
         reader.execute("select * from t").fetchall()
         writer.execute("insert into t values (zeroblob(100000))")
         writer.commit()
-        fold_log(path)
+        checkpoint_wal(path)
         assert log.stat().st_size > 100_000
         reader.rollback()
-        fold_log(path)
+        checkpoint_wal(path)
         assert log.stat().st_size == 0
 
 

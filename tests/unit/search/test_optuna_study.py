@@ -15,10 +15,12 @@ from optuna.trial import TrialState
 
 from thriftune.config import Parameters, override, parse_parameters
 from thriftune.errors import ConfigError, TakenOverError, UnavailableError
-from thriftune.search import optuna_study
-from thriftune.search.optuna_study import OptunaStudy, TrialFacts, delete_optuna_study, trial_row
+from thriftune.search import storage
+from thriftune.search.optuna_study import OptunaStudy
 from thriftune.search.samplers import check_grid, sampler_for
 from thriftune.search.space import sample
+from thriftune.search.storage import delete_optuna_study
+from thriftune.search.trials import JournaledTrial, trial_row
 
 pytestmark = pytest.mark.unit
 SPACE = {
@@ -94,7 +96,7 @@ def test_a_storage_that_fails_is_told_from_a_fault_of_ours(
 ) -> None:
     """Locked, every write says so with what to do; deleted, everything does, and nothing is made in its
     place."""
-    monkeypatch.setattr(optuna_study, "BUSY_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(storage, "BUSY_TIMEOUT_SECONDS", 0.05)
     database, now = tmp_path / "o.db", datetime.now()
     study = OptunaStudy(f"sqlite:///{database}", "s", parameters())
     handle = study.next_trial(3)
@@ -103,7 +105,7 @@ def test_a_storage_that_fails_is_told_from_a_fault_of_ours(
         lambda: handle.report(1, 0.5),
         lambda: study.tell(handle, 0.5, None),
         lambda: study.tell_pruned(handle, "r"),
-        lambda: study.restore(TrialFacts({}, {}, TrialState.FAIL, None, None, {}, now, now)),
+        lambda: study.restore(JournaledTrial({}, {}, TrialState.FAIL, None, None, {}, now, now)),
     )
     with closing(sqlite3.connect(database, isolation_level=None)) as other:
         other.execute("begin immediate")
@@ -131,9 +133,11 @@ def test_a_shared_history_proposes_what_a_copied_one_does(tmp_path: Path, space:
         else:
             study.tell_pruned(handle, "worse")
     history = [copy.deepcopy(trial) for trial in study.trials()]
-    plain = optuna.create_study(study_name="s", direction="maximize", sampler=sampler_for(settings, 40))
+    plain = optuna.create_study(
+        study_name="s", direction="maximize", sampler=sampler_for(settings.search, settings.study.seed, 40)
+    )
     plain.add_trials(history)
-    expected = sample(plain.ask(), settings)
+    expected = sample(plain.ask(), settings.search.space, settings.model_dump())
     handle = study.next_trial(41)
     assert handle is not None
     assert handle.overrides == expected
@@ -164,13 +168,15 @@ def test_qmc_spreads_its_points(tmp_path: Path) -> None:
     space = {"model.head_dropout": {"type": "float", "low": 0.0, "high": 0.8}}
     for offset in (0, 8):
         settings = parameters(sampler="qmc", space=space)
-        drawn = [sampler_for(settings, number) for number in range(offset, offset + 8)]
+        drawn = [
+            sampler_for(settings.search, settings.study.seed, number) for number in range(offset, offset + 8)
+        ]
         study = optuna.create_study()
         values = []
         for sampler in drawn:
             study.sampler = sampler
             trial = study.ask()
-            values.append(sample(trial, settings)["model.head_dropout"])
+            values.append(sample(trial, settings.search.space, {})["model.head_dropout"])
         assert sorted(int(value * 10) for value in values) == list(range(8))
 
 
@@ -268,7 +274,7 @@ def test_the_pruner_decides_from_what_is_on_record(tmp_path: Path) -> None:
     assert again.should_prune()
     study.tell_pruned(again, "pruned after epoch 1")
     row = trial_row(study.trials()[-1])
-    assert (row["state"], row["value"], row["reason"], row["attempt"]) == (
+    assert (row.state, row.value, row.reason, row.attempt) == (
         "pruned",
         0.1,
         "pruned after epoch 1",
@@ -291,13 +297,13 @@ def test_an_end_that_was_told_stands(tmp_path: Path) -> None:
     assert late.number == first.number == 0
     study.tell(first, 0.5, None)
     study.tell(first, 0.5, "again")
-    for deed in (
+    for late_call in (
         lambda: study.tell_pruned(late, "r"),
         lambda: study.tell(late, None, "r"),
         lambda: late.report(1, 0.5),
     ):
         with pytest.raises(TakenOverError, match="another process has ended trial 0"):
-            deed()
+            late_call()
     (trial,) = study.trials()
     assert (trial.value, trial.user_attrs.get("reason")) == (0.5, None)
 
