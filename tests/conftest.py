@@ -163,7 +163,7 @@ def small_parameters(root: Path, **sections: dict[str, Any]) -> Parameters:
     }
     for name, section in sections.items():
         raw[name] = {**raw.get(name, {}), **section} if isinstance(section, dict) else section
-    return parse_parameters(raw)
+    return parse_parameters(raw, root=root)
 
 
 def write_small_tables(root: Path, posts: int = 90) -> None:

@@ -33,8 +33,7 @@ def _fetch(parameters: Parameters) -> None:
     from thriftune.maintenance.fetch import fetch
     from thriftune.training.sources import hub_of
 
-    root = parameters.project_folder
-    fetch(parameters, root, hub_of(parameters, root), click.echo)
+    fetch(parameters, hub_of(parameters.corpus), click.echo)
 
 
 @click.command("doctor", cls=GuardedCommand)

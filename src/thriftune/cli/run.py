@@ -133,7 +133,7 @@ def check_parameters(options: Options, parameters: Parameters) -> None:
     if "train" in names:
         study.as_single_trial(parameters)
     if not names.isdisjoint(TRAINING):
-        runner.check_configuration(parameters, root)
+        runner.check_configuration(parameters)
     require_mounts(root, parameters.folders().values())
     _check_writable(parameters)
 

@@ -63,9 +63,9 @@ def find_sources(config: CorpusConfig, hub: Hub | None = None) -> Sources:
         return Sources(SAMPLE / "posts.csv", SAMPLE / "annotations.csv")
     if config.source == "files":
         own = config.files
-        return Sources(_path(own.posts), _path(own.annotations), _path(own.splits))
+        return Sources(own.posts_path, own.annotations_path, own.splits_path)
     asked = config.hub
-    hub = hub or Hub(Path(config.root) / PINS)
+    hub = hub or Hub(config.folder / PINS)
     repository = Repository("dataset", asked.id or "", asked.revision, "corpus.hub")
     named = [name for name in (asked.posts, asked.annotations) if name is not None]
     snapshot = hub.snapshot(repository, named or OF_READY_SPLITS, needed=named)
@@ -82,10 +82,6 @@ def _hash(path: Path) -> str:
         raise DataError(
             f"cannot be read: {error.strerror}", where=str(path), remedy="see who may read it, and its disk."
         ) from error
-
-
-def _path(name: str | None) -> Path | None:
-    return Path(name) if name is not None else None
 
 
 @dataclass(frozen=True)

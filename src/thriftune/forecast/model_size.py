@@ -7,9 +7,10 @@ import torch
 from thriftune.checkpoints.tensors import tensor_bytes
 from thriftune.config import EncoderFromConfig, Parameters, override
 from thriftune.corpus.store import Corpus
-from thriftune.model.encoder import Encoder, check_source, resolve_encoder, vocabulary_size
+from thriftune.model.encoder import Encoder, check_source, vocabulary_size
 from thriftune.model.shapes import BertShape
 from thriftune.model.trainable import DualAgent
+from thriftune.training.sources import encoder_source
 
 
 def model_bytes(parameters: Parameters, corpus: Corpus, encoder: Encoder | None = None) -> int:
@@ -37,7 +38,7 @@ def assumed_model_bytes(parameters: Parameters, criteria: tuple[str, ...]) -> in
         parameters: The study's parameters.
         criteria: Names of the criteria, in order.
     """
-    source = resolve_encoder(parameters.encoder, parameters.encoders)
+    source = encoder_source(parameters)
     if isinstance(source, EncoderFromConfig):
         check_source(source, parameters.training.max_length)
         if parameters.model.fine_tuning == "lora":
@@ -50,7 +51,7 @@ def assumed_model_bytes(parameters: Parameters, criteria: tuple[str, ...]) -> in
 
 def _shape(parameters: Parameters, corpus: Corpus) -> DualAgent | None:
     """Return a dual agent without values, or None if the configuration alone does not give its shape."""
-    source = resolve_encoder(parameters.encoder, parameters.encoders)
+    source = encoder_source(parameters)
     # Adapters are put into layers that peft finds in a model of transformers.
     if not isinstance(source, EncoderFromConfig) or parameters.model.fine_tuning == "lora":
         return None

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 from thriftune.config import EncoderFromHub, Parameters
 from thriftune.corpus.sources import find_sources
 from thriftune.hub import Hub
-from thriftune.model.encoder import resolve_encoder
 from thriftune.model.encoder_files import folder_of
-from thriftune.training.sources import named_encoders
+from thriftune.training.sources import encoder_source, named_encoders
 
 
-def fetch(parameters: Parameters, root: Path, hub: Hub, say: Callable[[str], None]) -> None:
+def fetch(parameters: Parameters, hub: Hub, say: Callable[[str], None]) -> None:
     """The data set's files and every encoder's, and nothing else; a line for each.
 
     Raises ConfigError where the hub does not have one, UnavailableError where it cannot be had.
@@ -24,7 +22,7 @@ def fetch(parameters: Parameters, root: Path, hub: Hub, say: Callable[[str], Non
         say(f"data set {parameters.corpus.hub.id} at {sources.commit}: {sources.folder}")
         found = True
     for name in named_encoders(parameters):
-        source = resolve_encoder(name, parameters.encoders, root)
+        source = encoder_source(parameters, name)
         if isinstance(source, EncoderFromHub):
             say(f"encoder {name}: {folder_of(source, hub)}")
             found = True

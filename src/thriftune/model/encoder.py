@@ -60,12 +60,23 @@ class Encoder:
 def resolve_encoder(
     name: str, catalogue: Mapping[str, EncoderSource], root: Path | None = None
 ) -> EncoderSource:
-    """The catalogue's entry, a local directory (from `root`, default the current one), or an id of the hub,
-    `owner/name` or `owner/name@revision`; ConfigError with the nearest name else."""
+    """Return where an encoder comes from.
+
+    Args:
+        name: An entry of the catalogue, a local directory, or an id of the hub (`owner/name` or
+            `owner/name@revision`); the first that there is counts.
+        catalogue: Encoders by name.
+        root: Where a relative directory starts. None: only an absolute one is looked for.
+
+    Raises:
+        ConfigError: The name is none of them; the message has the nearest in the catalogue.
+    """
     if name in catalogue:
         return catalogue[name]
-    if ((root or Path()) / name).is_dir():
-        return EncoderFromDirectory(kind="directory", path=name)
+    directory = Path(name) if root is None else root / name
+    if directory.is_absolute() and directory.is_dir():
+        source = EncoderFromDirectory(kind="directory", path=name)
+        return source if root is None else source.at(root)
     if found := _HUB_ID.fullmatch(name):
         return EncoderFromHub(kind="hub", id=found["id"], revision=found["revision"] or "main")
     raise ConfigError(

@@ -54,7 +54,7 @@ def folder_of(source: FolderSource, hub: Hub | None) -> Path:
         if not has_weights(folder):
             raise _pickled(source, hub.names(repository))
         return folder
-    folder = _package_folder(source) if isinstance(source, EncoderFromPackage) else Path(source.path)
+    folder = _package_folder(source) if isinstance(source, EncoderFromPackage) else source.folder
     for name, there in ((CONFIG, (folder / CONFIG).is_file()), (WEIGHTS, has_weights(folder))):
         if not there:
             pickled = [other for other in PICKLED if (folder / other).is_file()]

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from thriftune.checkpoints.budget import least_budget_bytes, with_reserve
 from thriftune.config import Parameters, suggest
 from thriftune.errors import ConfigError, OutOfStorageError, StudyError
 from thriftune.evaluation.metrics import PER_CRITERION, produced_metrics
-from thriftune.model.encoder import check_source, resolve_encoder
+from thriftune.model.encoder import check_source
 from thriftune.search.storage import is_known
 from thriftune.study.handle import StudyHandle
 from thriftune.tracking.footprint import EMPTY_MLFLOW_BYTES, EMPTY_OPTUNA_BYTES
-from thriftune.training.sources import hub_of, named_encoders
+from thriftune.training.sources import encoder_source, hub_of, named_encoders
 from thriftune.units import human_bytes
 
 
-def check_configuration(parameters: Parameters, root: Path) -> None:
+def check_configuration(parameters: Parameters) -> None:
     """The metric's name, the encoder and its window, the device, the save interval, a budget that holds no
     study at all.
 
@@ -27,9 +25,9 @@ def check_configuration(parameters: Parameters, root: Path) -> None:
     if PER_CRITERION not in metric:
         check_metric(metric, produced_metrics(parameters.model, ("?",)))
     for name in named_encoders(parameters):
-        resolve_encoder(name, parameters.encoders, root)
-    source = resolve_encoder(parameters.encoder, parameters.encoders, root)
-    check_source(source, parameters.training.max_length, hub_of(parameters, root))
+        encoder_source(parameters, name)
+    source = encoder_source(parameters)
+    check_source(source, parameters.training.max_length, hub_of(parameters.corpus))
     if parameters.training.device == "cuda":
         from thriftune.training.seeding import resolve_device  # torch takes its time: only where it is asked
 

@@ -46,7 +46,7 @@ def run_search(
     parameters: Parameters, corpus: Corpus, study: StudyHandle, store: CheckpointStore
 ) -> Iterator[Checkpoint]:
     """Run the trials that are left; says so in one line where none is."""
-    check_configuration(parameters, Path())
+    check_configuration(parameters)
     check_metric(parameters.study.metric, produced_metrics(parameters.model, corpus.criteria))
     require_mounted(study)
     device = resolve_device(parameters.training.device)

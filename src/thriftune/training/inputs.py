@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, islice
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,11 +17,11 @@ from thriftune.corpus.types import SplitName
 from thriftune.dual_agent.batch import Collator
 from thriftune.dual_agent.windows import Layout, window_tails
 from thriftune.errors import ConfigError
-from thriftune.model.encoder import Encoder, allow_recomputation, build_encoder, check_window, resolve_encoder
+from thriftune.model.encoder import Encoder, allow_recomputation, build_encoder, check_window
 from thriftune.model.losses import positive_weights
 from thriftune.model.trainable import DualAgent
 from thriftune.training.seeding import seed_everything
-from thriftune.training.sources import hub_of
+from thriftune.training.sources import encoder_source, hub_of
 
 COUNTED_TOGETHER = 4096
 """Rows of targets that are in memory at once while class weights are computed."""
@@ -30,12 +29,12 @@ COUNTED_TOGETHER = 4096
 
 def encoder_for(parameters: Parameters, corpus: Corpus) -> Encoder:
     """The encoder of a configuration, its window checked."""
-    source = resolve_encoder(parameters.encoder, parameters.encoders)
+    source = encoder_source(parameters)
     encoder = build_encoder(
         source,
         lambda: (post.text for post in corpus.posts("train")),
-        Path(parameters.corpus.cache),
-        hub_of(parameters),
+        parameters.corpus.cache_folder,
+        hub_of(parameters.corpus),
     )
     check_window(encoder, parameters.training.max_length)
     return encoder
@@ -43,15 +42,15 @@ def encoder_for(parameters: Parameters, corpus: Corpus) -> Encoder:
 
 def pretrained(parameters: Parameters) -> Encoder:
     """The encoder of a configuration that names one of a package, a folder or the hub, its window checked."""
-    source = resolve_encoder(parameters.encoder, parameters.encoders)
-    encoder = build_encoder(source, lambda: (), Path(parameters.corpus.cache), hub_of(parameters))
+    source = encoder_source(parameters)
+    encoder = build_encoder(source, lambda: (), parameters.corpus.cache_folder, hub_of(parameters.corpus))
     check_window(encoder, parameters.training.max_length)
     return encoder
 
 
 def rows_of(parameters: Parameters, corpus: Corpus, encoder: Encoder, split: SplitName) -> TokenisedRows:
     """The tokenised posts of a split; tokenised once per encoder and length, and read from disk."""
-    dataset = TokenisedStore(Path(parameters.corpus.cache)).get(
+    dataset = TokenisedStore(parameters.corpus.cache_folder).get(
         corpus, split, encoder.tokenizer, encoder.fingerprint, layout_of(parameters, corpus.criteria)
     )
     return TokenisedRows(dataset)
@@ -98,7 +97,7 @@ class Prepared:
 
     def encoder(self, parameters: Parameters) -> Encoder:
         """See encoder_for."""
-        source = resolve_encoder(parameters.encoder, parameters.encoders)
+        source = encoder_source(parameters)
         if self._encoder is None or self._encoder[0] != source:
             self._encoder = None
             self._encoder = source, encoder_for(parameters, self._corpus)

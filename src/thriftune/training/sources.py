@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
-from thriftune.config import Choices, Parameters
+from thriftune.config import Choices, CorpusConfig, EncoderSource, Parameters
 from thriftune.corpus.sources import PINS
 from thriftune.hub import Hub
+from thriftune.model.encoder import resolve_encoder
 
 
-def hub_of(parameters: Parameters, root: Path = Path()) -> Hub:
-    """The hub, with the commits that this project has taken from it."""
-    return Hub(root / parameters.corpus.root / PINS)
+def hub_of(corpus: CorpusConfig) -> Hub:
+    """Return the hub, with the commits that this project has taken from it.
+
+    Args:
+        corpus: The parameters of the corpus, below whose root the commits are recorded.
+    """
+    return Hub(corpus.folder / PINS)
+
+
+def encoder_source(parameters: Parameters, name: str | None = None) -> EncoderSource:
+    """Return where an encoder comes from.
+
+    Args:
+        parameters: The catalogue of encoders, and the project where a relative directory starts.
+        name: An entry of the catalogue, a directory, or an id of the hub. None: the configured encoder.
+    """
+    name = parameters.encoder if name is None else name
+    root = None if name in parameters.encoders else parameters.project_folder
+    return resolve_encoder(name, parameters.encoders, root)
 
 
 def named_encoders(parameters: Parameters) -> Iterator[str]:

@@ -49,7 +49,7 @@ def test_everything_is_there_afterwards_and_nothing_else(tmp_path: Path) -> None
     with HubServer() as server:
         serve(server)
         hub = Hub(tmp_path / "revisions.json", server.url, tmp_path / "cache")
-        fetch(PARAMETERS, tmp_path, hub, said.append)
+        fetch(PARAMETERS.at(tmp_path), hub, said.append)
         assert [line.partition(":")[0].split(" at ")[0] for line in said] == [
             "data set owner/posts",
             "encoder small",
@@ -59,7 +59,7 @@ def test_everything_is_there_afterwards_and_nothing_else(tmp_path: Path) -> None
         asked = " ".join(request.path for request in server.requests)
         assert not any(name in asked for name in ("other", "huge", "pytorch_model", "onnx"))
         server.requests.clear()
-        fetch(PARAMETERS, tmp_path, hub, said.append)
+        fetch(PARAMETERS.at(tmp_path), hub, said.append)
         assert server.requests == []
     assert (find_sources(PARAMETERS.corpus, hub).posts or Path()).read_bytes() == b"p"
     source = resolve_encoder("owner/fourth", {})
@@ -74,7 +74,7 @@ def test_a_model_with_pickled_weights_alone_is_refused_with_how_to_convert_it(tm
         hub = Hub(tmp_path / "revisions.json", server.url, tmp_path / "cache")
         settings = override(PARAMETERS, {"corpus.source": "sample", "encoder": "owner/old"})
         with pytest.raises(ConfigError, match=r"only pytorch_model\.bin") as raised:
-            fetch(settings, tmp_path, hub, lambda line: None)
+            fetch(settings.at(tmp_path), hub, lambda line: None)
         assert "AutoModel" in raised.value.remedy
         assert "encoder=data/encoders/owner--old" in raised.value.remedy
         assert not any("pytorch_model" in request.path for request in server.requests)
@@ -100,4 +100,4 @@ def test_an_encoder_of_the_search_space_that_does_not_exist_is_said_at_the_start
     tiny = {"tiny": {"kind": "config"}}
     settings = parse_parameters({"encoders": tiny, "search": {"space": space}})
     with pytest.raises(ConfigError, match="no encoder 'tinny'; did you mean 'tiny'"):
-        check_configuration(settings, tmp_path)
+        check_configuration(settings.at(tmp_path))
