@@ -1,4 +1,10 @@
+from .bootstrap import intervals as intervals
+from .metrics import compute as compute
 from .metrics import flatten as flatten
+from .predictions import Decisions as Decisions
 from .predictions import Predictions as Predictions
+from .predictions import decide as decide
+from .record import EvaluationRecord as EvaluationRecord
 from .report import read_evaluation as read_evaluation
 from .thresholds import best_threshold as best_threshold
+from .thresholds import tune_all as tune_all

@@ -1,4 +1,4 @@
-"""Percentile bootstrap intervals over posts (Efron and Tibshirani, 1993)."""
+"""Percentile bootstrap over posts (Efron and Tibshirani, An Introduction to the Bootstrap, 1993)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ Interval = tuple[float, float]
 
 
 def intervals(predictions: Predictions, decisions: Decisions, samples: int, seed: int) -> dict[str, Interval]:
-    """95 % intervals by dotted metric name, from `samples` resamples of the posts; {} for 0."""
+    """Return 95 % intervals by dotted metric name.
+
+    Args:
+        predictions: Of a split with at least one post.
+        decisions: Those predictions with thresholds applied.
+        samples: Number of resamples of the posts; 0: no intervals.
+        seed: Seed of the resamples; the same seed gives the same intervals.
+    """
     if samples == 0:
         return {}
     weights = resamples(len(predictions.post_ids), samples, seed)
@@ -22,14 +29,30 @@ def intervals(predictions: Predictions, decisions: Decisions, samples: int, seed
 
 
 def resamples(posts: int, samples: int, seed: int) -> Matrix:
-    """How often each resample has each post; [samples, posts] float64."""
+    """Return how often each resample has each post, [samples, posts] float64.
+
+    Args:
+        posts: Number of posts, drawn with replacement.
+        samples: Number of resamples.
+        seed: Seed of the generator.
+    """
     generator = np.random.default_rng(seed)
     return generator.multinomial(posts, np.full(posts, 1 / posts), size=samples).astype(float)
 
 
 def weighted_figures(predictions: Predictions, decisions: Decisions, weights: Matrix) -> dict[str, Matrix]:
-    """F1 of criteria (micro, macro, each), of sentences (micro, macro) and of both by dotted name, [samples]
-    each, for weightings [samples, posts] of the posts: their counts are additive."""
+    """Return F1 of criteria (micro, macro, each), sentences (micro, macro) and both, by dotted name.
+
+    Counts of posts are additive, so that one matrix product gives the F1 of every resample.
+
+    Args:
+        predictions: Of a split.
+        decisions: Those predictions with thresholds applied; an agent without decisions has no figures.
+        weights: How often each post counts, [samples, posts] float64.
+
+    Returns:
+        [samples] float64 each; 0 where nothing is true and nothing predicted.
+    """
     found: dict[str, Matrix] = {}
     if decisions.criteria is not None:
         counts = _weighted(_parts(predictions.criteria_true, decisions.criteria), weights)
@@ -50,7 +73,11 @@ def weighted_figures(predictions: Predictions, decisions: Decisions, weights: Ma
 
 
 def interval(values: Matrix) -> Interval:
-    """The middle 95 % of resampled values [samples]."""
+    """Return the ends of the middle 95 % of values.
+
+    Args:
+        values: Resampled values, [samples].
+    """
     low, high = np.quantile(values, (0.025, 0.975))
     return float(low), float(high)
 

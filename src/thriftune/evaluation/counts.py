@@ -1,5 +1,4 @@
-"""Precision, recall and F1 from counts; an empty denominator gives 0, as scikit-learn with
-zero_division=0."""
+"""Precision, recall and F1 from counts; an empty denominator gives 0: scikit-learn's zero_division=0."""
 
 from __future__ import annotations
 
@@ -12,7 +11,7 @@ from thriftune.evaluation.predictions import Matrix
 
 @dataclass(frozen=True)
 class Counts:
-    """True positives, false positives and false negatives; [criteria] each."""
+    """True positives, false positives and false negatives; [criteria] each, or [samples, criteria]."""
 
     hits: Matrix
     false_alarms: Matrix
@@ -20,23 +19,31 @@ class Counts:
 
     @property
     def precision(self) -> Matrix:
+        """Hits over hits and false alarms; 0 if nothing is predicted."""
         return _ratio(self.hits, self.hits + self.false_alarms)
 
     @property
     def recall(self) -> Matrix:
+        """Hits over hits and misses; 0 if nothing is true."""
         return _ratio(self.hits, self.hits + self.misses)
 
     @property
     def f1(self) -> Matrix:
+        """Twice the hits over twice the hits, false alarms and misses; 0 if nothing is true or predicted."""
         return _ratio(2 * self.hits, 2 * self.hits + self.false_alarms + self.misses)
 
     def micro(self) -> Counts:
-        """All criteria as one; [1] each."""
+        """Return the counts of all criteria as one; [1] each."""
         return Counts(*(np.array([part.sum()]) for part in (self.hits, self.false_alarms, self.misses)))
 
 
 def count(truth: Matrix, predicted: Matrix) -> Counts:
-    """Counts per column of two bool arrays [items, criteria]."""
+    """Return the counts of each column.
+
+    Args:
+        truth: [items, criteria] bool.
+        predicted: [items, criteria] bool.
+    """
     return Counts((truth & predicted).sum(0), (~truth & predicted).sum(0), (truth & ~predicted).sum(0))
 
 

@@ -1,13 +1,13 @@
-"""Figures of the criteria agent; scikit-learn is the reference."""
+"""Metrics of the criteria agent; scikit-learn is the reference."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from thriftune.evaluation.counts import count
+from thriftune.evaluation.figures import CriteriaMetrics, CriterionMetrics
 from thriftune.evaluation.predictions import Matrix
 
 CALIBRATION_BINS = 10
@@ -15,30 +15,19 @@ CALIBRATION_BINS = 10
 
 def criteria_metrics(
     criteria: Sequence[str], truth: Matrix, probabilities: Matrix, predicted: Matrix
-) -> dict[str, Any]:
-    """Nested figures; truth and predicted [posts, criteria] bool, probabilities float32.
+) -> CriteriaMetrics:
+    """Return the metrics of the criteria; `CriteriaMetrics` defines each.
 
-    Average precision and ROC AUC are None where a criterion has one class only; their macro means
-    are over the criteria that have them.
+    Args:
+        criteria: Names, in the order of the columns.
+        truth: [posts, criteria] bool; at least one post.
+        probabilities: [posts, criteria] float32.
+        predicted: [posts, criteria] bool.
     """
     counts = count(truth, predicted)
     micro = counts.micro()
-    per_criterion: dict[str, dict[str, Any]] = {
-        name: {
-            "precision": float(counts.precision[i]),
-            "recall": float(counts.recall[i]),
-            "f1": float(counts.f1[i]),
-            "support": int(truth[:, i].sum()),
-            "predicted": int(predicted[:, i].sum()),
-            "accuracy": float((truth[:, i] == predicted[:, i]).mean()),
-            "average_precision": _ranked("average_precision_score", truth[:, i], probabilities[:, i]),
-            "roc_auc": _ranked("roc_auc_score", truth[:, i], probabilities[:, i]),
-            "calibration_error": calibration_error(truth[:, i], probabilities[:, i]),
-            "confusion": [
-                [int((~truth[:, i] & ~predicted[:, i]).sum()), int(counts.false_alarms[i])],
-                [int(counts.misses[i]), int(counts.hits[i])],
-            ],
-        }
+    per_criterion = {
+        name: _criterion_metrics(truth[:, i], probabilities[:, i], predicted[:, i])
         for i, name in enumerate(criteria)
     }
     return {
@@ -51,14 +40,43 @@ def criteria_metrics(
         "recall_macro": float(counts.recall.mean()),
         "f1_macro": float(counts.f1.mean()),
         "average_precision_macro": _mean([f["average_precision"] for f in per_criterion.values()]),
-        "roc_auc_macro": _mean([figures["roc_auc"] for figures in per_criterion.values()]),
+        "roc_auc_macro": _mean([f["roc_auc"] for f in per_criterion.values()]),
         "calibration_error": calibration_error(truth.ravel(), probabilities.ravel()),
         "per_criterion": per_criterion,
     }
 
 
+def _criterion_metrics(truth: Matrix, probabilities: Matrix, predicted: Matrix) -> CriterionMetrics:
+    """Return the metrics of one criterion; [posts] each."""
+    counts = count(truth[:, None], predicted[:, None])
+    return {
+        "precision": float(counts.precision[0]),
+        "recall": float(counts.recall[0]),
+        "f1": float(counts.f1[0]),
+        "support": int(truth.sum()),
+        "predicted": int(predicted.sum()),
+        "accuracy": float((truth == predicted).mean()),
+        "average_precision": _ranked("average_precision_score", truth, probabilities),
+        "roc_auc": _ranked("roc_auc_score", truth, probabilities),
+        "calibration_error": calibration_error(truth, probabilities),
+        "confusion": [
+            [int((~truth & ~predicted).sum()), int(counts.false_alarms[0])],
+            [int(counts.misses[0]), int(counts.hits[0])],
+        ],
+    }
+
+
 def calibration_error(truth: Matrix, probabilities: Matrix) -> float:
-    """Expected calibration error over CALIBRATION_BINS bins of equal width (Guo et al., 2017)."""
+    """Return the expected calibration error (Guo et al., On Calibration of Modern Neural Networks, 2017).
+
+    It is the mean gap between probability and share of positives over CALIBRATION_BINS bins of equal width,
+    weighted by the items in each: 0 if every bin has the share that it states, at most 1. Without a positive
+    item it is the mean probability.
+
+    Args:
+        truth: [items] bool; at least one item.
+        probabilities: [items] float32, between 0 and 1.
+    """
     bins = np.minimum((probabilities * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
     total = 0.0
     for number in range(CALIBRATION_BINS):
@@ -70,6 +88,7 @@ def calibration_error(truth: Matrix, probabilities: Matrix) -> float:
 
 
 def _ranked(score: str, truth: Matrix, probabilities: Matrix) -> float | None:
+    """Return a score of scikit-learn, or None if there is one class only."""
     if truth.all() or not truth.any():
         return None
     # Late: the figures' names are asked for before `kedro run` starts, and this takes a second to import.

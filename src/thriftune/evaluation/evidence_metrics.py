@@ -1,6 +1,6 @@
-"""Figures of the evidence agent, and of both together.
+"""Metrics of the evidence agent, and of both agents together.
 
-Sentence figures count (candidate sentence, criterion) pairs. Span figures compare the predicted ranges (or
+Sentence metrics count (candidate sentence, criterion) pairs. Span metrics compare the predicted ranges (or
 sentences), adjacent ones joined, with the annotated ones joined likewise. Token and character F1 are
 micro-averaged overlaps over (post, criterion); tokens are runs of word characters. Joint F1 follows
 HotpotQA (Yang et al., 2018): per (post, criterion) pair that is true or predicted, precision and recall
@@ -10,21 +10,29 @@ are those of the criterion (0 or 1) times those of its evidence sentences; micro
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
 from thriftune.evaluation.counts import count
+from thriftune.evaluation.figures import EvidenceMetrics, JointMetrics
 from thriftune.evaluation.predictions import Decisions, Matrix, Predictions
 
+Unit = TypeVar("Unit")
 
-def evidence_metrics(predictions: Predictions, decisions: Decisions) -> dict[str, Any]:
-    """Nested figures of the evidence agent; needs decisions.sentences."""
+
+def evidence_metrics(predictions: Predictions, decisions: Decisions) -> EvidenceMetrics:
+    """Return the metrics of the evidence agent; `EvidenceMetrics` defines each.
+
+    Args:
+        predictions: Of a split.
+        decisions: Those predictions with thresholds applied; `sentences` is not None.
+    """
     assert decisions.sentences is not None
     truth, predicted = predictions.sentence_true, decisions.sentences
     counts = count(truth, predicted)
     micro = counts.micro()
-    found = count_spans(predictions, decisions)
+    spans = count_spans(predictions, decisions)
     return {
         "sentence_precision_micro": float(micro.precision[0]),
         "sentence_recall_micro": float(micro.recall[0]),
@@ -32,9 +40,9 @@ def evidence_metrics(predictions: Predictions, decisions: Decisions) -> dict[str
         "sentence_precision_macro": float(counts.precision.mean()),
         "sentence_recall_macro": float(counts.recall.mean()),
         "sentence_f1_macro": float(counts.f1.mean()),
-        "span_exact_match": _f1(*found["exact"]),
-        "token_f1": _f1(*found["token"]),
-        "character_f1": _f1(*found["character"]),
+        "span_exact_match": _f1(*spans["exact"]),
+        "token_f1": _f1(*spans["token"]),
+        "character_f1": _f1(*spans["character"]),
         "null_accuracy": _null_accuracy(predictions, predicted),
         "per_criterion": {
             name: {
@@ -49,8 +57,13 @@ def evidence_metrics(predictions: Predictions, decisions: Decisions) -> dict[str
     }
 
 
-def joint_metrics(predictions: Predictions, decisions: Decisions) -> dict[str, float]:
-    """precision, recall and F1 of 'right criterion with right evidence'; needs both agents."""
+def joint_metrics(predictions: Predictions, decisions: Decisions) -> JointMetrics:
+    """Return precision, recall and F1 of the right criterion with the right evidence.
+
+    Args:
+        predictions: Of a split.
+        decisions: Those predictions with thresholds applied; neither part is None.
+    """
     hits, predicted, found, true = (float(part.sum()) for part in joint_parts(predictions, decisions))
     p, r = _share(hits, predicted), _share(found, true)
     return {
@@ -61,8 +74,16 @@ def joint_metrics(predictions: Predictions, decisions: Decisions) -> dict[str, f
 
 
 def joint_parts(predictions: Predictions, decisions: Decisions) -> tuple[Matrix, Matrix, Matrix, Matrix]:
-    """Of each post [posts], float64: over its criteria, the sum of the precision of their evidence where they
-    are met and predicted, how many are predicted, the same sum of the recall, how many are met."""
+    """Return the parts of joint precision and recall of each post.
+
+    Args:
+        predictions: Of a split.
+        decisions: Those predictions with thresholds applied; neither part is None.
+
+    Returns:
+        [posts] float64 each, over the criteria of a post: the sum of the precision of the evidence of those
+        that are met and predicted; how many are predicted; the same sum of the recall; how many are met.
+    """
     assert decisions.criteria is not None
     assert decisions.sentences is not None
     shape = decisions.criteria.shape
@@ -86,7 +107,15 @@ def joint_parts(predictions: Predictions, decisions: Decisions) -> tuple[Matrix,
 
 
 def count_spans(predictions: Predictions, decisions: Decisions) -> dict[str, tuple[int, int, int]]:
-    """(in both, predicted, true) of exact spans, of the words inside them, of their characters."""
+    """Count exact spans, the words inside them and their characters.
+
+    Args:
+        predictions: Of a split.
+        decisions: Those predictions with thresholds applied; `sentences` is not None.
+
+    Returns:
+        By "exact", "token" and "character": how many are in both, predicted, true.
+    """
     totals = {"exact": [0, 0, 0], "token": [0, 0, 0], "character": [0, 0, 0]}
     for post in range(len(predictions.post_ids)):
         found = _found(predictions, decisions, post)
@@ -103,9 +132,9 @@ def count_spans(predictions: Predictions, decisions: Decisions) -> dict[str, tup
 
 
 def _found(predictions: Predictions, decisions: Decisions, post: int) -> list[tuple[int, int, int]]:
-    """The (criterion, start, end) that were predicted in a post: ranges of tokens, or sentences."""
-    if decisions.places is not None:
-        return [(criterion, start, end) for criterion, start, end, _ in decisions.places[post]]
+    """Return the (criterion, start, end) that are predicted in a post: spans of tokens, or sentences."""
+    if decisions.evidence_spans is not None:
+        return [(criterion, start, end) for criterion, start, end, _ in decisions.evidence_spans[post]]
     assert decisions.sentences is not None
     return [
         (int(criterion), int(start), int(end))
@@ -115,7 +144,7 @@ def _found(predictions: Predictions, decisions: Decisions, post: int) -> list[tu
     ]
 
 
-def _tally(total: list[int], guess: set[Any], true: set[Any]) -> None:
+def _tally(total: list[int], guess: set[Unit], true: set[Unit]) -> None:
     total[0] += len(guess & true)
     total[1] += len(guess)
     total[2] += len(true)
@@ -130,7 +159,7 @@ def _inside(words: Sequence[tuple[int, int]], spans: Sequence[tuple[int, int]]) 
 
 
 def _joined(spans: Sequence[tuple[int, ...]]) -> list[tuple[int, int]]:
-    """Sorted spans, those that touch or stand one white space apart joined."""
+    """Return sorted spans; those that touch, or are one character apart, are joined."""
     joined: list[tuple[int, int]] = []
     for start, end in sorted((int(s), int(e)) for s, e in spans):
         if joined and start <= joined[-1][1] + 1:
@@ -141,7 +170,7 @@ def _joined(spans: Sequence[tuple[int, ...]]) -> list[tuple[int, int]]:
 
 
 def _null_accuracy(predictions: Predictions, predicted: Matrix) -> float | None:
-    """Share of the (post, criterion) pairs without true evidence that get none."""
+    """Return the share of the (post, criterion) pairs without true evidence for which none is predicted."""
     shape = predictions.criteria_true.shape
     true, guess = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
     np.logical_or.at(true, predictions.sentence_post, predictions.sentence_true)

@@ -1,16 +1,18 @@
-"""Posts that the report quotes: for each criterion one with evidence found, missed, and marked by mistake."""
+"""Posts that the report quotes: evidence of each criterion that was found, missed, or marked by mistake."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
+
+from thriftune.evaluation.predictions import AnnotatedSpan, PredictionLine
 
 Kind = Literal["found", "missed", "extra"]
 KINDS: tuple[Kind, ...] = ("missed", "extra", "found")
-"""What tells a reader most comes first."""
+"""What is most useful to a reader comes first."""
 AROUND, LONGEST = 240, 1500
-"""Characters on either side of the evidence; of a quotation."""
+"""Characters on either side of the evidence; most characters of a quotation."""
 Span = tuple[int, int]
 
 
@@ -20,7 +22,7 @@ class Piece:
 
     text: str
     kind: Kind | None = None
-    """Of evidence; None beside it."""
+    """How the evidence was predicted; None: the text is not evidence."""
 
 
 @dataclass(frozen=True)
@@ -36,21 +38,28 @@ class Example:
 
 def pick(
     posts: Iterable[tuple[str, str]],
-    predictions: Iterable[Mapping[str, Any]],
+    predictions: Iterable[PredictionLine],
     criteria: Sequence[str],
     each: int,
 ) -> list[Example]:
-    """The first `each` posts of every criterion and kind, in the split's order: nobody chose them.
+    """Return the first posts of every criterion and kind, in the split's order: nobody chose them.
 
-    posts: (id, text); predictions: lines of predictions.jsonl, of the same posts in the same order
-    (ValueError where they are others).
+    Args:
+        posts: Id and text of each post of the split.
+        predictions: Lines of predictions.jsonl, of the same posts in the same order.
+        criteria: Names of the criteria, in the order of the examples.
+        each: Posts of every criterion and kind; fewer if there are not as many.
+
+    Raises:
+        ValueError: The predictions are those of other posts.
     """
     found: dict[tuple[str, Kind], list[Example]] = {(name, kind): [] for name in criteria for kind in KINDS}
     for (post_id, text), line in zip(posts, predictions, strict=True):
         if line["post_id"] != post_id:
             raise ValueError(f"predictions of {line['post_id']} where those of {post_id} should be")
-        for name in {span["criterion"] for key in ("evidence", "evidence_true") for span in line[key]}:
-            marks = marked(_spans(line["evidence_true"], name), _spans(line["evidence"], name))
+        spans = [*line["evidence"], *line["evidence_true"]]
+        for name in {span["criterion"] for span in spans}:
+            marks = mark(_spans(line["evidence_true"], name), _spans(line["evidence"], name))
             for kind in KINDS:
                 own = found.get((name, kind), [])
                 if len(own) < each and any(k == kind for _, k in marks):
@@ -58,9 +67,16 @@ def pick(
     return [example for examples in found.values() for example in examples]
 
 
-def marked(true: Sequence[Span], predicted: Sequence[Span]) -> list[tuple[Span, Kind]]:
-    """Annotated evidence is found where a prediction shares a character with it, else missed; a prediction
-    that shares none with any is extra."""
+def mark(true: Sequence[Span], predicted: Sequence[Span]) -> list[tuple[Span, Kind]]:
+    """Return the spans of a post with their kinds, in order.
+
+    Annotated evidence is found if a prediction shares a character with it, else missed; a prediction that
+    shares none with any is extra.
+
+    Args:
+        true: First character, and the one after the last, of annotated evidence.
+        predicted: The same of predicted evidence.
+    """
     marks: list[tuple[Span, Kind]] = [
         (span, "found" if any(_meet(span, other) for other in predicted) else "missed") for span in true
     ]
@@ -72,12 +88,12 @@ def _meet(one: Span, other: Span) -> bool:
     return one[0] < other[1] and other[0] < one[1]
 
 
-def _spans(rows: Iterable[Mapping[str, Any]], criterion: str) -> list[Span]:
+def _spans(rows: Iterable[AnnotatedSpan], criterion: str) -> list[Span]:
     return [(row["start"], row["end"]) for row in rows if row["criterion"] == criterion]
 
 
 def _quote(text: str, marks: Sequence[tuple[Span, Kind]], kind: Kind) -> tuple[Piece, ...]:
-    """The text about the first mark of a kind, all marks in it."""
+    """Return the text around the first mark of a kind, with all marks in it."""
     first = next(span for span, own in marks if own == kind)
     start = _word(text, max(0, first[0] - AROUND))
     end = _word(text, min(len(text), max(first[1], first[0] + AROUND) + AROUND, start + LONGEST))
@@ -92,7 +108,7 @@ def _quote(text: str, marks: Sequence[tuple[Span, Kind]], kind: Kind) -> tuple[P
 
 
 def _word(text: str, at: int) -> int:
-    """The end of the word before a place, so that none is cut."""
+    """Return the end of the word before a position, so that no word is cut."""
     if at in (0, len(text)):
         return at
     space = text.rfind(" ", max(0, at - 40), at)

@@ -1,9 +1,8 @@
-"""All figures of a split as one nested value, and flattened to dotted names."""
+"""All metrics of a split, nested or by dotted name, and what trivial predictors reach."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -11,17 +10,23 @@ from thriftune.config import ModelConfig
 from thriftune.evaluation.counts import count
 from thriftune.evaluation.criteria_metrics import criteria_metrics
 from thriftune.evaluation.evidence_metrics import evidence_metrics, joint_metrics
-from thriftune.evaluation.predictions import Decisions, Predictions
+from thriftune.evaluation.figures import Metrics
+from thriftune.evaluation.predictions import Decisions, Matrix, Predictions
 
 PER_CRITERION = ".per_criterion."
 CURVES_PER_CRITERION = ("f1", "sentence_f1")
 RARE_POSTS = 10
-"""Fewer positive posts than this give a warning in the report."""
+"""A criterion with fewer positive posts gets a warning in the report."""
 
 
-def compute(predictions: Predictions, decisions: Decisions) -> dict[str, Any]:
-    """criteria, evidence and joint figures; a section is absent where its agent is."""
-    figures: dict[str, Any] = {}
+def compute(predictions: Predictions, decisions: Decisions) -> Metrics:
+    """Return the metrics of the criteria, the evidence and both; a section is absent if its agent is.
+
+    Args:
+        predictions: Of a split with at least one post.
+        decisions: Those predictions with thresholds applied.
+    """
+    figures: Metrics = {}
     if decisions.criteria is not None and predictions.criteria_prob is not None:
         figures["criteria"] = criteria_metrics(
             predictions.criteria,
@@ -36,12 +41,16 @@ def compute(predictions: Predictions, decisions: Decisions) -> dict[str, Any]:
     return figures
 
 
-def flatten(figures: Mapping[str, Any], prefix: str = "") -> dict[str, float | None]:
-    """Scalars by dotted name, in order; lists (confusion matrices, intervals) are left out."""
-    return dict(_leaves(figures, prefix))
+def flatten(figures: Mapping[str, object]) -> dict[str, float | None]:
+    """Return the numbers by dotted name, in order; lists (confusion matrices) are left out.
+
+    Args:
+        figures: Metrics, or the same from a file.
+    """
+    return dict(_leaves(figures, ""))
 
 
-def _leaves(figures: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, float | None]]:
+def _leaves(figures: Mapping[str, object], prefix: str) -> Iterator[tuple[str, float | None]]:
     for name, value in figures.items():
         if isinstance(value, Mapping):
             yield from _leaves(value, f"{prefix}{name}.")
@@ -50,10 +59,14 @@ def _leaves(figures: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, floa
 
 
 def curves(flat: Mapping[str, float | None], metric: str) -> dict[str, float | None]:
-    """What is worth a curve over the epochs: every average, each criterion's F1, and `metric` whatever it is.
+    """Return what is worth a curve over the epochs: every average and each criterion's F1.
 
-    The rest (two thirds of all figures: support, accuracy, calibration... of each criterion) stands in the
+    The rest (two thirds of all metrics: support, accuracy, calibration... of each criterion) stands in the
     validation report of the trial's best epoch.
+
+    Args:
+        flat: Metrics by dotted name.
+        metric: A further name to keep: what the study optimises.
     """
     return {
         name: value
@@ -63,7 +76,12 @@ def curves(flat: Mapping[str, float | None], metric: str) -> dict[str, float | N
 
 
 def produced_metrics(model: ModelConfig, criteria: Sequence[str]) -> tuple[str, ...]:
-    """The dotted names that validation makes, for the check of study.metric before training."""
+    """Return the dotted names of the metrics that validation produces.
+
+    Args:
+        model: The model's parameters; an agent of weight 0 produces nothing.
+        criteria: Names of the criteria.
+    """
     size = len(criteria)
     empty = np.zeros((1, size), dtype=bool)
     probabilities = np.zeros((1, size), dtype=np.float32)
@@ -85,9 +103,14 @@ def produced_metrics(model: ModelConfig, criteria: Sequence[str]) -> tuple[str, 
 
 
 def baselines(predictions: Predictions) -> dict[str, float]:
-    """Figures of trivial predictors on the same truth: criteria F1 of predicting all criteria of every post
-    (and, macro, each criterion's majority), sentence micro-F1 of marking every candidate with every criterion
-    that its post really meets, and joint F1 of all criteria with all candidates."""
+    """Return what trivial predictors reach on the same truth.
+
+    They are: all criteria for every post, the majority for each criterion, every sentence as evidence for
+    every criterion that its post meets, all criteria with all sentences.
+
+    Args:
+        predictions: Of a split; only its truths are used.
+    """
     truth, sentences = predictions.criteria_true, predictions.sentence_true
     majority = np.broadcast_to(truth.mean(axis=0) > 0.5, truth.shape)
     marked = truth[predictions.sentence_post]
@@ -102,41 +125,60 @@ def baselines(predictions: Predictions) -> dict[str, float]:
     }
 
 
-TRIVIAL = {
+BASELINES_OF = {
     "criteria.f1_macro": ("criteria_f1_macro_all_positive", "criteria_f1_macro_majority"),
     "criteria.f1_micro": ("criteria_f1_micro_all_positive",),
     "evidence.sentence_f1_micro": ("sentence_f1_micro_all_of_post",),
     "joint.f1_micro": ("joint_f1_micro_everything",),
 }
-"""Which of `baselines` a figure is held against: the best of these."""
+"""The keys of `baselines` that a metric is compared with: the best of these."""
 
 
-def trivial(name: str, found: Mapping[str, float]) -> float | None:
-    """What a trivial predictor reaches of a figure; None where the baselines (of an older record) lack it."""
-    return max((found[each] for each in TRIVIAL[name] if each in found), default=None)
+def baseline_value(name: str, found: Mapping[str, float]) -> float | None:
+    """Return what the best trivial predictor reaches of a metric.
+
+    Args:
+        name: A key of BASELINES_OF.
+        found: What `baselines` returned.
+
+    Returns:
+        The value, or None if the baselines, of an older record, lack it.
+    """
+    return max((found[each] for each in BASELINES_OF[name] if each in found), default=None)
 
 
 def warnings(predictions: Predictions, decisions: Decisions, flat: Mapping[str, float | None]) -> list[str]:
-    """What makes the figures doubtful: figures that a trivial predictor reaches, constant predictions, rare
-    criteria, no evidence to compare with. flat: the figures by dotted name."""
+    """Return what makes the metrics doubtful, one sentence each.
+
+    Metrics that a trivial predictor reaches, constant predictions, rare criteria, a split without evidence.
+
+    Args:
+        predictions: Of a split.
+        decisions: Those predictions with thresholds applied.
+        flat: Their metrics by dotted name.
+    """
     base = baselines(predictions)
     found = [
         f"{name}: {value:.3f} is not above {least:.3f}, which a trivial predictor reaches"
-        for name in TRIVIAL
+        for name in BASELINES_OF
         if (value := flat.get(name)) is not None
-        and (least := trivial(name, base)) is not None
+        and (least := baseline_value(name, base)) is not None
         and value <= least
     ]
     if decisions.sentences is not None and not predictions.sentence_true.any():
         found.append("evidence: no sentence of this split is annotated as evidence")
     for i, name in enumerate(predictions.criteria):
-        support = int(predictions.criteria_true[:, i].sum())
-        if support < RARE_POSTS:
-            posts = "post" if support == 1 else "posts"
-            found.append(f"{name}: only {support} positive {posts} in this split")
-        if decisions.criteria is not None:
-            column = decisions.criteria[:, i]
-            if column.all() or not column.any():
-                said = "always" if column.all() else "never"
-                found.append(f"{name}: the model predicts one constant ({said} met)")
+        decided = None if decisions.criteria is None else decisions.criteria[:, i]
+        found += _criterion_warnings(name, predictions.criteria_true[:, i], decided)
     return found
+
+
+def _criterion_warnings(name: str, truth: Matrix, decided: Matrix | None) -> Iterator[str]:
+    """Yield what makes one criterion's metrics doubtful; [posts] bool each."""
+    support = int(truth.sum())
+    if support < RARE_POSTS:
+        posts = "post" if support == 1 else "posts"
+        yield f"{name}: only {support} positive {posts} in this split"
+    if decided is not None and (decided.all() or not decided.any()):
+        said = "always" if decided.all() else "never"
+        yield f"{name}: the model predicts one constant ({said} met)"

@@ -1,38 +1,42 @@
-"""What the dual agent says of a split, post by post."""
+"""Runs the dual agent over a split, post by post."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
-from typing import Any
 
 import numpy as np
 import torch
 
-from thriftune.corpus.rows import column, token_counts
+from thriftune.corpus.rows import Row, column, token_counts
 from thriftune.dual_agent.batch import Collator
 from thriftune.dual_agent.spans import find_places
-from thriftune.evaluation.predictions import Matrix, Place, Predictions
+from thriftune.evaluation.predictions import EvidenceSpan, Matrix, Predictions
 from thriftune.model.trainable import DualAgent
 
 
 def predict(
     agent: DualAgent,
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[Row],
     collator: Collator,
     batch_size: int,
     on_batch: Callable[[], None] = lambda: None,
 ) -> Predictions:
-    """Run the agent over tokenised posts, every window of each; order of rows is kept.
+    """Return the agent's predictions for tokenised posts, in their order; every window of a post is read.
 
-    on_batch is called before each forward pass and may raise to stop.
+    Args:
+        agent: In evaluation mode afterwards.
+        rows: Tokenised posts, with their truths; at least one.
+        collator: Makes batches as in training.
+        batch_size: Posts in a batch; posts of about the same length share one.
+        on_batch: Called before each forward pass; may raise to stop.
     """
     agent.eval()
     device = next(agent.parameters()).device
     by_length = sorted(range(len(rows)), key=token_counts(rows).__getitem__)
     posts: dict[int, Matrix] = {}
     sentences: dict[int, Matrix] = {}
-    places: dict[int, tuple[Place, ...]] = {}
+    spans: dict[int, tuple[EvidenceSpan, ...]] = {}
     for start in range(0, len(by_length), batch_size):
         on_batch()
         chosen = by_length[start : start + batch_size]
@@ -48,20 +52,27 @@ def predict(
                 chosen, [part.numpy() for part in torch.split(found.scores, counts)], strict=True
             )
             if found.places is not None:
-                places |= zip(chosen, map(tuple, found.places), strict=True)
-    return assemble(agent.criteria, rows, posts, sentences, places)
+                spans |= zip(chosen, map(tuple, found.places), strict=True)
+    return assemble(agent.criteria, rows, posts, sentences, spans)
 
 
 def assemble(
     criteria: tuple[str, ...],
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[Row],
     posts: Mapping[int, Matrix],
     sentences: Mapping[int, Matrix],
-    places: Mapping[int, tuple[Place, ...]],
+    spans: Mapping[int, tuple[EvidenceSpan, ...]],
 ) -> Predictions:
-    """The truths of tokenised posts, and probabilities by their index: [criteria] of posts, [sentences,
-    criteria] of their sentences, ranges that may be evidence; {} for an agent that is left out, or finds no
-    ranges."""
+    """Return the truths of tokenised posts with what is predicted of each, by index of the row.
+
+    Args:
+        criteria: Names, in the order of the columns.
+        rows: Tokenised posts, with their truths.
+        posts: Probabilities of the criteria, [criteria] float32; empty without a criteria agent.
+        sentences: Probabilities of the sentences, [sentences, criteria] float32; empty without an evidence
+            agent.
+        spans: Spans that may be evidence; empty if whole sentences are.
+    """
     width = len(criteria)
     order = range(len(rows))
     sentences_of = [*column(rows, "sentences")]
@@ -80,5 +91,5 @@ def assemble(
             tuple((c, start, end) for c, start, end in each) for each in column(rows, "evidence")
         ),
         words=tuple(tuple((start, end) for start, end in each) for each in column(rows, "words")),
-        places=tuple(places[i] for i in order) if places else None,
+        evidence_spans=tuple(spans[i] for i in order) if spans else None,
     )

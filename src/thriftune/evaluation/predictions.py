@@ -1,21 +1,59 @@
-"""A split's predictions and truths, and the decisions at thresholds. NumPy alone: the names of all figures
-are asked for before anything heavy is imported."""
+"""A split's predictions and truths, and the decisions at thresholds.
+
+NumPy alone: the names of all metrics are asked for before anything heavy is imported.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
 Matrix = np.ndarray[Any, Any]
-Place = tuple[int, int, int, float]
-"""Criterion, first character and the one after the last, score between 0 and 1."""
+EvidenceSpan = tuple[int, int, int, float]
+"""Index of the criterion, first character, the one after the last, score between 0 and 1."""
+
+
+class CriterionPrediction(TypedDict):
+    """A criterion in a line of predictions.jsonl."""
+
+    probability: float | None
+    """None without a criteria agent; likewise `predicted`."""
+    predicted: bool | None
+    true: bool
+
+
+class AnnotatedSpan(TypedDict):
+    """Annotated evidence in a line of predictions.jsonl."""
+
+    criterion: str
+    start: int
+    """First character in the post; `end` is the one after the last."""
+    end: int
+
+
+class PredictedSpan(AnnotatedSpan):
+    """Predicted evidence in a line of predictions.jsonl."""
+
+    score: float
+    """Between 0 and 1."""
+
+
+class PredictionLine(TypedDict):
+    """A line of predictions.jsonl: what is predicted and true of one post."""
+
+    post_id: str
+    criteria: dict[str, CriterionPrediction]
+    evidence: list[PredictedSpan]
+    evidence_true: list[AnnotatedSpan]
+    sentences: list[list[int]]
+    """[start, end] of each candidate sentence."""
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """A split's probabilities and truths; sentences of all posts are numbered through."""
+    """Probabilities and truths of a split; the sentences of all posts are numbered in one sequence."""
 
     criteria: tuple[str, ...]
     post_ids: tuple[str, ...]
@@ -35,8 +73,8 @@ class Predictions:
     """For each post the annotated (criterion index, start, end)."""
     words: tuple[tuple[tuple[int, int], ...], ...]
     """For each post the (start, end) of its words, by which token F1 counts."""
-    places: tuple[tuple[Place, ...], ...] | None = None
-    """For each post the ranges that may be evidence; None where the sentences themselves are."""
+    evidence_spans: tuple[tuple[EvidenceSpan, ...], ...] | None = None
+    """For each post the spans that may be evidence; None if whole sentences are."""
 
 
 @dataclass(frozen=True)
@@ -47,28 +85,34 @@ class Decisions:
     """[posts, criteria] bool"""
     sentences: Matrix | None
     """[sentences, criteria] bool"""
-    places: tuple[tuple[Place, ...], ...] | None = None
-    """For each post the ranges that are evidence; None where the sentences themselves are."""
+    evidence_spans: tuple[tuple[EvidenceSpan, ...], ...] | None = None
+    """For each post the spans that are evidence; None if whole sentences are."""
 
 
 def decide(predictions: Predictions, criteria_thresholds: Matrix, evidence_thresholds: Matrix) -> Decisions:
-    """Apply thresholds ([criteria] float32, met from the threshold on). Evidence for a criterion is
-    predicted only where the criteria agent, if there is one, predicts the criterion."""
-    criteria = sentences = places = None
+    """Return the predictions with thresholds applied; a probability equal to its threshold is enough.
+
+    Evidence for a criterion is predicted only if the criteria agent, if there is one, predicts the criterion.
+
+    Args:
+        predictions: Of a split.
+        criteria_thresholds: [criteria] float32.
+        evidence_thresholds: [criteria] float32.
+    """
+    criteria = sentences = spans = None
     if predictions.criteria_prob is not None:
         criteria = predictions.criteria_prob >= criteria_thresholds
     if predictions.sentence_prob is not None:
         sentences = predictions.sentence_prob >= evidence_thresholds
         if criteria is not None:
             sentences = sentences & criteria[predictions.sentence_post]
-    if predictions.places is not None:
-        places = tuple(
+    if predictions.evidence_spans is not None:
+        spans = tuple(
             tuple(
-                place
-                for place in found
-                if place[3] >= evidence_thresholds[place[0]]
-                and (criteria is None or criteria[post, place[0]])
+                span
+                for span in found
+                if span[3] >= evidence_thresholds[span[0]] and (criteria is None or criteria[post, span[0]])
             )
-            for post, found in enumerate(predictions.places)
+            for post, found in enumerate(predictions.evidence_spans)
         )
-    return Decisions(criteria, sentences, places)
+    return Decisions(criteria, sentences, spans)

@@ -1,46 +1,57 @@
-"""The records of an evaluation: predictions.jsonl first, then evaluation.json."""
+"""Reads and writes the records of an evaluation: predictions.jsonl first, then evaluation.json."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from thriftune import files
 from thriftune.errors import DamageError, DataError, refuse_newer
-from thriftune.evaluation.predictions import Decisions, Matrix, Predictions
+from thriftune.evaluation.predictions import (
+    CriterionPrediction,
+    Decisions,
+    Matrix,
+    PredictedSpan,
+    PredictionLine,
+    Predictions,
+)
 from thriftune.evaluation.record import SCHEMA_VERSION, EvaluationRecord, TrialReport
 
 EVALUATION, PREDICTIONS, PAGE = "evaluation.json", "predictions.jsonl", "report.html"
 
 
 def prediction_lines(predictions: Predictions, decisions: Decisions) -> Iterator[str]:
-    """One JSON object a post: criteria, evidence predicted and true, candidate sentences.
+    """Yield the lines of predictions.jsonl, a `PredictionLine` for each post.
 
     Probabilities are written with all digits of their float32 value.
+
+    Args:
+        predictions: Of a split.
+        decisions: Those predictions with thresholds applied.
+
+    Yields:
+        A line without its end.
     """
     for number, post_id in enumerate(predictions.post_ids):
         inside = np.flatnonzero(predictions.sentence_post == number)
         spans = predictions.sentence_spans[inside].tolist()
-        yield json.dumps(
-            {
-                "post_id": post_id,
-                "criteria": _criteria_of(predictions, decisions, number),
-                "evidence": _evidence_of(predictions, decisions, number, inside),
-                "evidence_true": [
-                    {"criterion": predictions.criteria[c], "start": start, "end": end}
-                    for c, start, end in predictions.evidence_true[number]
-                ],
-                "sentences": spans,
-            },
-            ensure_ascii=False,
-        )
+        line: PredictionLine = {
+            "post_id": post_id,
+            "criteria": _criteria_of(predictions, decisions, number),
+            "evidence": _evidence_of(predictions, decisions, number, inside),
+            "evidence_true": [
+                {"criterion": predictions.criteria[c], "start": start, "end": end}
+                for c, start, end in predictions.evidence_true[number]
+            ],
+            "sentences": spans,
+        }
+        yield json.dumps(line, ensure_ascii=False)
 
 
-def _criteria_of(predictions: Predictions, decisions: Decisions, post: int) -> dict[str, Any]:
+def _criteria_of(predictions: Predictions, decisions: Decisions, post: int) -> dict[str, CriterionPrediction]:
     probabilities, decided = predictions.criteria_prob, decisions.criteria
     return {
         name: {
@@ -54,13 +65,13 @@ def _criteria_of(predictions: Predictions, decisions: Decisions, post: int) -> d
 
 def _evidence_of(
     predictions: Predictions, decisions: Decisions, post: int, inside: Matrix
-) -> list[dict[str, Any]]:
+) -> list[PredictedSpan]:
     if decisions.sentences is None or predictions.sentence_prob is None:
         return []
-    if decisions.places is not None:
-        places = sorted(decisions.places[post], key=lambda place: (place[1], place[0]))
+    if decisions.evidence_spans is not None:
+        spans = sorted(decisions.evidence_spans[post], key=lambda span: (span[1], span[0]))
     else:
-        places = [
+        spans = [
             (int(i), int(start), int(end), float(predictions.sentence_prob[at, i]))
             for at in inside
             for start, end in [predictions.sentence_spans[at]]
@@ -68,12 +79,20 @@ def _evidence_of(
         ]
     return [
         {"criterion": predictions.criteria[i], "start": start, "end": end, "score": score}
-        for i, start, end, score in places
+        for i, start, end, score in spans
     ]
 
 
 def check_disjoint(test_ids: Iterable[str], validation_ids: Iterable[str]) -> None:
-    """DataError where test and validation share posts: the figures would mean nothing."""
+    """Raise unless test and validation have no post in common: else the figures would mean nothing.
+
+    Args:
+        test_ids: Ids of the posts of the test split.
+        validation_ids: Ids of those of the validation split.
+
+    Raises:
+        DataError: They share posts.
+    """
     shared = sorted(set(test_ids) & set(validation_ids))
     if shared:
         raise DataError(
@@ -84,15 +103,12 @@ def check_disjoint(test_ids: Iterable[str], validation_ids: Iterable[str]) -> No
 
 
 def write_evaluation(folder: Path, evaluation: EvaluationRecord, lines: Iterable[str]) -> None:
-    """Commit an evaluation: it counts once evaluation.json is there.
+    """Commit an evaluation: it counts once evaluation.json is there. ValueError if it is not valid.
 
     Args:
         folder: The study's folder.
         evaluation: Checked before anything is written.
         lines: Those of predictions.jsonl, without their ends.
-
-    Raises:
-        ValueError: The evaluation is not valid.
     """
     value = evaluation.to_json()
     files.write_bytes(folder / PREDICTIONS, "".join(f"{line}\n" for line in lines).encode("utf-8"))
@@ -100,14 +116,13 @@ def write_evaluation(folder: Path, evaluation: EvaluationRecord, lines: Iterable
 
 
 def read_evaluation(folder: Path) -> EvaluationRecord | None:
-    """Return the evaluation on record, or None.
+    """Return the evaluation on record, or None; a file of a newer format is refused.
 
     Args:
         folder: The study's folder.
 
     Raises:
         DamageError: The file is no evaluation.
-        NewerFormatError: It has a format that only a newer version knows.
     """
     path = folder / EVALUATION
     if not path.exists():
@@ -124,13 +139,10 @@ def read_evaluation(folder: Path) -> EvaluationRecord | None:
 
 
 def write_trial_report(path: Path, report: TrialReport) -> None:
-    """Commit a trial's validation report.
+    """Commit a trial's validation report; ValueError if it is not valid.
 
     Args:
         path: The file.
         report: Checked before anything is written.
-
-    Raises:
-        ValueError: The report is not valid.
     """
     files.write_json(path, report.to_json())

@@ -1,4 +1,4 @@
-"""Per-criterion thresholds, tuned on validation only."""
+"""Thresholds of each criterion, tuned on validation only."""
 
 from __future__ import annotations
 
@@ -8,12 +8,18 @@ from thriftune.evaluation.predictions import Matrix, Predictions
 
 DEFAULT = 0.5
 LEAST_POSITIVES = 20
-"""Criteria with fewer validation positives find as many as there are: which they are is chance."""
+"""A criterion with fewer positives in validation gets the threshold of its share instead of the best F1's."""
 
 
 def best_threshold(probabilities: Matrix, truth: Matrix) -> float:
-    """The threshold with the highest F1 (SCut: Yang, 2001), midway to the next lower probability; of equals
-    the highest. DEFAULT where nothing is true. 1-d arrays."""
+    """Return the threshold with the highest F1 (SCut: Yang, SIGIR 2001), the highest of equal ones.
+
+    It lies midway between the lowest probability that is met and the next lower one.
+
+    Args:
+        probabilities: [items] float32, between 0 and 1.
+        truth: [items] bool; without a positive item the threshold is DEFAULT.
+    """
     positives = int(truth.sum())
     if positives == 0:
         return DEFAULT
@@ -26,24 +32,36 @@ def best_threshold(probabilities: Matrix, truth: Matrix) -> float:
 
 
 def share_threshold(probabilities: Matrix, positives: int) -> float:
-    """The threshold that as many probabilities reach as there are positives, more only where they are equal
-    (PCut: Yang, 2001), midway to the next lower one. 1-d array."""
+    """Return the threshold that as many items meet as are positive (PCut: Yang, SIGIR 2001).
+
+    More items meet it only if their probabilities are equal.
+
+    Args:
+        probabilities: [items] float32, between 0 and 1.
+        positives: Number of positive items; 0: no item meets the threshold unless its probability is 1.
+    """
     ranked = np.append(1.0, np.sort(probabilities.astype(np.float64))[::-1])
     return _below(ranked, positives)
 
 
 def _below(ranked: Matrix, last: int) -> float:
-    """Midway between a probability and the next lower one, of a row from high to low."""
+    """Return the number midway between a probability and the next lower one; sorted from high to low."""
     lower = ranked[last + 1] if last + 1 < len(ranked) else 0.0
     middle = np.float32((ranked[last] + lower) / 2)
-    return float(middle if middle > lower else ranked[last])  # of neighbours it may round down
+    return float(
+        middle if middle > lower else ranked[last]
+    )  # between neighbouring floats, the middle may be rounded down
 
 
 def tune(probabilities: Matrix, truth: Matrix) -> Matrix:
-    """Thresholds [criteria] float32 for [items, criteria] probabilities and truths.
+    """Return the threshold of each criterion, [criteria] float32.
 
-    The threshold with the best F1 overfits a criterion with few positives, where that of their share does not
-    (Yang, A study on thresholding strategies for text categorization, SIGIR 2001).
+    The threshold with the best F1 overfits a criterion with few positives; the threshold of their share does
+    not (Yang, A study on thresholding strategies for text categorization, SIGIR 2001).
+
+    Args:
+        probabilities: [items, criteria] float32, between 0 and 1.
+        truth: [items, criteria] bool.
     """
     positives = truth.sum(axis=0)
     return np.array(
@@ -58,9 +76,13 @@ def tune(probabilities: Matrix, truth: Matrix) -> Matrix:
 
 
 def tune_all(predictions: Predictions) -> tuple[Matrix, Matrix]:
-    """(criteria thresholds, evidence thresholds); DEFAULT for an agent that is left out.
+    """Return the thresholds of the criteria and of the evidence, [criteria] float32 each.
 
-    Evidence thresholds are tuned on the sentences that the criteria agent lets through.
+    Evidence thresholds are tuned on the sentences of posts for which the criteria agent predicts the
+    criterion.
+
+    Args:
+        predictions: Of the validation split. An agent that is left out gets DEFAULT.
     """
     default = np.full(len(predictions.criteria), DEFAULT, dtype=np.float32)
     criteria = evidence = default

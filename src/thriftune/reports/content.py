@@ -15,6 +15,7 @@ from thriftune.checkpoints.store import CheckpointStore
 from thriftune.corpus.store import Corpus, CorpusStore
 from thriftune.errors import DataError
 from thriftune.evaluation.examples import Example, pick
+from thriftune.evaluation.predictions import PredictionLine
 from thriftune.evaluation.record import EvaluationRecord
 from thriftune.evaluation.report import PAGE, PREDICTIONS
 from thriftune.reports.charts import Axis, Point
@@ -122,7 +123,7 @@ def _examples(study: StudyHandle, corpus: Corpus | None, each: int) -> Sequence[
         return f"The test split or {PREDICTIONS} is not what the evaluation left, so no posts are quoted."
 
 
-def _predictions(study: StudyHandle) -> Iterator[Mapping[str, Any]]:
+def _predictions(study: StudyHandle) -> Iterator[PredictionLine]:
     with (study.folder / PREDICTIONS).open(encoding="utf-8") as lines:
         yield from map(json.loads, lines)
 

@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 
 from thriftune.evaluation.examples import Example
-from thriftune.evaluation.metrics import flatten, trivial
+from thriftune.evaluation.metrics import baseline_value, flatten
 from thriftune.evaluation.record import EvaluationRecord
 from thriftune.reports.charts import (
     Axis,
@@ -112,7 +112,7 @@ def headline(evaluation: EvaluationRecord) -> list[dict[str, Any]]:
             "name": title,
             "value": figures[name],
             "interval": evaluation.intervals.get(name),
-            "baseline": trivial(name, evaluation.baselines),
+            "baseline": baseline_value(name, evaluation.baselines),
         }
         for name, title in wanted
         if name in figures

@@ -416,7 +416,7 @@ def test_a_batch_without_a_token_has_no_evidence(encoder: Encoder, kind: str) ->
     found = predict(model, rows(encoder, [empty], TOKENS), collator(encoder, TOKENS), 1)
     assert found.sentence_prob.shape == (0, 2)
     assert np.isfinite(found.criteria_prob).all()
-    assert not found.places or found.places == ((),)
+    assert not found.evidence_spans or found.evidence_spans == ((),)
 
 
 @pytest.mark.parametrize("kind", ["span", "biaffine", "tagger"])

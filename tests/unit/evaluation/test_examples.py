@@ -1,4 +1,4 @@
-"""What the report quotes is what annotators and model marked, in the split's order."""
+"""What the report quotes is what annotators and model mark, in the split's order."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thriftune.evaluation.examples import AROUND, LONGEST, Example, marked, pick
+from thriftune.evaluation.examples import AROUND, LONGEST, Example, mark, pick
 
 pytestmark = pytest.mark.unit
 TEXT = "I sleep badly. I eat well. I cannot rest."
@@ -30,8 +30,8 @@ def quoted(example: Example) -> str:
 
 def test_evidence_is_found_missed_or_extra() -> None:
     """By a shared character; what only touches shares none."""
-    assert marked([SLEEP, REST], [(10, 14), EAT]) == [(SLEEP, "found"), (EAT, "extra"), (REST, "missed")]
-    assert marked([(0, 5)], [(5, 9)]) == [((0, 5), "missed"), ((5, 9), "extra")]
+    assert mark([SLEEP, REST], [(10, 14), EAT]) == [(SLEEP, "found"), (EAT, "extra"), (REST, "missed")]
+    assert mark([(0, 5)], [(5, 9)]) == [((0, 5), "missed"), ((5, 9), "extra")]
 
 
 def test_the_first_posts_of_each_kind_are_quoted_with_all_their_marks() -> None:

@@ -24,7 +24,7 @@ from thriftune.config import ModelConfig
 from thriftune.evaluation.bootstrap import interval, intervals, weighted_figures
 from thriftune.evaluation.criteria_metrics import calibration_error, criteria_metrics
 from thriftune.evaluation.metrics import (
-    TRIVIAL,
+    BASELINES_OF,
     baselines,
     compute,
     curves,
@@ -159,7 +159,7 @@ def test_ranges_of_tokens_are_counted_as_they_are(seed: int) -> None:
             )
         )
     half = np.full(3, 0.5, np.float32)
-    whole = replace(predictions, places=tuple(places))
+    whole = replace(predictions, evidence_spans=tuple(places))
     decisions = decide(whole, half, half)
     evidence = compute(whole, decisions)["evidence"]
     met = predictions.criteria_prob >= half
@@ -168,7 +168,7 @@ def test_ranges_of_tokens_are_counted_as_they_are(seed: int) -> None:
     words: list[set[Any]] = [set(), set()]
     for post in range(30):
         guessed = [(c, s, e) for c, s, e, score in places[post] if score >= 0.5 and met[post, c]]
-        assert [place[:3] for place in decisions.places[post]] == guessed  # type: ignore[index]
+        assert [place[:3] for place in decisions.evidence_spans[post]] == guessed  # type: ignore[index]
         for kind, found in enumerate((guessed, predictions.evidence_true[post])):
             for c in range(3):
                 own = {x for criterion, s, e in found if criterion == c for x in range(s, e)}
@@ -368,7 +368,7 @@ def test_a_figure_that_a_trivial_predictor_reaches_is_doubtful() -> None:
     all_said = Decisions(np.ones_like(predictions.criteria_true), np.ones_like(predictions.sentence_true))
     truth = Decisions(predictions.criteria_true, predictions.sentence_true)
     doubted = [line for line in told(predictions, all_said) if "trivial" in line]
-    assert len(doubted) == len(TRIVIAL)
+    assert len(doubted) == len(BASELINES_OF)
     assert not any("trivial" in line for line in told(predictions, truth))
     bare = replace(predictions, sentence_true=np.zeros_like(predictions.sentence_true))
     assert any("no sentence" in line for line in told(bare, truth))
