@@ -7,7 +7,7 @@ from typing import Any
 from thriftune.evaluation.examples import Example, Piece
 from thriftune.evaluation.record import EvaluationRecord
 from thriftune.reports.charts import Axis
-from thriftune.reports.page import render_page
+from thriftune.reports.page import Page, render_page
 
 CRITERIA = ["SLEEP_<b>", "MOOD"]
 FIGURES = {"precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 4, "confusion": [[11, 12], [13, 14]]}
@@ -81,10 +81,9 @@ def page(**changes: Any) -> str:
             "budget": [(0, 10**9), (2, 10**9)],
             "keep-all": [(0, 10**6), (2, 10**7)],
         },
-        "criteria": CRITERIA,
         "examples": [QUOTE],
         "alignment": {"exact": 1234, "fuzzy": 5},
         "created_at": "2026-11-26T10:00:00+00:00",
     }
     shown |= changes
-    return render_page(**{**shown, "evaluation": EvaluationRecord.from_json(shown["evaluation"])})
+    return render_page(Page(**{**shown, "evaluation": EvaluationRecord.from_json(shown["evaluation"])}))

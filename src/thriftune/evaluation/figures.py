@@ -1,7 +1,7 @@
 """The metrics of a split, as `compute` returns them and the JSON files have them.
 
-All shares lie between 0 and 1. Precision, recall and F1 with an empty denominator are 0, as with scikit-learn's
-zero_division=0: a criterion without positive posts that is never predicted has an F1 of 0.
+All shares lie between 0 and 1. Precision, recall and F1 with an empty denominator are 0, as scikit-learn's
+with zero_division=0: a criterion without positive posts that is never predicted has an F1 of 0.
 """
 
 from __future__ import annotations

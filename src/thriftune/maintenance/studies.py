@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from thriftune import files
 from thriftune.config import Parameters, suggest
@@ -13,6 +13,9 @@ from thriftune.study.handle import StudyHandle, find_studies
 from thriftune.study.marker import remove_marker
 from thriftune.study.record import STUDY
 from thriftune.units import human_bytes
+
+if TYPE_CHECKING:  # which imports Optuna
+    from thriftune.reports.summary import ListedStudy, StudySummary
 
 
 def _handle(root: Path, settings: Parameters, name: str) -> StudyHandle:
@@ -36,7 +39,7 @@ def no_such_study(root: Path, settings: Parameters, name: str) -> StudyError:
     )
 
 
-def list_studies(root: Path, settings: Parameters) -> list[dict[str, Any]]:
+def list_studies(root: Path, settings: Parameters) -> list[ListedStudy]:
     """A row a study; of a damaged one what can be known, and the problem."""
     from thriftune.reports.summary import listed, listed_damaged, summarise
     from thriftune.search.storage import read_trials
@@ -49,7 +52,7 @@ def list_studies(root: Path, settings: Parameters) -> list[dict[str, Any]]:
     ]
 
 
-def show_study(root: Path, settings: Parameters, name: str) -> dict[str, Any]:
+def show_study(root: Path, settings: Parameters, name: str) -> StudySummary:
     """All that is known of one study (see search.summary), and whether a process is at work on it (None where
     that cannot be known here)."""
     from thriftune.reports.summary import summarise

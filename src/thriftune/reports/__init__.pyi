@@ -1,4 +1,10 @@
 from .content import write_page as write_page
+from .page import Page as Page
+from .page import render_page as render_page
+from .summary import listed as listed
+from .summary import listed_damaged as listed_damaged
 from .summary import summarise as summarise
 from .terminal import print_list as print_list
 from .terminal import print_study as print_study
+from .trial_costs import TrialCosts as TrialCosts
+from .trial_costs import read_trial_costs as read_trial_costs

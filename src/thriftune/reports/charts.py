@@ -1,6 +1,7 @@
 """Charts as inline SVG: no script, no external resource, colours from page.css.
 
-What a chart shows stands in a table of its page too, or in its label: a screen reader gets no less.
+What a chart shows is also in a table of its page, or in its label, for screen readers. Each chart is an empty
+text where there is nothing to show.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Literal
 
 from thriftune.units import human_bytes
 
@@ -18,7 +18,16 @@ ROW = 26
 COLOURS = 5
 """Classes c0, c1, ... of page.css."""
 Point = tuple[float, float]
-State = Literal["complete", "pruned"]
+
+
+@dataclass(frozen=True)
+class TrialPoint:
+    """A trial in the history of a search."""
+
+    trial: int
+    value: float
+    complete: bool
+    """False: it was pruned, and is drawn hollow."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +40,12 @@ class Scale:
 
     @classmethod
     def around(cls, values: Iterable[float], logarithmic: bool = False) -> Scale:
-        """From and to a round number (of a logarithmic one: a power of ten) on both sides of all values."""
+        """Return the scale between the round numbers on both sides of all values.
+
+        Args:
+            values: Values that the axis has to hold; none: from 0 to 1.
+            logarithmic: Whether the axis is, and its ends are powers of ten; values below 0 are left out.
+        """
         known = [value for value in values if not logarithmic or value > 0]
         low, high = min(known, default=float(logarithmic)), max(known, default=1.0)
         if logarithmic:
@@ -40,7 +54,11 @@ class Scale:
         return cls(math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step)
 
     def share(self, value: float) -> float:
-        """0 at the low end, 1 at the high end, never beyond."""
+        """Return the place of a value: 0 at the low end, 1 at the high end, never beyond.
+
+        Args:
+            value: In the unit of the axis.
+        """
         if self.logarithmic:
             value = max(value, self.low)
             part = math.log10(value / self.low) / (math.log10(self.high / self.low) or 1.0)
@@ -49,7 +67,7 @@ class Scale:
         return min(1.0, max(0.0, part))
 
     def ticks(self) -> list[float]:
-        """Round numbers, at most eight."""
+        """Return round numbers from end to end, about five to nine."""
         if self.logarithmic:
             low, high = round(math.log10(self.low)), round(math.log10(self.high))
             return [10.0**power for power in range(low, high + 1, max(1, (high - low) // 4))]
@@ -64,57 +82,79 @@ class Axis:
 
     name: str
     values: Sequence[float | str | None]
-    """A trial each; None where it has not the parameter."""
+    """The value of each trial; None: the trial does not have the parameter."""
     logarithmic: bool = False
 
 
 def line_chart(series: Mapping[str, Sequence[Point]], x_label: str, label: str) -> str:
-    """Lines over a shared x axis, named at their ends."""
+    """Return lines over a shared x axis, with their names at their ends.
+
+    Args:
+        series: (x, y) of each line by its name; one point is drawn as a dot.
+        x_label: Title of the x axis.
+        label: Description for screen readers.
+    """
     return _lines(series, Scale.around(y for line in series.values() for _, y in line), x_label, label)
 
 
-def history(points: Sequence[tuple[int, float, State]], x_label: str, label: str) -> str:
-    """(trial, value, state) each, pruned ones hollow; a line of the best until then of the complete ones."""
+def history(points: Sequence[TrialPoint], x_label: str, label: str) -> str:
+    """Return the value of each trial as a dot, and the best complete one so far as a line.
+
+    Args:
+        points: Trials with a value, in the order of their numbers.
+        x_label: Title of the x axis.
+        label: Description for screen readers.
+    """
     if not points:
         return ""
-    xs, ys = Scale(points[0][0], points[-1][0]), Scale.around(y for _, y, _ in points)
-    body, best = [_frame(xs, ys, x_label)], -math.inf
-    steps: list[Point] = []
-    for x, y, state in points:
-        colour = "c0" if state == "complete" else "c0 hollow"
-        body.append(_dot((x, y), xs, ys, colour, f"trial {x}: {y:.4f}, {state}"))
-        if state == "complete" and y > best:
-            steps += [(x, best), (x, y)] if steps else [(x, y)]
-            best = y
+    xs, ys = Scale(points[0].trial, points[-1].trial), Scale.around(point.value for point in points)
+    body = [_frame(xs, ys, x_label), *(_trial_dot(point, xs, ys) for point in points)]
+    steps = _best_so_far(points)
     if steps:
-        steps.append((points[-1][0], best))
         body.append(f'<polyline class="c1" points="{_path(steps, xs, ys)}"/>')
-        body += _names([(_y(ys.share(best)), "best so far", "c1")])
+        body += _names([(_y(ys.share(steps[-1][1])), "best so far", "c1")])
     return _svg(body, label)
 
 
-def curve(points: Sequence[Point], x_label: str, label: str, limit: float | None = None) -> str:
-    """One line from 0 to its largest value, or to a limit that is drawn too."""
-    if not points:
-        return ""
-    xs = Scale(points[0][0], points[-1][0])
-    ys = Scale.around([0.0, limit or 0.0, *(y for _, y in points)])
-    body = [_frame(xs, ys, x_label), f'<polyline class="c0" points="{_path(points, xs, ys)}"/>']
-    if limit is not None:
-        y = _y(ys.share(limit))
-        body.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" class="limit"/>')
-        body += _names([(y, "limit", "c1")])
-    return _svg(body, label)
+def _trial_dot(point: TrialPoint, xs: Scale, ys: Scale) -> str:
+    """Return the dot of a trial, which says its number, value and state."""
+    colour, state = ("c0", "complete") if point.complete else ("c0 hollow", "pruned")
+    title = f"trial {point.trial}: {point.value:.4f}, {state}"
+    return _dot((point.trial, point.value), xs, ys, colour, title)
+
+
+def _best_so_far(points: Sequence[TrialPoint]) -> list[Point]:
+    """Return the corners of the line of the best complete trial so far."""
+    steps: list[Point] = []
+    for point in points:
+        if point.complete and (not steps or point.value > steps[-1][1]):
+            steps += [(point.trial, steps[-1][1])] if steps else []
+            steps.append((point.trial, point.value))
+    if steps:
+        steps.append((points[-1].trial, steps[-1][1]))
+    return steps
 
 
 def byte_lines(series: Mapping[str, Sequence[Point]], x_label: str, label: str) -> str:
-    """Lines of bytes on a logarithmic axis: what is held beside what would be, a hundred times as much."""
+    """Return lines of bytes on a logarithmic axis: one may be a hundred times another.
+
+    Args:
+        series: (x, bytes) of each line by its name; one point is drawn as a dot.
+        x_label: Title of the x axis.
+        label: Description for screen readers.
+    """
     ys = Scale.around((y for line in series.values() for _, y in line), logarithmic=True)
     return _lines(series, ys, x_label, label, lambda size: human_bytes(round(size)))
 
 
 def bars(values: Mapping[str, float], labels: Mapping[str, str], label: str) -> str:
-    """Horizontal bars relative to the largest value."""
+    """Return horizontal bars relative to the largest value.
+
+    Args:
+        values: Lengths by name, in the unit of the caller; those below 0 are drawn as 0.
+        labels: Text beside each bar, by name.
+        label: Description for screen readers.
+    """
     if not values:
         return ""
     largest = max(values.values()) or 1.0
@@ -132,61 +172,80 @@ def bars(values: Mapping[str, float], labels: Mapping[str, str], label: str) -> 
 def interval_bars(
     values: Mapping[str, float], intervals: Mapping[str, tuple[float, float] | None], label: str
 ) -> str:
-    """Horizontal bars from 0 to 1, each with its interval as a whisker and its value as text."""
-    rows = []
-    for number, (name, value) in enumerate(values.items()):
-        top = _top(number)
-        rows.append(
-            _row_name(number, name)
-            + f'<rect class="c0 soft" x="240" y="{top}" width="{max(1.0, 300 * value):.1f}" height="16"/>'
-        )
-        ends = intervals.get(name)
-        if ends is not None:
-            low, high = (240 + 300 * end for end in ends)
-            rows.append(
-                f'<path class="whisker" d="M{low:.1f} {top + 8}H{high:.1f}M{low:.1f} {top + 4}v8'
-                f'M{high:.1f} {top + 4}v8"/>'
-            )
-        told = f"{value:.2f}" + (f" ({ends[0]:.2f} to {ends[1]:.2f})" if ends is not None else "")
-        rows.append(f'<text x="550" y="{top + 13}">{told}</text>')
+    """Return horizontal bars, each with its interval as a whisker and its value as text.
+
+    Args:
+        values: Lengths by name, between 0 and 1.
+        intervals: Both ends by name, between 0 and 1; None, or left out: no whisker.
+        label: Description for screen readers.
+    """
+    rows = [
+        _interval_row(number, name, value, intervals.get(name))
+        for number, (name, value) in enumerate(values.items())
+    ]
     return _svg(rows, label, 12 + ROW * len(values), WIDTH + 40)
 
 
-def parallel(axes: Sequence[Axis], scores: Sequence[float], label: str) -> str:
-    """Parallel coordinates: a line a trial across its parameters, the better the stronger, the best on top.
+def _interval_row(number: int, name: str, value: float, ends: tuple[float, float] | None) -> str:
+    """Return one bar with its name, whisker and value."""
+    top, whisker, text = _top(number), "", f"{value:.2f}"
+    if ends is not None:
+        low, high = (240 + 300 * end for end in ends)
+        whisker = (
+            f'<path class="whisker" d="M{low:.1f} {top + 8}H{high:.1f}M{low:.1f} {top + 4}v8'
+            f'M{high:.1f} {top + 4}v8"/>'
+        )
+        text += f" ({ends[0]:.2f} to {ends[1]:.2f})"
+    return (
+        _row_name(number, name)
+        + f'<rect class="c0 soft" x="240" y="{top}" width="{max(1.0, 300 * value):.1f}" height="16"/>'
+        + f'{whisker}<text x="550" y="{top + 13}">{text}</text>'
+    )
 
-    scores: the value of each trial, on the last axis.
+
+def parallel(axes: Sequence[Axis], scores: Sequence[float], label: str) -> str:
+    """Return parallel coordinates: a line for each trial across its parameters.
+
+    The better a trial, the stronger its line; the best is on top.
+
+    Args:
+        axes: The parameters, with a value of each trial.
+        scores: The value of each trial, for the last axis; the higher the better.
+        label: Description for screen readers.
     """
     if not axes or not scores:
         return ""
-    last = Axis("value", scores)
-    places = [_places(axis) for axis in (*axes, last)]
-    gap = (WIDTH - 80) / len(axes)
+    every = (*axes, Axis("value", scores))
+    positions = [_positions(axis) for axis in every]
+    xs = [40 + (WIDTH - 80) / len(axes) * number for number in range(len(every))]
     order = sorted(range(len(scores)), key=lambda trial: scores[trial])
     lines = []
     for rank, trial in enumerate(order):
-        path = _broken_line([(40 + gap * at, own[trial]) for at, (own, _) in enumerate(places)])
+        path = _broken_line([(x, own[trial]) for x, (own, _) in zip(xs, positions, strict=True)])
         strength = f"t{min(4, 5 * rank // len(order))}" if rank < len(order) - 1 else "best"
         lines.append(f'<path class="{strength}" d="{path}"/>')
-    for at, (axis, (_, ticks)) in enumerate(zip((*axes, last), places, strict=True)):
-        x = 40 + gap * at
-        lines.append(f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{_y(0):.1f}"/>')
-        lines += [
-            f'<text x="{x + 4:.1f}" y="{_y(share) + 4:.1f}">{escape(name)}</text>' for share, name in ticks
-        ]
-        turned = f'transform="translate({x:.1f} {HEIGHT - 22}) rotate(20)"'  # names are long
-        lines.append(f"<text {turned}>{escape(_short(axis.name))}</text>")
+    for x, axis, (_, ticks) in zip(xs, every, positions, strict=True):
+        lines += _vertical_axis(x, axis.name, ticks)
     return _svg(lines, label, HEIGHT + 50, WIDTH + 60)
 
 
-def _places(axis: Axis) -> tuple[list[float | None], list[tuple[float, str]]]:
-    """Where each trial is on an axis, and the axis' ticks."""
+def _vertical_axis(x: float, name: str, ticks: Sequence[tuple[float, str]]) -> list[str]:
+    """Return the line of an axis, its ticks and, turned since names are long, its name."""
+    return [
+        f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{_y(0):.1f}"/>',
+        *(f'<text x="{x + 4:.1f}" y="{_y(share) + 4:.1f}">{escape(tick)}</text>' for share, tick in ticks),
+        f'<text transform="translate({x:.1f} {HEIGHT - 22}) rotate(20)">{escape(_short(name))}</text>',
+    ]
+
+
+def _positions(axis: Axis) -> tuple[list[float | None], list[tuple[float, str]]]:
+    """Return the share at which each trial crosses an axis, and the axis' ticks."""
     known = [value for value in axis.values if value is not None]
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in known):
         numbers = [float(value) for value in known]
         scale = Scale(min(numbers, default=0.0), max(numbers, default=1.0), axis.logarithmic)
-        told = set(numbers) if len(set(numbers)) <= 5 else {scale.low, scale.high}
-        ticks = [(scale.share(value), f"{value:.3g}") for value in sorted(told)]
+        shown = set(numbers) if len(set(numbers)) <= 5 else {scale.low, scale.high}
+        ticks = [(scale.share(value), f"{value:.3g}") for value in sorted(shown)]
         return [None if v is None else scale.share(float(v)) for v in axis.values], ticks
     names = sorted({str(value) for value in known})
     shares = {name: (at + 0.5) / len(names) for at, name in enumerate(names)}
@@ -197,7 +256,7 @@ def _places(axis: Axis) -> tuple[list[float | None], list[tuple[float, str]]]:
 
 
 def _broken_line(points: Sequence[tuple[float, float | None]]) -> str:
-    """A path that leaves out the axes on which a trial is not."""
+    """Return a path that leaves out the axes of parameters that a trial does not have."""
     path, pen = "", "M"
     for x, share in points:
         if share is None:
@@ -208,7 +267,7 @@ def _broken_line(points: Sequence[tuple[float, float | None]]) -> str:
 
 
 def _short(name: str) -> str:
-    """What tells a parameter from its siblings."""
+    """Return the end of a parameter's name, which is what differs from other names."""
     tail = ".".join(name.split(".")[-2:])
     return tail if len(tail) <= 26 else f"…{tail[-25:]}"
 
@@ -218,15 +277,15 @@ def _lines(
     ys: Scale,
     x_label: str,
     label: str,
-    told: Callable[[float], str] | None = None,
+    tick: Callable[[float], str] | None = None,
 ) -> str:
-    """Nothing where no line has a point; a line of one point is a dot."""
+    """Return lines with a frame; tick: how to write the value of a tick."""
     drawn = {name: line for name, line in series.items() if line}
     if not drawn:
         return ""
-    places = [x for line in drawn.values() for x, _ in line]
-    xs, ends = Scale(min(places), max(places)), []
-    body = [_frame(xs, ys, x_label, told)]
+    steps = [x for line in drawn.values() for x, _ in line]
+    xs, ends = Scale(min(steps), max(steps)), []
+    body = [_frame(xs, ys, x_label, tick)]
     for number, (name, line) in enumerate(drawn.items()):
         colour = f"c{number % COLOURS}"
         body.append(f'<polyline class="{colour}" points="{_path(line, xs, ys)}"/>')
@@ -236,13 +295,14 @@ def _lines(
     return _svg([*body, *_names(ends)], label)
 
 
-def _frame(xs: Scale, ys: Scale, x_label: str, told: Callable[[float], str] | None = None) -> str:
-    told = told or _tick
+def _frame(xs: Scale, ys: Scale, x_label: str, tick: Callable[[float], str] | None = None) -> str:
+    """Return the grid with its ticks, the ends of the x axis and its title."""
+    tick = tick or _tick
     right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
     heights = [(value, _y(ys.share(value))) for value in ys.ticks()]
     grid = "".join(
         f'<path class="grid" d="M{LEFT} {y:.1f}H{right}"/>'
-        f'<text class="end" x="{LEFT - 6}" y="{y + 4:.1f}">{told(value)}</text>'
+        f'<text class="end" x="{LEFT - 6}" y="{y + 4:.1f}">{tick(value)}</text>'
         for value, y in heights
     )
     ends = f'<text x="{LEFT}" y="{bottom + 16}">{xs.low:g}</text>'
@@ -254,7 +314,7 @@ def _frame(xs: Scale, ys: Scale, x_label: str, told: Callable[[float], str] | No
 
 
 def _names(ends: Sequence[tuple[float, str, str]]) -> list[str]:
-    """The names of lines beside their ends, moved apart where they would meet."""
+    """Return the names of lines beside their ends, moved apart so that none overlap."""
     body, free = [], -math.inf
     for y, name, colour in sorted(ends):
         free = max(y, free + 13)
@@ -264,9 +324,9 @@ def _names(ends: Sequence[tuple[float, str, str]]) -> list[str]:
     return body
 
 
-def _dot(point: Point, xs: Scale, ys: Scale, colour: str, told: str = "") -> str:
+def _dot(point: Point, xs: Scale, ys: Scale, colour: str, text: str = "") -> str:
     x, y = _x(xs.share(point[0])), _y(ys.share(point[1]))
-    title = f"<title>{escape(told)}</title>" if told else ""
+    title = f"<title>{escape(text)}</title>" if text else ""
     return f'<circle class="{colour}" cx="{x:.1f}" cy="{y:.1f}" r="3">{title}</circle>'
 
 
@@ -283,7 +343,7 @@ def _top(number: int) -> int:
 
 
 def _step(span: float) -> float:
-    """The round distance (1, 2 or 5 times a power of ten) that cuts a span into four to eight."""
+    """Return the round distance (1, 2 or 5 times a power of ten) that cuts a span into four to eight."""
     if span <= 0:
         return 1.0
     power = 10.0 ** math.floor(math.log10(span / 4))

@@ -1,11 +1,10 @@
-"""Gathers what report.html shows of a study, and writes it."""
+"""Gathers what report.html shows of a study, and writes the page."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
-from typing import Any
 
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
@@ -19,8 +18,9 @@ from thriftune.evaluation.predictions import PredictionLine
 from thriftune.evaluation.record import EvaluationRecord
 from thriftune.evaluation.report import PAGE, PREDICTIONS
 from thriftune.reports.charts import Axis, Point
-from thriftune.reports.page import render_page
-from thriftune.reports.summary import summarise
+from thriftune.reports.page import Page, render_page
+from thriftune.reports.summary import StudySummary, TrialSummary, best_first, summarise
+from thriftune.reports.trial_costs import read_trial_costs
 from thriftune.search.optuna_study import OptunaStudy
 from thriftune.study.handle import StudyHandle
 from thriftune.study.layout import journals_of
@@ -40,43 +40,59 @@ def write_page(
     evaluation: EvaluationRecord,
     examples: int,
 ) -> None:
-    """Write the page of an evaluated study; `examples` posts are quoted of each criterion and kind."""
+    """Write the page of an evaluated study.
+
+    Args:
+        study: The study.
+        store: Its checkpoints.
+        optuna_study: Its trials.
+        record: Its record.
+        corpora: Where its corpus is, if it is still there.
+        evaluation: Its test evaluation.
+        examples: Posts to quote for each criterion and kind; 0: no quotes.
+    """
     trials = optuna_study.trials()
     found = summarise(study, trials=trials)
-    rows = found["trials"]
-    weights = _checkpoint_bytes(store, record)
-    held = list(zip(found["overhead"]["trials"], found["overhead"]["held_bytes"], strict=True))
-    # What is held counts what is beside checkpoints too; as it was when the last trial ended, so that a page
-    # that is written again is the same.
-    kept = sum(entry.manifest.total_bytes for entry in store.entries())
-    beside = max(0, held[-1][1] - kept) if held else 0
-    keep_all = [beside + saved for saved in accumulate(int(row["epochs"]) * weights for row in rows)]
-    figures = evaluation.test_metrics.criteria
-    ends = [float(rows[0]["trial"]), float(rows[-1]["trial"])]
     try:
         corpus = corpora.open(record.data.fingerprint)
     except DataError:
         corpus = None  # a finished study may outlive its corpus
-    page = render_page(
+    page = Page(
         evaluation=evaluation,
         study=found,
-        curves=_curves(study, rows, f"validation/{evaluation.optimization_metric}"),
+        curves=_curves(study, found["trials"], f"validation/{evaluation.optimization_metric}"),
         axes=_axes(trials, found["importances"] or {}),
-        bytes_held={
-            "held": held,
-            "budget": [(end, float(found["budget_bytes"])) for end in ends],
-            "keep-all": list(zip((float(row["trial"]) for row in rows), keep_all, strict=True)),
-        },
-        criteria=() if figures is None else list(figures.per_criterion),
+        bytes_held=_bytes_held(study, store, record, found),
         examples=_examples(study, corpus, examples),
         alignment={} if corpus is None else corpus.data_report().get("alignment", {}),
         created_at=record.created_at,
     )
-    files.write_bytes(study.folder / PAGE, page.encode("utf-8"))
+    files.write_bytes(study.folder / PAGE, render_page(page).encode("utf-8"))
 
 
-def _curves(study: StudyHandle, rows: Sequence[Mapping[str, Any]], key: str) -> dict[int, list[Point]]:
-    best = sorted((row for row in rows if row["value"] is not None), key=lambda row: -row["value"])
+def _bytes_held(
+    study: StudyHandle, store: CheckpointStore, record: StudyRecord, found: StudySummary
+) -> dict[str, list[Point]]:
+    """Return the bytes at the end of each trial, the budget, and what keeping everything would have taken."""
+    rows = found["trials"]
+    costs = read_trial_costs(journals_of(study.folder), record.budget_bytes)
+    held = [(float(number), size) for number, size in zip(costs.trials, costs.held_bytes, strict=True)]
+    # Files beside checkpoints count too. Their size is that at the last trial's end, so that a page that is
+    # written again is the same.
+    kept = sum(entry.manifest.total_bytes for entry in store.entries())
+    beside = max(0, held[-1][1] - kept) if held else 0
+    weights = _checkpoint_bytes(store, record)
+    saved = accumulate(row["epochs"] * weights for row in rows)
+    return {
+        "held": held,
+        "budget": [(float(row["trial"]), float(record.budget_bytes)) for row in (rows[0], rows[-1])],
+        "keep-all": [(float(row["trial"]), beside + size) for row, size in zip(rows, saved, strict=True)],
+    }
+
+
+def _curves(study: StudyHandle, rows: Sequence[TrialSummary], key: str) -> dict[int, list[Point]]:
+    """Return (epoch, value) of the best trials."""
+    best = sorted((row for row in rows if row["value"] is not None), key=best_first)
     journals = journals_of(study.folder)
     return {
         row["trial"]: [
@@ -90,16 +106,12 @@ def _curves(study: StudyHandle, rows: Sequence[Mapping[str, Any]], key: str) -> 
 
 
 def _axes(trials: Sequence[FrozenTrial], importances: Mapping[str, float]) -> list[Axis]:
-    """The searched parameters that varied, the most important first."""
+    """Return the searched parameters that varied, the most important first."""
     complete = [t for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
     kinds = {name: kind for trial in complete for name, kind in trial.distributions.items()}
     names = sorted(kinds, key=lambda name: -importances.get(name, 0.0))
     axes = [
-        Axis(
-            name,
-            [trial.params.get(name) for trial in complete],
-            _is_logarithmic(kinds[name]),
-        )
+        Axis(name, [trial.params.get(name) for trial in complete], _is_logarithmic(kinds[name]))
         for name in names
     ]
     return [axis for axis in axes if len(set(map(str, axis.values))) > 1][:AXES_SHOWN]
@@ -110,7 +122,7 @@ def _is_logarithmic(kind: BaseDistribution) -> bool:
 
 
 def _examples(study: StudyHandle, corpus: Corpus | None, each: int) -> Sequence[Example] | str:
-    """The posts to quote, or why none is."""
+    """Return the posts to quote, or why there are none."""
     if each == 0:
         return "evaluation.examples=0: no posts are quoted."
     if corpus is None:
@@ -129,7 +141,7 @@ def _predictions(study: StudyHandle) -> Iterator[PredictionLine]:
 
 
 def _checkpoint_bytes(store: CheckpointStore, record: StudyRecord) -> int:
-    """Of a checkpoint with its optimizer state."""
+    """Return the bytes of a checkpoint with its optimizer state."""
     best = store.best()
     model = best.info.model_bytes if best is not None else 0
     return model * (1 + moments(record.parameters()))

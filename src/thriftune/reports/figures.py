@@ -1,21 +1,34 @@
-"""Plotly figures of a study, for the previews in Kedro-Viz: plain values, as Plotly's JSON has them."""
+"""Plotly figures of a study for the previews in Kedro-Viz, as values of Plotly's JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from thriftune.reports.trial_costs import TrialCosts
 
-Figure = dict[str, Any]
+if TYPE_CHECKING:  # which imports Optuna
+    from thriftune.reports.summary import TrialSummary
 
 
-def history(trials: Sequence[Mapping[str, Any]], metric: str) -> Figure:
-    """Value of each trial, complete ones filled, and the best of the complete ones so far. trials: rows of
-    search.summary."""
+class Figure(TypedDict):
+    """A figure in Plotly's JSON."""
+
+    data: list[dict[str, Any]]
+    layout: dict[str, Any]
+
+
+def history(trials: Sequence[TrialSummary], metric: str) -> Figure:
+    """Return the value of each trial, complete ones filled, and the best complete one so far.
+
+    Args:
+        trials: All trials; those that failed, or run, are left out.
+        metric: Name of the value.
+    """
     valued = [row for row in trials if row["value"] is not None and row["state"] in ("complete", "pruned")]
     complete = [row for row in valued if row["state"] == "complete"]
+    best = accumulate((row["value"] for row in complete if row["value"] is not None), max)
     return {
         "data": [
             {
@@ -35,7 +48,7 @@ def history(trials: Sequence[Mapping[str, Any]], metric: str) -> Figure:
                 "name": "best so far",
                 "line": {"shape": "hv"},
                 "x": [row["trial"] for row in complete],
-                "y": list(accumulate((row["value"] for row in complete), max)),
+                "y": list(best),
             },
         ],
         "layout": _layout(f"{metric} on validation", "trial", metric),
@@ -43,7 +56,11 @@ def history(trials: Sequence[Mapping[str, Any]], metric: str) -> Figure:
 
 
 def scores(evaluation: Mapping[str, Any]) -> Figure:
-    """F1 of each criterion on test, with its 95 % interval; empty before the test evaluation."""
+    """Return F1 of each criterion on test, with its 95 % interval.
+
+    Args:
+        evaluation: The content of evaluation.json; before the test evaluation it has no figures.
+    """
     figures = evaluation.get("test_metrics", {}).get("criteria", {}).get("per_criterion", {})
     intervals = evaluation.get("intervals", {})
     names = list(figures)
@@ -71,7 +88,11 @@ def scores(evaluation: Mapping[str, Any]) -> Figure:
 
 
 def bytes_over_time(costs: TrialCosts) -> Figure:
-    """Bytes held at the end of each trial, and the budget."""
+    """Return the bytes on disk at the end of each trial, and the budget.
+
+    Args:
+        costs: What each trial cost.
+    """
     trials = list(costs.trials)
     return {
         "data": [

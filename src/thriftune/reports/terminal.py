@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from thriftune.reports.summary import FEWEST_FOR_IMPORTANCE, STATES, Row, best_first
+from thriftune.reports.summary import (
+    FEWEST_FOR_IMPORTANCE,
+    ListedStudy,
+    StudySummary,
+    TrialSummary,
+    best_first,
+)
 from thriftune.units import human_bytes, human_seconds
 
 SHOWN = 10
 
 
-def print_list(rows: Sequence[Row], console: Console) -> None:
-    """A line a study."""
+def print_list(rows: Sequence[ListedStudy], console: Console) -> None:
+    """Print a line for each study.
+
+    Args:
+        rows: The studies.
+        console: Where to print; no line is wider.
+    """
     table = Table(box=None, padding=(0, 1), pad_edge=False)
     table.add_column("name", overflow="fold")  # never cut: it is what the commands take
     for name in ("trials", "complete", "pruned", "fail", "best", "time", "held", "test"):
@@ -24,7 +34,7 @@ def print_list(rows: Sequence[Row], console: Console) -> None:
         table.add_row(
             row["name"],
             row["trials"],
-            *("" if row[state] is None else str(row[state]) for state in STATES[:-1]),
+            *("" if count is None else str(count) for count in (row["complete"], row["pruned"], row["fail"])),
             _figure(row["best"]),
             "" if row["seconds"] is None else human_seconds(row["seconds"]),
             human_bytes(row["bytes"]),
@@ -36,20 +46,42 @@ def print_list(rows: Sequence[Row], console: Console) -> None:
             _line(f"study {row['name']} is damaged: {row['problem']}", console)
 
 
-def print_study(found: Row, console: Console, *, every: bool) -> None:
-    """Totals, the best configuration, importances, then the best trials and the last, or every one."""
+def print_study(found: StudySummary, console: Console, *, every: bool) -> None:
+    """Print totals, the best configuration, importances and the trials.
+
+    Args:
+        found: The study.
+        console: Where to print; no line is wider.
+        every: Whether to print every trial; else the best and the last SHOWN.
+    """
     words = {"running": "interrupted"} if found.get("at_work") is False else {}
+    _print_totals(found, words, console)
+    _print_best(found, console)
+    rows = found["trials"]
+    if every or len(rows) <= 2 * SHOWN:
+        _print_trials("trials", rows, words, console)
+        return
+    complete = [row for row in rows if row["state"] == "complete" and row["value"] is not None]
+    _print_trials(f"the best {SHOWN}", sorted(complete, key=best_first)[:SHOWN], words, console)
+    _print_trials(f"the last {SHOWN}; --all shows every one", rows[-SHOWN:], words, console)
+
+
+def _print_totals(found: StudySummary, words: Mapping[str, str], console: Console) -> None:
+    """Print trials by state, time and bytes; words: what to call a state."""
     states = ", ".join(f"{count} {words.get(s, s)}" for s, count in found["states"].items() if count)
-    budget = human_bytes(found["budget_bytes"])
     _line(
         f"study {found['name']}: {found['trials_over']} of {found['trials_in_all']} trials are over"
         + (f" ({states})" if states else "")
-        + (f"; it ended: {found['ended']}" if found["ended"] else ""),
+        + (f"; it ended: {found['ended']['reason']}" if found["ended"] else ""),
         console,
     )
-    _line(f"{human_seconds(found['seconds'])}; {human_bytes(found['bytes'])} of {budget} held", console)
+    held, budget = human_bytes(found["bytes"]), human_bytes(found["budget_bytes"])
+    _line(f"{human_seconds(found['seconds'])}; {held} of {budget} held", console)
+
+
+def _print_best(found: StudySummary, console: Console) -> None:
+    """Print the best trial's settings, and which parameters mattered."""
     best = found["best"]
-    rows = [{**row, "state": words.get(row["state"], row["state"])} for row in found["trials"]]
     if best is not None:
         _pairs(
             f"best {found['metric']}: {_figure(best['value'])} of trial {best['trial']}, which sets",
@@ -58,15 +90,9 @@ def print_study(found: Row, console: Console, *, every: bool) -> None:
         )
     if found["importances"] is not None:
         shares = {key: f"{share:4.0%}" for key, share in found["importances"].items()}
-        _pairs("what told the best tenth of the trials from all", shares, console)
+        _pairs("importance of each parameter for being among the best tenth of the trials", shares, console)
     elif best is not None:
         _line(f"importances: from {FEWEST_FOR_IMPORTANCE} complete trials that differ", console)
-    if every or len(rows) <= 2 * SHOWN:
-        _trials("trials", rows, console)
-        return
-    valued = sorted((row for row in rows if row["value"] is not None), key=best_first)
-    _trials(f"the best {SHOWN}", [row for row in valued if row["state"] == "complete"][:SHOWN], console)
-    _trials(f"the last {SHOWN}; --all shows every one", rows[-SHOWN:], console)
 
 
 def _line(text: str, console: Console) -> None:
@@ -80,15 +106,17 @@ def _pairs(title: str, values: Mapping[str, str], console: Console) -> None:
         _line(f"  {key:<{width}}  {value}", console)
 
 
-def _trials(title: str, rows: Sequence[Row], console: Console) -> None:
-    """A line a trial, its end cut where the terminal ends."""
+def _print_trials(
+    title: str, rows: Sequence[TrialSummary], words: Mapping[str, str], console: Console
+) -> None:
+    """Print a line for each trial, cut where the terminal ends; words: what to call a state."""
     lines = [("trial", "state", "value", "epochs", "time", "held", "sets; why it ended")]
     for row in rows:
         sets = " ".join(f"{key.rpartition('.')[2]}={_figure(v)}" for key, v in row["overrides"].items())
         lines.append(
             (
                 str(row["trial"]),
-                row["state"],
+                words.get(row["state"], row["state"]),
                 _figure(row["value"]),
                 str(row["epochs"]),
                 "" if row["seconds"] is None else human_seconds(row["seconds"]),
@@ -105,7 +133,7 @@ def _trials(title: str, rows: Sequence[Row], console: Console) -> None:
         )
 
 
-def _figure(value: Any) -> str:
+def _figure(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return "" if value is None else str(value)

@@ -29,7 +29,7 @@ class TrialCosts:
 
 
 def read_trial_costs(journals: Mapping[int, Path], budget_bytes: int) -> TrialCosts:
-    """Read what each trial cost from the end of its journal.
+    """Return what each trial cost, from the end of its journal.
 
     Args:
         journals: The journals by number of the trial; one without figures, or of a trial that is not over,

@@ -127,9 +127,9 @@ def _say_answer(study: StudyHandle, evaluation: EvaluationRecord) -> None:
     """The run's last lines: the figures, and what to open."""
     figures = []
     for item in headline(evaluation):
-        ends = item["interval"]
+        ends = item.interval
         told = "" if ends is None else f" ({ends[0]:.3f} to {ends[1]:.3f})"
-        figures.append(f"{item['name']} {item['value']:.3f}{told}")
+        figures.append(f"{item.name} {item.value:.3f}{told}")
     log.info("test, %d posts: %s", evaluation.data.counts["test"], "; ".join(figures))
     log.info("evaluation: %s", study.folder / PAGE)
     log.info("every run with its curves: make mlflow; every trial: thriftune study show %s", study.name)

@@ -15,9 +15,9 @@ from thriftune.reports.charts import (
     WIDTH,
     Axis,
     Scale,
+    TrialPoint,
     bars,
     byte_lines,
-    curve,
     history,
     interval_bars,
     line_chart,
@@ -62,9 +62,10 @@ def numbers(svg: str) -> list[float]:
 
 CHARTS = {
     "lines": line_chart({"a <b>": [(1, 0.2), (2, 0.9)], "one": [(1, 0.5)]}, "epoch", "L & M"),
-    "history": history([(0, 0.1, "complete"), (1, 0.9, "pruned"), (2, 0.4, "complete")], "trial", "L & M"),
-    "one trial": history([(7, 0.0, "pruned")], "trial", "L & M"),
-    "curve": curve([(0, 5.0), (9, 7.0)], "trial", "L & M", limit=20.0),
+    "history": history(
+        [TrialPoint(0, 0.1, True), TrialPoint(1, 0.9, False), TrialPoint(2, 0.4, True)], "trial", "L & M"
+    ),
+    "one trial": history([TrialPoint(7, 0.0, False)], "trial", "L & M"),
     "bytes": byte_lines({"held": [(0, 1e6), (9, 2e6)], "keep-all": [(0, 1e7), (9, 1e9)]}, "trial", "L & M"),
     "bars": bars({"a": 1.0, "b": -2.0}, {"a": "1", "b": "-2"}, "L & M"),
     "intervals": interval_bars({"a": 0.5, "b": 1.0}, {"a": (0.4, 0.6), "b": None}, "L & M"),
@@ -124,6 +125,6 @@ def test_a_line_without_a_point_is_left_out() -> None:
 
 def test_nothing_to_show_is_nothing() -> None:
     """No empty frame."""
-    assert line_chart({}, "x", "l") + history([], "x", "l") + curve([], "x", "l") == ""
+    assert line_chart({}, "x", "l") + history([], "x", "l") == ""
     assert byte_lines({"held": []}, "x", "l") + parallel([], [], "l") + bars({}, {}, "l") == ""
     assert (WIDTH, HEIGHT) == (640, 240)

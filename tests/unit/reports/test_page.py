@@ -26,7 +26,7 @@ def test_every_part_is_there() -> None:
     text = page()
     assert re.findall(r"<h2>(.+?)</h2>", text) == [
         "The answer",
-        "Whether to trust it",
+        "Can you trust it?",
         "What it cost",
         "Per criterion, on test",
         "Right and wrong",
@@ -81,7 +81,7 @@ def test_quotes_are_marked_and_can_be_left_out() -> None:
 def test_an_agent_that_is_absent_has_no_part() -> None:
     """Evidence alone; criteria alone; too few trials for importance."""
     metrics: dict[str, Any] = EVALUATION["test_metrics"]
-    evidence = page(evaluation=EVALUATION | {"test_metrics": {"evidence": metrics["evidence"]}}, criteria=[])
+    evidence = page(evaluation=EVALUATION | {"test_metrics": {"evidence": metrics["evidence"]}})
     assert "Right and wrong" not in evidence
     assert "Evidence, found" in evidence
     criteria = page(evaluation=EVALUATION | {"test_metrics": {"criteria": metrics["criteria"]}})
