@@ -15,7 +15,7 @@ def intervals(predictions: Predictions, decisions: Decisions, samples: int, seed
     """Return 95 % intervals by dotted metric name.
 
     Args:
-        predictions: Of a split with at least one post.
+        predictions: The predictions of a split with at least one post.
         decisions: Those predictions with thresholds applied.
         samples: Number of resamples of the posts; 0: no intervals.
         seed: Seed of the resamples; the same seed gives the same intervals.
@@ -46,7 +46,7 @@ def weighted_figures(predictions: Predictions, decisions: Decisions, weights: Ma
     Counts of posts are additive, so that one matrix product gives the F1 of every resample.
 
     Args:
-        predictions: Of a split.
+        predictions: The predictions of a split.
         decisions: Those predictions with thresholds applied; an agent without decisions has no figures.
         weights: How often each post counts, [samples, posts] float64.
 

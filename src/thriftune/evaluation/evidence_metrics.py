@@ -25,7 +25,7 @@ def evidence_metrics(predictions: Predictions, decisions: Decisions) -> Evidence
     """Return the metrics of the evidence agent; `EvidenceMetrics` defines each.
 
     Args:
-        predictions: Of a split.
+        predictions: The predictions of a split.
         decisions: Those predictions with thresholds applied; `sentences` is not None.
     """
     assert decisions.sentences is not None
@@ -61,7 +61,7 @@ def joint_metrics(predictions: Predictions, decisions: Decisions) -> JointMetric
     """Return precision, recall and F1 of the right criterion with the right evidence.
 
     Args:
-        predictions: Of a split.
+        predictions: The predictions of a split.
         decisions: Those predictions with thresholds applied; neither part is None.
     """
     hits, predicted, found, true = (float(part.sum()) for part in joint_parts(predictions, decisions))
@@ -77,7 +77,7 @@ def joint_parts(predictions: Predictions, decisions: Decisions) -> tuple[Matrix,
     """Return the parts of joint precision and recall of each post.
 
     Args:
-        predictions: Of a split.
+        predictions: The predictions of a split.
         decisions: Those predictions with thresholds applied; neither part is None.
 
     Returns:
@@ -110,7 +110,7 @@ def count_spans(predictions: Predictions, decisions: Decisions) -> dict[str, tup
     """Count exact spans, the words inside them and their characters.
 
     Args:
-        predictions: Of a split.
+        predictions: The predictions of a split.
         decisions: Those predictions with thresholds applied; `sentences` is not None.
 
     Returns:

@@ -52,7 +52,7 @@ class CriteriaMetrics(TypedDict):
     roc_auc_macro: float | None
     """Mean over the criteria that have one; None if none has."""
     calibration_error: float
-    """Of all (post, criterion) pairs together."""
+    """The same over all (post, criterion) pairs."""
     per_criterion: dict[str, CriterionMetrics]
 
 
@@ -75,7 +75,7 @@ class EvidenceMetrics(TypedDict):
     sentence_precision_micro: float
     sentence_recall_micro: float
     sentence_f1_micro: float
-    """Of all (candidate sentence, criterion) pairs as one."""
+    """Precision, recall and F1 over all (candidate sentence, criterion) pairs."""
     sentence_precision_macro: float
     sentence_recall_macro: float
     sentence_f1_macro: float

@@ -23,7 +23,7 @@ def compute(predictions: Predictions, decisions: Decisions) -> Metrics:
     """Return the metrics of the criteria, the evidence and both; a section is absent if its agent is.
 
     Args:
-        predictions: Of a split with at least one post.
+        predictions: The predictions of a split with at least one post.
         decisions: Those predictions with thresholds applied.
     """
     figures: Metrics = {}
@@ -109,7 +109,7 @@ def baselines(predictions: Predictions) -> dict[str, float]:
     every criterion that its post meets, all criteria with all sentences.
 
     Args:
-        predictions: Of a split; only its truths are used.
+        predictions: The predictions of a split; only its truths are used.
     """
     truth, sentences = predictions.criteria_true, predictions.sentence_true
     majority = np.broadcast_to(truth.mean(axis=0) > 0.5, truth.shape)
@@ -153,7 +153,7 @@ def warnings(predictions: Predictions, decisions: Decisions, flat: Mapping[str, 
     Metrics that a trivial predictor reaches, constant predictions, rare criteria, a split without evidence.
 
     Args:
-        predictions: Of a split.
+        predictions: The predictions of a split.
         decisions: Those predictions with thresholds applied.
         flat: Their metrics by dotted name.
     """

@@ -26,7 +26,7 @@ def predict(
 
     Args:
         agent: In evaluation mode afterwards.
-        rows: Tokenised posts, with their truths; at least one.
+        rows: Tokenised posts with their truths; at least one.
         collator: Makes batches as in training.
         batch_size: Posts in a batch; posts of about the same length share one.
         on_batch: Called before each forward pass; may raise to stop.

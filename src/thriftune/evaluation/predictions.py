@@ -95,7 +95,7 @@ def decide(predictions: Predictions, criteria_thresholds: Matrix, evidence_thres
     Evidence for a criterion is predicted only if the criteria agent, if there is one, predicts the criterion.
 
     Args:
-        predictions: Of a split.
+        predictions: The predictions of a split.
         criteria_thresholds: [criteria] float32.
         evidence_thresholds: [criteria] float32.
     """

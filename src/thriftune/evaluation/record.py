@@ -37,7 +37,7 @@ class JointFigures(JsonRecord):
 
 
 class Figures(JsonRecord):
-    """All figures of a split; a section is absent where its agent is."""
+    """All figures of a split; a section is absent if its agent is."""
 
     criteria: CriteriaFigures | None = left_out_if_none()
     evidence: EvidenceFigures | None = left_out_if_none()

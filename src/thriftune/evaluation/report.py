@@ -29,7 +29,7 @@ def prediction_lines(predictions: Predictions, decisions: Decisions) -> Iterator
     Probabilities are written with all digits of their float32 value.
 
     Args:
-        predictions: Of a split.
+        predictions: The predictions of a split.
         decisions: Those predictions with thresholds applied.
 
     Yields:

@@ -82,7 +82,7 @@ def tune_all(predictions: Predictions) -> tuple[Matrix, Matrix]:
     criterion.
 
     Args:
-        predictions: Of the validation split. An agent that is left out gets DEFAULT.
+        predictions: The predictions of the validation split. An agent that is left out gets DEFAULT.
     """
     default = np.full(len(predictions.criteria), DEFAULT, dtype=np.float32)
     criteria = evidence = default

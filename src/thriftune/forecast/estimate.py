@@ -88,7 +88,7 @@ class StudyForecast:
     most_at_epoch: int
     fixed_bytes: int
     bytes_per_trial: int
-    """Of each trial, beside checkpoints."""
+    """What each trial adds beside checkpoints."""
     further_worker_bytes: int
     """What the budget needs for each further worker."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from thriftune import training
 from thriftune.checkpoints.tensors import tensor_bytes
 from thriftune.config import EncoderFromConfig, Parameters, override
 from thriftune.corpus.store import Corpus
@@ -44,9 +45,10 @@ def assumed_model_bytes(parameters: Parameters, criteria: tuple[str, ...]) -> in
         if parameters.model.fine_tuning == "lora":
             parameters = override(parameters, {"model.fine_tuning": "full"})
         return tensor_bytes(_on_meta(source, source.vocabulary_size, parameters, criteria).trained_state())
-    from thriftune.training.inputs import build_agent, pretrained
+    from thriftune.training.inputs import pretrained
 
-    return tensor_bytes(build_agent(parameters, pretrained(parameters), criteria).trained_state())
+    agent = training.build_agent(parameters, pretrained(parameters), criteria)
+    return tensor_bytes(agent.trained_state())
 
 
 def _shape(parameters: Parameters, corpus: Corpus) -> DualAgent | None:
@@ -69,9 +71,5 @@ def _on_meta(
 
 
 def _built(parameters: Parameters, corpus: Corpus, encoder: Encoder | None) -> DualAgent:
-    from thriftune.training.inputs import (
-        build_agent,
-        encoder_for,  # seconds of imports, as the model itself
-    )
-
-    return build_agent(parameters, encoder or encoder_for(parameters, corpus), corpus.criteria)
+    encoder = encoder or training.encoder_for(parameters, corpus)
+    return training.build_agent(parameters, encoder, corpus.criteria)

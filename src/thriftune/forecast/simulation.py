@@ -63,7 +63,7 @@ class Forecast:
 
     @property
     def hours(self) -> float:
-        """The longest that the study takes in one process: nothing that is written overlaps with training."""
+        """Hours in one process at most: as if no save overlapped with training."""
         return (self.training_seconds + self.writing_seconds) / 3600
 
 

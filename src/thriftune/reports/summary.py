@@ -36,7 +36,7 @@ class TrialSummary(TypedDict):
     state: str
     """One of STATES."""
     value: float | None
-    """The metric at its best epoch so far; None before the first."""
+    """Its value of the metric; None while it runs, and if it failed."""
     epochs: int
     """Epochs with a value."""
     seconds: float | None
@@ -67,7 +67,7 @@ class StudySummary(TypedDict):
     importances: dict[str, float] | None
     """See `importances`; None also if they were not asked for."""
     seconds: float
-    """Of all trials."""
+    """Seconds of all trials together."""
     bytes: int
     """Bytes of the study's folder."""
     budget_bytes: int
@@ -76,7 +76,7 @@ class StudySummary(TypedDict):
     overhead: dict[str, JsonValue]
     """The fields of TrialCosts."""
     trials: list[TrialSummary]
-    """In the order of their numbers."""
+    """All trials, in the order of their numbers."""
     at_work: NotRequired[bool | None]
     """Whether a process is at work on the study; None if that cannot be known here."""
 
