@@ -54,7 +54,7 @@ class StudyDataset(AbstractDataset[None, Any]):
         handle = self.load()
         if handle.record() is None:
             return PlotlyPreview({})
-        found = summarise(handle, weighing=False)
+        found = summarise(handle, with_importances=False)
         return PlotlyPreview(history(found["trials"], found["metric"]))
 
     def _describe(self) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def list_studies(root: Path, settings: Parameters) -> list[ListedStudy]:
     found, damaged = find_studies(root, settings)
     trials = read_trials(found[0].storage, [handle.id for handle in found]) if found else {}
     return [
-        *(listed(summarise(handle, weighing=False, trials=trials[handle.id])) for handle in found),
+        *(listed(summarise(handle, with_importances=False, trials=trials[handle.id])) for handle in found),
         *(listed_damaged(study.name, study.folder, str(study.error)) for study in damaged),
     ]
 

@@ -102,13 +102,13 @@ class ListedStudy(TypedDict):
 
 
 def summarise(
-    handle: StudyHandle, *, weighing: bool = True, trials: Sequence[FrozenTrial] | None = None
+    handle: StudyHandle, *, with_importances: bool = True, trials: Sequence[FrozenTrial] | None = None
 ) -> StudySummary:
     """Return what is known of a study that has a record.
 
     Args:
         handle: The study.
-        weighing: Whether to compute importances, which takes seconds.
+        with_importances: Whether to compute them, which takes seconds.
         trials: Optuna's trials, in order of their numbers; None: they are read.
     """
     record = handle.record()
@@ -129,7 +129,7 @@ def summarise(
         "ended": None if record.ended is None else record.ended.to_json(),
         "states": {state: counts[state] for state in STATES},
         "best": best,
-        "importances": importances(trials) if weighing else None,
+        "importances": importances(trials) if with_importances else None,
         "seconds": sum(row["seconds"] or 0.0 for row in rows),
         "bytes": files.directory_bytes(handle.folder),
         "budget_bytes": parameters.storage.max_total_size,
