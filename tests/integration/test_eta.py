@@ -15,8 +15,8 @@ from thriftune.observe.progress import eta_seconds
 from thriftune.runner.run import run_search
 from thriftune.study.layout import journals_of
 from thriftune.tracking.keys import EPOCH_SECONDS, TOTAL
-from thriftune.tracking.records import last_machine_rows, read_rows, trial_seconds
-from thriftune.tracking.study_progress import Milestones
+from thriftune.tracking.records import last_machine_rows, read_metrics, trial_seconds
+from thriftune.tracking.study_progress import StudyProgressLog
 from thriftune.units import human_seconds
 
 pytestmark = [pytest.mark.integration, pytest.mark.no_cover, pytest.mark.timeout(600)]
@@ -62,7 +62,9 @@ def test_the_time_left_is_right_from_a_tenth_on(
         for checkpoint in run_search(parameters, corpus, study, store):
             store.submit(checkpoint)
     journals = journals_of(study.folder)
-    epochs = [float(max(r.step for r in read_rows(p) if r.key == EPOCH_SECONDS)) for p in journals.values()]
+    epochs = [
+        float(max(r.step for r in read_metrics(p) if r.key == EPOCH_SECONDS)) for p in journals.values()
+    ]
     assert len(epochs) == trials
     assert len(set(epochs)) > 3, "neither the pruner nor early stopping shortened a trial"
     assert any("goes on after epoch" in line for line in caplog.messages), "no trial was interrupted"
@@ -77,6 +79,6 @@ def test_the_time_left_is_right_from_a_tenth_on(
     assert all(TOTAL in last_machine_rows(path) for path in journals.values())
     etas = [eta_seconds(taken[:over], trials - over) for over in range(1, trials + 1)]
     assert said == [human_seconds(eta) for eta in etas[:-1]]  # none is said when all are over
-    reached = Milestones().at(journals, trials // 2, trials)
+    reached = StudyProgressLog().at(journals, trials // 2, trials)
     assert reached is not None
     assert reached.eta_seconds == pytest.approx(etas[trials // 2])

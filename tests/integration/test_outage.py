@@ -124,8 +124,8 @@ def test_a_server_that_comes_back_has_every_row_once(tmp_path: Path, fault: str)
         )
         assert done.returncode == 0, done.stderr
         if fault != "hang":  # which MLflow's own second try may outlast
-            assert "MLflow does not take the metrics" in said(done)
-            assert "MLflow takes the metrics again" in said(done)
+            assert "MLflow does not accept metrics" in said(done)
+            assert "MLflow accepts metrics again" in said(done)
         check_complete(project, f"http://127.0.0.1:{port}")
         assert flush(project, f"uri=http://127.0.0.1:{front}") == "0 rows sent\n"
 
@@ -285,7 +285,7 @@ def test_a_restoration_is_whole_or_goes_on(tmp_path: Path) -> None:
     journal = next(project.glob("data/06_models/*/trials/trial_0000_*/metrics.jsonl"))
     content = journal.read_bytes()
     garbled = content.replace(b'"step": 1', b'"step": 9', 1)
-    for damage, told in ((garbled, "delete that line alone"), (None, "no journal")):
+    for damage, told in ((garbled, "delete that line only"), (None, "no journal")):
         journal.unlink()
         if damage is not None:
             journal.write_bytes(damage)

@@ -28,7 +28,7 @@ from thriftune.runner.run import run_search
 from thriftune.search.optuna_study import OptunaStudy
 from thriftune.study.handle import as_single_trial
 from thriftune.tracking.parent import connect
-from thriftune.tracking.records import read_rows
+from thriftune.tracking.records import read_metrics
 
 pytestmark = pytest.mark.integration
 
@@ -57,7 +57,7 @@ def overview_is_true(parameters: Parameters) -> None:
     assert flush_all(root, parameters) == 0
     journal = next(study.folder.glob("trials/*/metrics.jsonl"))
     (journal.parent / "tracking.json").unlink()
-    assert flush_all(root, parameters) == len(read_rows(journal))
+    assert flush_all(root, parameters) == len(read_metrics(journal))
     assert flush_all(root, parameters) == 0
 
 

@@ -26,7 +26,7 @@ from thriftune.datasets.checkpoint_dataset import CheckpointDataset, SavedCheckp
 from thriftune.datasets.report_dataset import EvaluationDataset
 from thriftune.datasets.study_dataset import StudyDataset
 from thriftune.tracking.keys import HELD
-from thriftune.tracking.records import last_machine_rows, read_rows
+from thriftune.tracking.records import last_machine_rows, read_metrics
 
 pytestmark = pytest.mark.integration
 
@@ -210,7 +210,7 @@ def test_the_curves_outlive_every_checkpoint(finished: Path, tmp_path: Path) -> 
     check_complete(project, study="sample")
     client = MlflowClient(tracking_uri=f"sqlite:///{project}/data/tracking/mlflow.db")
     for journal in project.glob("data/06_models/*/trials/*/metrics.jsonl"):
-        drawn = [(row.step, row.value) for row in read_rows(journal) if row.key == f"validation/{METRIC}"]
+        drawn = [(row.step, row.value) for row in read_metrics(journal) if row.key == f"validation/{METRIC}"]
         assert [step for step, _ in drawn] == [1, 2]
         number = int(journal.parent.name.split("_")[1])
         (run,) = client.search_runs(["1"], f"tags.`thriftune.trial` = '{number}'")

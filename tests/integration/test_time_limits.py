@@ -19,7 +19,7 @@ from thriftune.config import Parameters
 from thriftune.search.optuna_study import OptunaStudy
 from thriftune.study.record import Stop
 from thriftune.tracking.keys import TRAIN_SECONDS, VALIDATION_SECONDS
-from thriftune.tracking.records import read_rows
+from thriftune.tracking.records import read_metrics
 
 pytestmark = pytest.mark.integration
 DOWN_SECONDS = 3
@@ -76,11 +76,11 @@ def test_time_is_training_time_and_what_ended_the_search_stands(
     # The start record, a row a step, two rows at the first epoch's end, three steps of the second.
     assert in_child(parameters, killed_at(1 + steps + 2 + 4, is_row)) == -signal.SIGKILL
     (journal,) = parts(parameters)[1].folder.glob("trials/*/metrics.jsonl")
-    before = [row for row in read_rows(journal) if row.key == TRAIN_SECONDS]
+    before = [row for row in read_metrics(journal) if row.key == TRAIN_SECONDS]
     assert [row.step for row in before] == list(range(1, steps + 4))
     time.sleep(DOWN_SECONDS)
     assert in_child(parameters, None) == 0
-    rows = [row for row in read_rows(journal) if row.key in (TRAIN_SECONDS, VALIDATION_SECONDS)]
+    rows = [row for row in read_metrics(journal) if row.key in (TRAIN_SECONDS, VALIDATION_SECONDS)]
     trained = [row for row in rows if row.key == TRAIN_SECONDS]
     assert trained[: len(before)] == before
     assert [row.step for row in trained] == list(range(1, 3 * steps + 1))

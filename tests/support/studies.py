@@ -17,7 +17,7 @@ from thriftune.runner.test_evaluation import evaluate_study
 from thriftune.search.optuna_study import OptunaStudy
 from thriftune.study.handle import StudyHandle
 from thriftune.study.storage import open_store
-from thriftune.tracking.records import read_rows
+from thriftune.tracking.records import read_metrics
 
 
 def parts(parameters: Parameters) -> tuple[CorpusStore, StudyHandle, CheckpointStore]:
@@ -60,7 +60,7 @@ def facts(parameters: Parameters) -> dict[str, Any]:
         for t in OptunaStudy.of(study, parameters).trials()
     ]
     rows = {
-        path.parent.name: [(r.key, r.step, r.value) for r in read_rows(path) if "system/" not in r.key]
+        path.parent.name: [(r.key, r.step, r.value) for r in read_metrics(path) if "system/" not in r.key]
         for path in sorted(study.folder.glob("trials/*/metrics.jsonl"))
     }
     return {"best": best.manifest.sha256, "trials": trials, "rows": rows}

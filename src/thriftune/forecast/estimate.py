@@ -194,7 +194,7 @@ def trial_bytes(settings: Parameters, inputs: ForecastInputs) -> int:
     report = REPORT_BYTES + FIGURE_BYTES * len(figures) + len(json.dumps(dumped, indent=2))
     databases = optuna_bytes(training.epochs // save_interval(settings))
     if settings.tracking.mlflow_uri is None:
-        databases += mlflow_bytes(rows, trial_params(settings)) + parent_bytes(PARENT_KEYS)
+        databases += mlflow_bytes(rows, len(trial_params(settings))) + parent_bytes(PARENT_KEYS)
     return len(yaml.safe_dump(dumped)) + report + journal_bytes(rows) + databases
 
 

@@ -70,14 +70,14 @@ def _flush(
 ) -> tuple[int, list[ThriftuneError]]:
     """(rows of one study that were sent, what is wrong with its journals)."""
     from thriftune.tracking.cursor import read_cursor
-    from thriftune.tracking.delivery import deliver_evaluation, undelivered
+    from thriftune.tracking.delivery import deliver_evaluation, pending_deliveries
     from thriftune.tracking.records import KILLED
-    from thriftune.tracking.sender import Parcel
+    from thriftune.tracking.sender import PendingJournal
 
     count, damage = 0, list[ThriftuneError]()
-    for delivery, status in undelivered(handle, record, uri, sink, running=True):
+    for delivery, status in pending_deliveries(handle, record, uri, sink, running=True):
         try:
-            count += Parcel(delivery, read_cursor(delivery.journal, uri), status=status).send(sink)
+            count += PendingJournal(delivery, read_cursor(delivery.journal, uri), status=status).send(sink)
         except DamageError as error:
             damage.append(error)
     count += deliver_evaluation(handle, sink, uri)

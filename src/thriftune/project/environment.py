@@ -13,6 +13,8 @@ OPTIONS = {
     "HF_HUB_DISABLE_XET": "1",
     # The line "View run ... at ..." of MLflow's client after each run.
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    # Its messages on making tables and artifacts.
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
 }
 """Read by the libraries when they are imported."""
 

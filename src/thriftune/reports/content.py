@@ -25,7 +25,7 @@ from thriftune.search.optuna_study import OptunaStudy
 from thriftune.study.handle import StudyHandle
 from thriftune.study.layout import journals_of
 from thriftune.study.record import StudyRecord
-from thriftune.tracking.records import read_rows
+from thriftune.tracking.records import read_metrics
 from thriftune.training.optimisation import moments
 
 CURVES_SHOWN, AXES_SHOWN = 5, 12
@@ -97,7 +97,7 @@ def _curves(study: StudyHandle, rows: Sequence[TrialSummary], key: str) -> dict[
     return {
         row["trial"]: [
             (r.step, r.value)
-            for r in read_rows(journals[row["trial"]])
+            for r in read_metrics(journals[row["trial"]])
             if r.key == key and r.value is not None
         ]
         for row in best[:CURVES_SHOWN]

@@ -21,7 +21,7 @@ from thriftune.study.handle import StudyHandle
 from thriftune.study.identity import STUDY_PREFIX
 from thriftune.study.layout import journals_of
 from thriftune.tracking.keys import EPOCH_SECONDS
-from thriftune.tracking.records import read_rows, trial_seconds
+from thriftune.tracking.records import read_metrics, trial_seconds
 
 FEWEST_FOR_IMPORTANCE = 20
 """Complete trials: the best tenth is compared with all, and it has to be more than one trial."""
@@ -162,7 +162,7 @@ def _summarise_trial(trial: FrozenTrial, journal: Path | None) -> TrialSummary:
 
 def _seconds_so_far(journal: Path) -> float:
     """Return the seconds of the epochs of a trial that has not ended."""
-    return sum(row.value or 0.0 for row in read_rows(journal) if row.key == EPOCH_SECONDS)
+    return sum(row.value or 0.0 for row in read_metrics(journal) if row.key == EPOCH_SECONDS)
 
 
 def importances(trials: Sequence[FrozenTrial]) -> dict[str, float] | None:

@@ -17,7 +17,7 @@ from thriftune.search.optuna_study import OptunaStudy
 from thriftune.study.record import Extension, Stop, StudyRecord
 from thriftune.tracking.journal import Journal
 from thriftune.tracking.keys import TRAIN_SECONDS, VALIDATION_SECONDS
-from thriftune.tracking.records import first_and_end, read_rows
+from thriftune.tracking.records import read_metrics, start_and_end
 
 log = logging.getLogger(__name__)
 
@@ -39,14 +39,14 @@ class TrainingTime:
             seconds = self._over.get(number)
             if seconds is None:
                 seconds = _seconds_of(path)
-                if first_and_end(path)[1] is not None:
+                if start_and_end(path)[1] is not None:
                     self._over[number] = seconds
             total += seconds
         return total
 
 
 def _seconds_of(path: Path) -> float:
-    rows = read_rows(path)
+    rows = read_metrics(path)
     keys = (TRAIN_SECONDS, VALIDATION_SECONDS)
     return sum(_added_up((row.step, row.value) for row in rows if row.key == key) for key in keys)
 
@@ -76,7 +76,9 @@ def out_of_time(journal: Journal, limit: float | None, epoch: int, step: int) ->
         journal.record_once(STOPPED, epoch=epoch, reason=reason)
         journal.sync()
         return reason
-    return str(recorded["reason"]) if epoch >= recorded["epoch"] else None
+    stopped_after = recorded["epoch"]
+    assert isinstance(stopped_after, int)
+    return str(recorded["reason"]) if epoch >= stopped_after else None
 
 
 def stop_reached(

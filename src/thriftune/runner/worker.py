@@ -32,12 +32,12 @@ from thriftune.study.layout import JOURNAL, journals_of, trial_folder
 from thriftune.study.opening import check_arbiter
 from thriftune.study.record import StudyRecord, require_record, write_record
 from thriftune.study.shown import trial_params
-from thriftune.tracking.delivery import study_delivery, undelivered
+from thriftune.tracking.delivery import pending_deliveries, trial_delivery
 from thriftune.tracking.journal import Journal
 from thriftune.tracking.parent import connect
-from thriftune.tracking.records import trial_seconds
+from thriftune.tracking.records import EndRecord, trial_seconds
 from thriftune.tracking.sender import Sender
-from thriftune.tracking.study_progress import Milestones
+from thriftune.tracking.study_progress import StudyProgressLog
 from thriftune.training.inputs import Prepared
 from thriftune.training.interrupt import StopFlag
 
@@ -64,7 +64,7 @@ class Worker:
     ownership: Ownership
     saving: Receipt | None = None
     """Of the checkpoint that the running trial made last."""
-    milestones: Milestones = field(default_factory=Milestones)
+    milestones: StudyProgressLog = field(default_factory=StudyProgressLog)
     _best: float | None = None
     """The best value so far; of other workers' trials as of the last choice."""
     _waiting: bool = False
@@ -76,7 +76,7 @@ class Worker:
         self._sender = Sender(
             lambda: connect(self.parameters, root),
             uri,
-            lambda sink: undelivered(self.study, self.record, uri, sink, running=False),
+            lambda sink: pending_deliveries(self.study, self.record, uri, sink, running=False),
         )
         stack.callback(self._close_sender)
         stack.enter_context(self.store.counting(self._sender.promised_bytes))
@@ -172,7 +172,7 @@ class Worker:
             )
             config = trial_params(handle.parameters, handle.overrides if handle.refused else None)
             self._sender.watch(
-                study_delivery(self.study, self.record, journal.path, handle.number, config, self.milestones)
+                trial_delivery(self.study, self.record, journal.path, handle.number, config, self.milestones)
             )
             if journal.record("end") is None:  # else only a kill kept it from being told
                 outcome = yield from self._guarded(handle, journal, folder)
@@ -261,9 +261,10 @@ class Worker:
     def _end(self, handle: RunningTrial, journal: Journal) -> None:
         """Tell what the journal's record of the trial's end says, and tidy."""
         self._check_owned()
-        end = journal.record("end")
-        assert end is not None
-        state, value, reason = end["state"], end["value"], end["reason"]
+        record = journal.record("end")
+        assert record is not None
+        end = EndRecord.from_record(record)
+        state, value, reason = end.state, end.value, end.reason
         self.saving = None
         if state == "pruned":
             self.optuna.tell_pruned(handle, reason or "")
@@ -271,7 +272,7 @@ class Worker:
             self.optuna.tell(handle, value, reason)
         self.store.trials.finish(handle.number)
         self._sender.finish(journal.path, "FAILED" if state == "failed" else "FINISHED")
-        if state == "complete":
+        if state == "complete" and value is not None:
             self._best = value if self._best is None else max(value, self._best)
         self._progress.trial_done(
             handle.number,

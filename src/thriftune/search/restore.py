@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from optuna.trial import TrialState
 
@@ -17,7 +16,7 @@ from thriftune.search.trials import JournaledTrial
 from thriftune.study.handle import StudyHandle
 from thriftune.study.identity import save_interval
 from thriftune.study.layout import JOURNAL, journals_of
-from thriftune.tracking.records import read_records
+from thriftune.tracking.records import EndRecord, MetricRow, StartRecord, metric_row, read_records
 
 log = logging.getLogger(__name__)
 
@@ -92,32 +91,34 @@ def _read_trial(journal: Path, parameters: Parameters) -> JournaledTrial | None:
     """Return the trial as its journal has it; None where the journal has no start."""
     records = [record for record, _ in read_records(journal)]
     kinds = {record["kind"]: record for record in records if "kind" in record}
-    start, end = kinds.get("start"), kinds.get("end")
-    if start is None:
+    if "start" not in kinds:
         return None
-    values = dict(_values(records, parameters))
-    state = TrialState.RUNNING if end is None else STATES[end["state"]]
-    value = None if end is None else end["value"]
+    start = StartRecord.from_record(kinds["start"])
+    end = EndRecord.from_record(kinds["end"]) if "end" in kinds else None
+    rows = [row for record in records if (row := metric_row(record)) is not None]
+    values = dict(_values(rows, parameters))
+    state = TrialState.RUNNING if end is None else STATES[end.state]
+    value = None if end is None else end.value
     if state == TrialState.PRUNED:
         value = values[max(values)]  # Optuna's own convention: the last intermediate value
     return JournaledTrial(
-        overrides=start["overrides"],
-        sampler_attrs=start["sampler"],
+        overrides=start.overrides,
+        sampler_attrs=start.sampler_attrs,
         state=state,
         value=value,
-        reason=None if end is None else end["reason"],
+        reason=None if end is None else end.reason,
         values=values,
-        started=_instant(start["timestamp"]),
-        ended=None if end is None else _instant(end["timestamp"]),
+        started=_instant(start.timestamp),
+        ended=None if end is None else _instant(end.timestamp),
     )
 
 
-def _values(records: list[dict[str, Any]], parameters: Parameters) -> Iterator[tuple[int, float]]:
+def _values(rows: list[MetricRow], parameters: Parameters) -> Iterator[tuple[int, float]]:
     interval = save_interval(parameters)
-    for record in records:
-        is_value = record.get("key") == f"validation/{parameters.study.metric}"
-        if is_value and record["value"] is not None and record["step"] % interval == 0:
-            yield record["step"], record["value"]
+    for row in rows:
+        is_value = row.key == f"validation/{parameters.study.metric}"
+        if is_value and row.value is not None and row.step % interval == 0:
+            yield row.step, row.value
 
 
 def _instant(milliseconds: int) -> datetime:

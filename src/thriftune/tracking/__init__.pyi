@@ -1,7 +1,10 @@
 from .delivery import deliver_evaluation as deliver_evaluation
-from .delivery import undelivered as undelivered
+from .delivery import pending_deliveries as pending_deliveries
+from .delivery import trial_delivery as trial_delivery
 from .journal import Journal as Journal
 from .mlflow_store import MlflowSink as MlflowSink
+from .parent import connect as connect
 from .records import MetricRow as MetricRow
-from .records import read_rows as read_rows
+from .records import read_metrics as read_metrics
+from .sender import PendingJournal as PendingJournal
 from .sender import Sender as Sender

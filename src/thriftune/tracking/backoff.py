@@ -1,4 +1,4 @@
-"""How long to wait before the next try: 1, 2, 4, 8, 16 s, then every 60 s."""
+"""How long the sender waits before the next try: 1, 2, 4, 8, 16 s, then 60 s each time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ LATER_SECONDS = 60.0
 
 
 def wait_seconds(failures: int) -> float:
-    """Seconds after the given number of failures in a row; 0 for none."""
+    """Return the seconds to wait.
+
+    Args:
+        failures: Number of failures in a row; after none there is no wait.
+    """
     if failures <= 0:
         return 0.0
     return FIRST_SECONDS[failures - 1] if failures <= len(FIRST_SECONDS) else LATER_SECONDS

@@ -1,4 +1,4 @@
-"""How far a journal was sent: `tracking.json` beside it."""
+"""How much of a journal was sent: `tracking.json` beside it."""
 
 from __future__ import annotations
 
@@ -15,24 +15,31 @@ from thriftune.tracking.records import TAIL_BYTES, MetricRow, metric_row, read_r
 
 @dataclass(frozen=True)
 class Cursor:
-    """What the MLflow store `uri` has of a journal."""
+    """What an MLflow store has of a journal."""
 
     uri: str
+    """The store's, without a password."""
     parent: str = ""
-    """The study's run there: another one means that the store was made anew, and has nothing."""
+    """Id of the study's run there. A different one means that the store was recreated, and has nothing."""
     sent_bytes: int = 0
-    """Rows before this offset are there."""
+    """The store has the rows before this offset."""
     last_line: str = ""
-    """Checksum of the line that ends there: a journal that was cut, edited or begun anew has another one."""
+    """Checksum of the line that ends there. A journal that was cut, edited or recreated has another one."""
     closed: bool = False
-    """The trial is over, and its run's status and its row in the parent run are there too."""
+    """The trial has ended, and its run's status and its row in the parent run are there too."""
     run: str = ""
-    """The trial's run there: another one has no rows yet."""
+    """Id of the trial's run there. A different run has no rows yet."""
 
 
 def read_cursor(journal: Path, uri: str) -> Cursor:
-    """What this store has; nothing where that is unknown, of another store, or of another journal than this.
-    Rows that are sent again change nothing."""
+    """Return what a store has of a journal; an empty cursor where that is not known for sure.
+
+    The note may be of another store, or of a journal that is gone. Rows that are sent twice change nothing.
+
+    Args:
+        journal: Path of the journal; the note is beside it.
+        uri: The store's.
+    """
     try:
         cursor = Cursor(**files.read_json(journal.with_name(CURSOR)))
         sound = cursor.uri == without_password(uri) and cursor.last_line == line_checksum(
@@ -44,7 +51,15 @@ def read_cursor(journal: Path, uri: str) -> Cursor:
 
 
 def line_checksum(path: Path, end: int) -> str:
-    """CRC-32 (hex) of the line of a file that ends at an offset; empty at 0. ValueError where none does."""
+    """Return the CRC-32 (hex) of the line of a file that ends at an offset; empty at 0.
+
+    Args:
+        path: Of the file.
+        end: Offset in bytes, after the end of the line.
+
+    Raises:
+        ValueError: No line ends there.
+    """
     if end == 0:
         return ""
     with path.open("rb") as handle:
@@ -59,13 +74,26 @@ def line_checksum(path: Path, end: int) -> str:
 
 
 def write_cursor(journal: Path, cursor: Cursor) -> None:
-    """Note how far this store has the journal."""
-    nameless = replace(cursor, uri=without_password(cursor.uri))
-    files.write_json(journal.with_name(CURSOR), asdict(nameless))
+    """Note what a store has of a journal.
+
+    Args:
+        journal: Path of the journal; the note is written beside it.
+        cursor: What the store has; a password in its URI is left out.
+    """
+    noted = replace(cursor, uri=without_password(cursor.uri))
+    files.write_json(journal.with_name(CURSOR), asdict(noted))
 
 
 def unsent(journal: Path, start: int) -> tuple[list[MetricRow], int]:
-    """(metric rows after an offset, offset of the last whole line's end)."""
+    """Read the metric rows after an offset.
+
+    Args:
+        journal: Path of the journal, which need not exist.
+        start: Offset in bytes, at the start of a line.
+
+    Returns:
+        The rows, and the offset after the last whole line.
+    """
     if not journal.exists() or journal.stat().st_size <= start:
         return [], start
     rows: list[MetricRow] = []

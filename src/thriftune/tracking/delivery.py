@@ -1,13 +1,12 @@
-"""How a study's journals get to MLflow: which run is whose, and what is still to be sent."""
+"""How a study's journals get to MLflow: which run belongs to which trial, and what is still to be sent."""
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from thriftune.config import override
 from thriftune.errors import ConfigError
@@ -19,9 +18,9 @@ from thriftune.study.record import StudyRecord
 from thriftune.study.shown import study_params, trial_params
 from thriftune.tracking.cursor import Cursor, line_checksum, read_cursor, write_cursor
 from thriftune.tracking.mlflow_store import MlflowSink
-from thriftune.tracking.records import KILLED, MetricRow, first_and_end, run_status
+from thriftune.tracking.records import KILLED, MetricRow, run_status, start_and_end
 from thriftune.tracking.sender import Delivery
-from thriftune.tracking.study_progress import PROGRESS_TAG, Milestones
+from thriftune.tracking.study_progress import PROGRESS_TAG, StudyProgressLog
 
 QUOTES = re.compile(r"<!-- quotes -->.*?<!-- /quotes -->", re.DOTALL)
 
@@ -30,53 +29,70 @@ log = logging.getLogger(__name__)
 FOLDER_TAG, STATE_TAG, REASON_TAG = "thriftune.folder", "thriftune.state", "thriftune.reason"
 
 
-def undelivered(
+def pending_deliveries(
     study: StudyHandle, record: StudyRecord, uri: str, sink: MlflowSink, *, running: bool
 ) -> Iterator[tuple[Delivery, str]]:
-    """(delivery, status) of every trial that the store does not have to its end, in order of number;
-    running: also of those that are not over."""
+    """Yield (delivery, status) of every trial that the store does not have to its end, in order of numbers.
+
+    Args:
+        study: The study, whose folder has the journals.
+        record: The study's record.
+        uri: The store's.
+        sink: The open store.
+        running: Whether trials are yielded that have not ended, too.
+    """
     parent = sink.parent_run(study.id, study.name)
-    milestones = Milestones()
+    progress = StudyProgressLog()
     for number, journal in journals_of(study.folder).items():
         cursor = read_cursor(journal, uri)
         if cursor.closed and cursor.parent == parent:
             continue
         status = run_status(journal)
-        # A trial that was killed before its configuration was written has no rows either.
+        # A trial that was killed before its configuration was written has no rows.
         if status == KILLED and not running:
             continue
         config = _config_shown(record, journal)
         if config is None:
-            log.warning("%s is missing or damaged: the trial's metrics wait", journal.parent / CONFIG)
+            log.warning("%s is missing or damaged: the trial's metrics are not sent", journal.parent / CONFIG)
             continue
-        yield study_delivery(study, record, journal, number, config, milestones), status
+        yield trial_delivery(study, record, journal, number, config, progress), status
 
 
-def _config_shown(record: StudyRecord, journal: Path) -> dict[str, Any] | None:
-    """What MLflow shows of a trial's configuration; None where config.yaml is needed and cannot be read. A
-    trial whose overrides make no configuration has none."""
+def _config_shown(record: StudyRecord, journal: Path) -> dict[str, object] | None:
+    """Return what MLflow shows of a trial's configuration; None if config.yaml is needed and cannot be read.
+
+    A trial whose overrides make no configuration has no file.
+    """
     config = read_config(journal.parent / CONFIG)
     if config is not None:
         return trial_params(config)
-    first, _ = first_and_end(journal)
-    study = record.parameters()
+    start, _ = start_and_end(journal)
+    study, overrides = record.parameters(), {} if start is None else start.overrides
     try:
-        override(study, {} if first is None else first["overrides"])
+        override(study, overrides)
     except ConfigError:
-        return trial_params(study, {} if first is None else first["overrides"])
+        return trial_params(study, overrides)
     return None
 
 
-def study_delivery(
+def trial_delivery(
     study: StudyHandle,
     record: StudyRecord,
     journal: Path,
     number: int,
-    config: dict[str, Any],
-    milestones: Milestones,
+    config: Mapping[str, object],
+    progress: StudyProgressLog,
 ) -> Delivery:
-    """How a trial's journal gets to its run, nested in the study's. milestones: what is known of the study's,
-    the same for all of its trials."""
+    """Return how a trial's journal gets to its run, which is nested in the study's.
+
+    Args:
+        study: The study.
+        record: The study's record.
+        journal: Path of the trial's journal.
+        number: The trial's.
+        config: What MLflow shows of the trial's configuration, by dotted key.
+        progress: The study's, the same object for all of its trials.
+    """
     identity = journal.parent.name.rpartition("_")[2]
 
     def open_run(sink: MlflowSink) -> tuple[str, str]:
@@ -91,31 +107,36 @@ def study_delivery(
             },
         )
         sink.log_json(parent, "study.json", record.to_json())
-        first, _ = first_and_end(journal)
-        started = 0 if first is None else int(first["timestamp"])
+        start, _ = start_and_end(journal)
+        started = 0 if start is None else start.timestamp
         run = sink.trial_run(parent, study.id, number, identity, started)
-        # Checkpoints and reports stay in the store: where they are, below storage.root.
+        # Checkpoints and reports stay on disk: the tag says where, below storage.root.
         sink.set_tags(run, {FOLDER_TAG: str(journal.parent.relative_to(study.models_root))})
         sink.log_params(run, config)
         return parent, run
 
     def on_done(sink: MlflowSink, run: str) -> None:
-        _, end = first_and_end(journal)
+        _, end = start_and_end(journal)
         if end is not None:
-            sink.set_tags(run, {STATE_TAG: end["state"], REASON_TAG: end["reason"] or "none"})
+            sink.set_tags(run, {STATE_TAG: end.state, REASON_TAG: end.reason or "none"})
         journals = journals_of(study.folder)
-        reached = milestones.at(journals, number, record.trials)
+        reached = progress.at(journals, number, record.trials)
         if reached is not None:
             parent = sink.parent_run(study.id, study.name)
             sink.log_rows(parent, reached.rows)
-            # Trials come in any order after an outage; the tag tells of the last that is over.
-            sink.set_tags(parent, {PROGRESS_TAG: str(milestones.last(journals, record.trials))})
+            # Trials come in any order after an outage; the tag shows the last one that has ended.
+            sink.set_tags(parent, {PROGRESS_TAG: str(progress.last(journals, record.trials))})
 
     return Delivery(journal, open_run, on_done)
 
 
 def has_evaluation(study: StudyHandle, uri: str) -> bool:
-    """Whether the store of a URI was given all of it, as far as that is known without asking."""
+    """Return whether a store has the study's evaluation, as far as that is known without asking the store.
+
+    Args:
+        study: The study.
+        uri: The store's.
+    """
     place = study.folder / EVALUATION
     return place.exists() and _is_sent(place, read_cursor(place, uri))
 
@@ -125,9 +146,17 @@ def _is_sent(place: Path, known: Cursor) -> bool:
 
 
 def deliver_evaluation(study: StudyHandle, sink: MlflowSink, uri: str) -> int:
-    """Give the study's run its test figures, evaluation.json and the page, unless it has them; rows sent.
+    """Send the study's run its test figures, evaluation.json and the page, unless it has them.
 
-    One step a test evaluation, with its instant: forced ones are further steps.
+    Each test evaluation is one step, with its instant; forced ones are further steps.
+
+    Args:
+        study: The study.
+        sink: The open store.
+        uri: The store's.
+
+    Returns:
+        How many rows were sent.
     """
     evaluation = read_evaluation(study.folder)
     if evaluation is None:
@@ -158,5 +187,9 @@ def _milliseconds(instant: str) -> int:
 
 
 def without_quotes(page: str) -> str:
-    """The page for others' eyes: no text of a post."""
+    """Return the report's page without the text of any post.
+
+    Args:
+        page: HTML.
+    """
     return QUOTES.sub("<p>This copy quotes no posts; the page in the study's folder does.</p>", page)

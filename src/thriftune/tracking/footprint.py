@@ -1,14 +1,15 @@
 """How many bytes metrics take: in a trial's journal, and in MLflow's and Optuna's SQLite files.
 
-A journal's line is counted as it is written. What a row takes in a database, its indexes and half-empty pages
-included, was measured on MLflow 3.17 and Optuna 5.0; another database server is not counted at all.
+A journal's line is counted as it is written. What a row takes in a database, with its indexes and half-empty
+pages, was measured on MLflow 3.17 and Optuna 5.0; a database server is not counted at all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+
+from pydantic import JsonValue
 
 from thriftune.databases.sqlite import LOG_BYTES, new_name
 from thriftune.tracking.records import encode
@@ -28,39 +29,60 @@ OPTUNA_TRIAL_BYTES, OPTUNA_VALUE_BYTES = 500, 115
 
 
 def journal_bytes(rows: Mapping[str, int]) -> int:
-    """Bytes of a journal with so many rows of each key."""
+    """Return the bytes of a journal.
+
+    Args:
+        rows: Number of rows by key.
+    """
     return sum(count * _line_bytes(key, count) for key, count in rows.items())
 
 
-def mlflow_bytes(rows: Mapping[str, int], params: Mapping[str, Any]) -> int:
-    """Bytes by which one run with so many rows of each key makes MLflow's database grow."""
+def mlflow_bytes(rows: Mapping[str, int], params: int) -> int:
+    """Return the bytes by which one run makes MLflow's database grow.
+
+    Args:
+        rows: Number of rows by key.
+        params: Number of parameters.
+    """
     metrics = sum(count * (METRIC_BYTES + 3 * len(key)) for key, count in rows.items())
-    return metrics + LATEST_BYTES * len(rows) + PARAM_BYTES * len(params) + RUN_BYTES
+    return metrics + LATEST_BYTES * len(rows) + PARAM_BYTES * params + RUN_BYTES
 
 
 def parent_bytes(keys: Iterable[str]) -> int:
-    """Bytes that a row of each key takes in the study's own run."""
+    """Return the bytes that one row of each key takes in the study's own run.
+
+    Args:
+        keys: The rows' keys.
+    """
     return sum(METRIC_BYTES + 3 * len(key) for key in keys)
 
 
 def optuna_bytes(intermediate_values: int) -> int:
-    """Bytes by which one trial makes Optuna's database grow."""
+    """Return the bytes by which one trial makes Optuna's database grow.
+
+    Args:
+        intermediate_values: Number of epochs with a value.
+    """
     return OPTUNA_TRIAL_BYTES + OPTUNA_VALUE_BYTES * intermediate_values
 
 
 def growth_bytes(database: Path, waiting_bytes: int) -> int:
-    """Bytes by which MLflow's SQLite file will grow: by journal lines that wait, and by its tables where they
-    are still to be made."""
+    """Return the bytes by which MLflow's SQLite file will grow, its tables included if there are none yet.
+
+    Args:
+        database: Path of the file, which need not exist.
+        waiting_bytes: Bytes of journal lines that are not sent.
+    """
     rows = round(ROW_FACTOR * max(0, waiting_bytes))
     if database.exists():
         return rows
     try:
         made = new_name(database).stat().st_size
-    except FileNotFoundError:  # not begun, or renamed into its place just now
+    except FileNotFoundError:  # not started, or renamed into its place just now
         made = EMPTY_MLFLOW_BYTES if database.exists() else 0
     return rows + max(0, EMPTY_MLFLOW_BYTES - made)
 
 
 def _line_bytes(key: str, step: int) -> int:
-    row = {"key": key, "step": step, "timestamp": TYPICAL_TIME, "value": TYPICAL_VALUE}
+    row: dict[str, JsonValue] = {"key": key, "step": step, "timestamp": TYPICAL_TIME, "value": TYPICAL_VALUE}
     return len(encode(row))

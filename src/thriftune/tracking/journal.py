@@ -1,8 +1,8 @@
 """A trial's own append-only metrics file: the truth that MLflow is a copy of.
 
 One JSON object a line, its checksum (CRC-32, hex) as the last field. A metric row has `key, step,
-timestamp, value`; records of other kinds have `kind` and no `key`. For one (key, step) the row first
-written stands: a resumed trial makes the rows beyond its checkpoint again, and they are recognised.
+timestamp, value`; records of other kinds have `kind` and no `key`. For one (key, step) the first row counts:
+a resumed trial logs the rows beyond its checkpoint again, and they are recognised.
 """
 
 from __future__ import annotations
@@ -13,39 +13,46 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Self
+
+from pydantic import JsonValue
 
 from thriftune import files
 from thriftune.errors import OutOfStorageError
 from thriftune.tracking.keys import MACHINE_PREFIX, VALIDATION_PREFIX
-from thriftune.tracking.records import encode, whole_records
+from thriftune.tracking.records import Record, encode, metric_row, whole_records
 
 log = logging.getLogger(__name__)
 
 CURSOR = "tracking.json"
-"""Beside a journal: how far it was sent (see cursor.py)."""
+"""File beside a journal that notes how much of it was sent (see cursor.py)."""
 
 
 class Journal:
-    """The open journal of one trial; one writer."""
+    """The open journal of one trial, for one writer; it can be used in a `with` block."""
 
     def __init__(
         self, path: Path, owned: Callable[[], None] = lambda: None, *, taken_over: bool = False
     ) -> None:
-        """Open or create; a torn last line is cut, a bad line elsewhere is a DamageError.
+        """Open or create a journal.
 
-        owned: asked before each append; raises where this process no longer owns the trial.
-        taken_over: a process on another machine may still have it open; what that one appends from now on
-        goes to a file that nobody reads.
+        A torn last line is cut; a bad line elsewhere raises DamageError.
+
+        Args:
+            path: Of the journal; its folder is created where it is missing.
+            owned: Called before each append; raises if this process no longer owns the trial.
+            taken_over: Whether a process on another machine may still have it open. What that process appends
+                from now on goes to a file that nobody reads.
         """
         self.path = Path(path)
         self._owned = owned
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._values: dict[tuple[str, int], float | None] = {}
-        self._records: dict[str, Mapping[str, Any]] = {}
+        self._records: dict[str, Record] = {}
         self._warned = False
         if not self.path.exists():
-            # A journal that begins anew has nothing to do with how far another one was sent.
+            # What was sent of an earlier journal says nothing of this one.
             files.remove_file(self.path.with_name(CURSOR))
         content = self._load()
         if taken_over:
@@ -54,17 +61,17 @@ class Journal:
         files.fsync_directory(self.path.parent)
 
     def _load(self) -> bytes:
-        """Read what is there; all of it that is whole."""
+        """Read the journal; return its whole lines."""
         if not self.path.exists():
             return b""
         whole = 0
         content = self.path.read_bytes()
         for record, end in whole_records(content, self.path):
             whole = end
-            if "key" in record:
-                self._values[record["key"], record["step"]] = record["value"]
+            if (row := metric_row(record)) is not None:
+                self._values[row.key, row.step] = row.value
             else:
-                self._records[record["kind"]] = record
+                self._records[str(record["kind"])] = record
         if whole < len(content):
             log.info("cut a torn last line of %d bytes from %s", len(content) - whole, self.path)
             with self.path.open("rb+") as handle:
@@ -73,7 +80,12 @@ class Journal:
         return content[:whole]
 
     def log(self, metrics: Mapping[str, float | None], step: int) -> None:
-        """Append one row per key that has none for this step yet; one write, not fsynced."""
+        """Append a row for each key that has none for this step yet, in one write, which is not fsynced.
+
+        Args:
+            metrics: Values by key. None, infinite and NaN: the metric is undefined at this step.
+            step: Optimizer step or epoch, as the key wants it.
+        """
         timestamp = time.time_ns() // 1_000_000
         lines, new = b"", dict[tuple[str, int], float | None]()
         for key, raw in metrics.items():
@@ -82,7 +94,7 @@ class Journal:
                 self._recognise(key, step, value)
                 continue
             new[key, step] = value
-            row = {"key": key, "step": step, "timestamp": timestamp, "value": value}
+            row: Record = {"key": key, "step": step, "timestamp": timestamp, "value": value}
             lines += encode(row)
         if lines:
             self._append(lines)
@@ -96,38 +108,65 @@ class Journal:
         if not self._warned:
             self._warned = True
             log.warning(
-                "%s at step %d was made again with another value (%s, on record %s); the record stands",
+                "%s at step %d was logged again with another value (%s instead of %s); the first one counts",
                 key,
                 step,
                 value,
                 self._values[key, step],
             )
 
-    def record_once(self, kind: str, **fields: Any) -> None:
-        """Append a record of another kind, once in the journal's life."""
+    def record_once(self, kind: str, **fields: JsonValue) -> None:
+        """Append a record that is no metric, unless the journal has one of this kind.
+
+        Args:
+            kind: `start`, `end` or `stopped`.
+            **fields: What it says.
+        """
         if kind not in self._records:
-            record = {"kind": kind, **fields, "timestamp": time.time_ns() // 1_000_000}
+            record: Record = {"kind": kind, **fields, "timestamp": time.time_ns() // 1_000_000}
             self._append(encode(record))
             self._records[kind] = record
 
-    def record(self, kind: str) -> Mapping[str, Any] | None:
-        """The record of a kind, or None."""
+    def record(self, kind: str) -> Record | None:
+        """Return the record of a kind, or None.
+
+        Args:
+            kind: As for `record_once`.
+        """
         return self._records.get(kind)
 
     def has(self, key: str, step: int) -> bool:
-        """Whether there is a row of a key and step, be it undefined."""
+        """Return whether the journal has a row, even an undefined one.
+
+        Args:
+            key: Of the metric.
+            step: Of the row.
+        """
         return (key, step) in self._values
 
     def value(self, key: str, step: int) -> float | None:
-        """The value on record; KeyError where there is none."""
+        """Return the value of a row; KeyError is raised if there is no row.
+
+        Args:
+            key: Of the metric.
+            step: Of the row.
+        """
         return self._values[key, step]
 
     def steps(self, key: str) -> list[int]:
-        """The steps on record of a key, sorted."""
+        """Return the steps of a key's rows, sorted.
+
+        Args:
+            key: Of the metric.
+        """
         return sorted(step for name, step in self._values if name == key)
 
     def rows(self, key: str) -> list[tuple[int, float | None]]:
-        """(step, value) of a key in the order in which they were written."""
+        """Return (step, value) of a key's rows in the order in which they were written.
+
+        Args:
+            key: Of the metric.
+        """
         return [(step, value) for (name, step), value in self._values.items() if name == key]
 
     def sync(self) -> None:
@@ -141,6 +180,14 @@ class Journal:
             self.sync()
             os.close(self._descriptor)
             self._descriptor = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def _append(self, lines: bytes) -> None:
         self._owned()

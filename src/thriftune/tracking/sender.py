@@ -1,4 +1,4 @@
-"""Carries journals to MLflow from a thread of its own; a failing store never reaches training."""
+"""Send journals to MLflow from a thread; a failing store never disturbs training."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ from thriftune.tracking.records import KILLED, run_status
 log = logging.getLogger(__name__)
 
 IDLE_SECONDS = 1.0
-"""Rows are gathered for so long before they are sent together."""
+"""How long rows are gathered before they are sent together."""
 BACKLOG_BYTES = 100_000_000
-"""Of journals that a store does not take: said once."""
+"""Size of what a store has not taken, above which a warning is logged, once."""
 LAST_TRIES = 3
 """Failures in a row after which a closing sender leaves the rest to the next run."""
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """One journal, and what opens its run in a sink."""
+    """One journal, and what opens its run in a store."""
 
     journal: Path
     open_run: Callable[[MlflowSink], tuple[str, str]]
-    """Finds or makes (the study's run, the trial's run)."""
+    """Finds or creates the runs of the study and of the trial; returns their ids."""
     on_done: Callable[[MlflowSink, str], None] = lambda sink, run_id: None
-    """Called with the trial's run once all rows of a finished trial are there."""
+    """Called with the id of the trial's run once all rows of a trial that has ended are there."""
 
 
 @dataclass
-class Parcel:
-    """A journal on its way: how far it is, and the status that ends it."""
+class PendingJournal:
+    """A journal that is being sent: how much of it was, and the status that ends its run."""
 
     delivery: Delivery
     cursor: Cursor
@@ -50,27 +50,32 @@ class Parcel:
     status: str | None = None
     """The status to set once all rows are there; None while the trial runs."""
     done: bool = False
-    """All of it is there, the status included."""
+    """Whether all of it is there, the status included."""
 
     def send(self, sink: MlflowSink) -> int:
-        """Send what the store does not have yet; rows sent.
+        """Send what the store does not have yet.
 
-        A cursor of other runs is void: the store was made anew, or is another one, or somebody deleted the
-        trial's run in the middle. The run that is made in its place gets the journal from its start. A trial
-        that its journal says is over has that end's status, whatever became of the process since, and
-        whichever process wrote it.
+        A cursor of other runs does not count: the store was recreated, or is a different one, or somebody
+        deleted the trial's run. The run that replaces it gets the whole journal. A trial whose journal has an
+        end gets the status of that end, whatever happened to the process since, and whoever wrote it.
+
+        Args:
+            sink: The open store.
+
+        Returns:
+            How many rows were sent.
         """
-        told = self.status  # read before the rows, as the journal's end is: they come before what ends them
+        requested = self.status  # read before the rows, as the journal's end is: rows come before their end
         journal = self.delivery.journal
         if self.run_id is None:
             parent, self.run_id = self.delivery.open_run(sink)
             if (self.cursor.parent, self.cursor.run) != (parent, self.run_id):
                 self.cursor = Cursor(self.cursor.uri, parent, run=self.run_id)
         ended = run_status(journal)
-        status = told if ended == KILLED else ended
+        status = requested if ended == KILLED else ended
         rows, end = unsent(journal, self.cursor.sent_bytes)
         if end > self.cursor.sent_bytes:
-            # Durable first: a row that a power cut takes from the journal comes again with another timestamp.
+            # Durable first: a row lost from the journal in a power cut is logged again with a new timestamp.
             files.fsync_path(journal)
         if rows:
             sink.log_rows(self.run_id, rows)
@@ -86,7 +91,8 @@ class Parcel:
         return len(rows)
 
 
-Survey = Callable[[MlflowSink], Iterable[tuple[Delivery, str]]]
+PendingSource = Callable[[MlflowSink], Iterable[tuple[Delivery, str]]]
+"""Lists the journals, each with its status, that a store does not have to their end."""
 
 
 def _nothing(sink: MlflowSink) -> Iterable[tuple[Delivery, str]]:
@@ -94,79 +100,108 @@ def _nothing(sink: MlflowSink) -> Iterable[tuple[Delivery, str]]:
 
 
 class Sender:
-    """Background sender over any number of journals, in the order in which they came.
+    """A thread that sends any number of journals, in the order in which they were given."""
 
-    survey: asked at each connection for the journals, with their status, that the store has not to their end.
-    """
+    def __init__(
+        self, connect: Callable[[], MlflowSink], uri: str, pending: PendingSource = _nothing
+    ) -> None:
+        """Start the thread.
 
-    def __init__(self, connect: Callable[[], MlflowSink], uri: str, survey: Survey = _nothing) -> None:
-        self._connect, self._uri, self._survey = connect, uri, survey
+        Args:
+            connect: Opens the store; called again after a failure.
+            uri: The store's.
+            pending: Called after each connection for the journals of earlier processes.
+        """
+        self._connect, self._uri, self._pending = connect, uri, pending
         self._sink: MlflowSink | None = None
-        self._parcels: dict[Path, Parcel] = {}
+        self._journals: dict[Path, PendingJournal] = {}
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._closing = False
         self._failures = 0
         self.is_gone = self._warned = False
-        """is_gone: the store was deleted; rows that it had are in the journals alone."""
+        """is_gone: the store was deleted; the rows that it had are in the journals only."""
         self._thread = threading.Thread(target=self._work, name="metric-sender", daemon=True)
         self._thread.start()
 
     def watch(self, delivery: Delivery, status: str | None = None) -> None:
-        """Carry a journal from now on, from where the store has it; status: as of `finish`."""
-        parcel = Parcel(delivery, read_cursor(delivery.journal, self._uri), status=status)
+        """Send a journal from now on, from where the store has it.
+
+        Args:
+            delivery: The journal.
+            status: As for `finish`. None: the trial runs.
+        """
+        pending = PendingJournal(delivery, read_cursor(delivery.journal, self._uri), status=status)
         with self._lock:
-            self._parcels[delivery.journal] = parcel
+            self._journals[delivery.journal] = pending
         self._wake.set()
 
     def finish(self, journal: Path, status: str) -> None:
-        """Set the run's status once all of the journal was sent."""
+        """Set the run's status once all of the journal was sent.
+
+        Args:
+            journal: Path of the journal.
+            status: FINISHED, FAILED or KILLED; the end that is in the journal takes precedence.
+        """
         with self._lock:
-            if journal in self._parcels:
-                self._parcels[journal].status = status
+            if journal in self._journals:
+                self._journals[journal].status = status
         self._wake.set()
 
     def forget(self, journal: Path) -> None:
-        """Carry a journal no longer: it is another process's."""
+        """Stop sending a journal: another process has taken it over.
+
+        Args:
+            journal: Path of the journal.
+        """
         with self._lock:
-            self._parcels.pop(journal, None)
+            self._journals.pop(journal, None)
 
     def promised_bytes(self) -> int:
-        """Bytes by which a SQLite store will still grow: its tables where it is not made yet, and rows on
-        their way; 0 for a server, whose bytes are elsewhere."""
+        """Return the bytes by which a SQLite store will still grow; 0 for a server.
+
+        These are the rows that are not sent, and the tables of a store that does not exist yet.
+        """
         if not self._uri.startswith(SQLITE):
             return 0
         return growth_bytes(Path(self._uri.removeprefix(SQLITE)), self._waiting_bytes())
 
     def _waiting_bytes(self) -> int:
         with self._lock:
-            parcels = list(self._parcels.values())
+            journals = list(self._journals.values())
         return sum(
-            parcel.delivery.journal.stat().st_size - parcel.cursor.sent_bytes
-            for parcel in parcels
-            if parcel.delivery.journal.exists()
+            pending.delivery.journal.stat().st_size - pending.cursor.sent_bytes
+            for pending in journals
+            if pending.delivery.journal.exists()
         )
 
     def close(self, timeout_seconds: float) -> int:
-        """Send what is left while the store answers, at most for so long; rows still unsent."""
+        """Send what is left while the store answers, and end the thread.
+
+        Args:
+            timeout_seconds: How long this may take.
+
+        Returns:
+            How many rows are not sent.
+        """
         self._closing = True
         self._wake.set()
         self._thread.join(timeout_seconds)
         with self._lock:
-            parcels = dict(self._parcels)
+            journals = dict(self._journals)
         left = 0
-        for path, parcel in parcels.items():
+        for path, pending in journals.items():
             try:
-                left += len(unsent(path, parcel.cursor.sent_bytes)[0])
+                left += len(unsent(path, pending.cursor.sent_bytes)[0])
             except DamageError as error:
-                log.warning("the metrics of %s wait: %s", path.parent.name, error)
+                log.warning("the metrics of %s are not sent: %s", path.parent.name, error)
         return left
 
     def _work(self) -> None:
         while not self.is_gone:
             self._wake.wait(IDLE_SECONDS)
             self._wake.clear()
-            last = self._closing  # read first: what came while a round was under way needs one more
+            last = self._closing  # read first: what comes during a round needs one more
             done = self._send_all()
             if last and (done or self._failures >= LAST_TRIES):
                 return
@@ -187,24 +222,24 @@ class Sender:
             assert self._sink is not None
             self._sink.check_present()
             with self._lock:
-                parcels = list(self._parcels.values())
-            for parcel in parcels:
-                self._send(parcel, self._sink)
+                journals = list(self._journals.values())
+            for pending in journals:
+                self._send(pending, self._sink)
         except Exception as error:
-            # Whatever MLflow does wrong, the journal has the rows; the next try or run sends them.
+            # Whatever fails in MLflow, the journal has the rows; the next try or run sends them.
             self._note(self._cause(error))
             return False
         if self._failures:
-            log.info("MLflow takes the metrics again")
+            log.info("MLflow accepts metrics again")
         self._failures = 0
         with self._lock:
-            for parcel in parcels:
-                if parcel.done:
-                    self._parcels.pop(parcel.delivery.journal, None)
+            for pending in journals:
+                if pending.done:
+                    self._journals.pop(pending.delivery.journal, None)
         return True
 
     def _cause(self, error: Exception) -> Exception:
-        """The deletion of the store, where that lies behind what MLflow says."""
+        """Return the deletion of the store, if that is behind MLflow's error."""
         try:
             if self._sink is not None:
                 self._sink.check_present()
@@ -212,30 +247,30 @@ class Sender:
             return gone
         return error
 
-    def _send(self, parcel: Parcel, sink: MlflowSink) -> None:
+    def _send(self, pending: PendingJournal, sink: MlflowSink) -> None:
         try:
-            parcel.send(sink)
+            pending.send(sink)
         except DamageError as error:
-            # The other journals are not to wait for this one.
-            log.warning("the metrics of %s wait: %s", parcel.delivery.journal.parent.name, error)
-            parcel.done = True
+            # The other journals do not wait for this one.
+            log.warning("the metrics of %s are not sent: %s", pending.delivery.journal.parent.name, error)
+            pending.done = True
 
     def _open(self) -> None:
         self._sink = self._connect()
-        for delivery, status in self._survey(self._sink):
-            if delivery.journal not in self._parcels:
+        for delivery, status in self._pending(self._sink):
+            if delivery.journal not in self._journals:
                 self.watch(delivery, status)
 
     def _is_file_damaged(self) -> bool:
-        """Damage does not always lie behind what MLflow says: a cut file gives an I/O error."""
+        """Look at the file: MLflow's error does not always name damage, a cut file gives an I/O error."""
         return self._uri.startswith(SQLITE) and is_file_damaged(Path(self._uri.removeprefix(SQLITE)))
 
     def _note(self, error: Exception) -> None:
         self._failures += 1
         self._sink = None
         with self._lock:
-            for parcel in self._parcels.values():
-                parcel.run_id = None  # found or made again: the store may come back as another one
+            for pending in self._journals.values():
+                pending.run_id = None  # looked up again: the store may come back as a different one
         if isinstance(error, StoreGoneError):
             # MLflow keeps its connections for the life of a process; a new process starts on a new store.
             self.is_gone = True
@@ -245,11 +280,11 @@ class Sender:
             if is_damaged(error) or self._is_file_damaged():
                 reason = f"{reason}; the database is damaged: {REBUILD}"
             elif isinstance(error, OSError) and files.is_out_of_space(error):
-                reason = f"{reason}, where how far they were sent is noted beside the journals"
-            log.warning("MLflow does not take the metrics (%s); the journals keep them", reason)
+                reason = f"{reason}: no room to note beside the journals how much was sent"
+            log.warning("MLflow does not accept metrics (%s); they stay in the journals", reason)
         if not self._warned and (waiting := self._waiting_bytes()) >= BACKLOG_BYTES:
             self._warned = True
             log.warning(
-                "%.0f MB of metrics wait for MLflow in the journals, which take as much of the disk",
+                "%.0f MB of metrics wait for MLflow in the journals, and take as much of the disk",
                 waiting / 1e6,
             )

@@ -13,7 +13,7 @@ from thriftune.errors import DamageError, OutOfStorageError, StudyError
 from thriftune.tracking.backoff import wait_seconds
 from thriftune.tracking.cursor import Cursor, line_checksum, read_cursor, unsent, write_cursor
 from thriftune.tracking.journal import Journal
-from thriftune.tracking.records import read_rows
+from thriftune.tracking.records import read_metrics
 
 pytestmark = pytest.mark.unit
 
@@ -33,7 +33,7 @@ def test_a_torn_last_line_is_cut_and_the_rest_stands(tmp_path: Path) -> None:
         again.log({"a": 2.0}, 2)
         again.log({"a": 3.0}, 3)
         again.close()
-        assert [(r.key, r.step, r.value) for r in read_rows(path)] == [
+        assert [(r.key, r.step, r.value) for r in read_metrics(path)] == [
             ("a", 1, 1.0),
             ("b", 1, None),
             ("c", 1, None),
@@ -79,7 +79,7 @@ def test_who_was_taken_over_writes_to_a_file_that_nobody_reads(tmp_path: Path) -
     now.log({"a": 2.0}, 2)
     before.close()
     now.close()
-    assert [(r.key, r.step, r.value) for r in read_rows(path)] == [("a", 1, 1.0), ("a", 2, 2.0)]
+    assert [(r.key, r.step, r.value) for r in read_metrics(path)] == [("a", 1, 1.0), ("a", 2, 2.0)]
 
 
 def test_a_bad_line_in_the_middle_is_damage(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_a_row_that_does_not_fit_is_not_on_record_and_harms_no_other(tmp_path: P
     journal.log({"a": 2.0, "b": 2.0}, 2)
     journal.close()
     rows = [("a", 1, 1.0), ("a", 2, 2.0), ("b", 2, 2.0)]
-    assert [(r.key, r.step, r.value) for r in read_rows(path)] == rows
+    assert [(r.key, r.step, r.value) for r in read_metrics(path)] == rows
 
 
 def test_the_row_first_written_stands(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -188,7 +188,7 @@ def test_acknowledged_rows_survive_a_kill(tmp_path: Path) -> None:
     while chunk := os.read(reader, 1 << 16):
         acknowledged += len(chunk)
     Journal(path).close()
-    assert len(read_rows(path)) >= acknowledged > 0
+    assert len(read_metrics(path)) >= acknowledged > 0
 
 
 def test_the_cursor_belongs_to_one_store(tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ def test_a_damaged_journal_keeps_no_other_waiting(
     for number, journal in enumerate(journals):
         sender.watch(delivery(journal, number), "FINISHED")
     assert sender.close(30) == 0
-    assert "delete that line alone" in caplog.text
+    assert "delete that line only" in caplog.text
     run = store.trial_run(store.parent_run("s", "s"), "s", 1, "id")
     assert len(store._client.get_metric_history(run, "a")) == 3
 
@@ -305,7 +305,7 @@ def test_damage_in_the_middle_is_told_with_its_remedy(
         handle.write(b"no database at all" * (database.stat().st_size // 18))
     journal.log({"a": 2.0}, 2)
     assert sender.close(60) == 1
-    (warning,) = [text for text in caplog.messages if "MLflow does not take the metrics" in text]
+    (warning,) = [text for text in caplog.messages if "MLflow does not accept metrics" in text]
     assert "the database is damaged: `thriftune tracking rebuild`" in warning
 
 

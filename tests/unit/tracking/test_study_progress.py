@@ -9,7 +9,7 @@ import pytest
 from thriftune.observe.progress import eta_seconds
 from thriftune.tracking.journal import Journal
 from thriftune.tracking.records import encode
-from thriftune.tracking.study_progress import Milestone, Milestones
+from thriftune.tracking.study_progress import ProgressPoint, StudyProgressLog
 
 pytestmark = pytest.mark.unit
 
@@ -37,7 +37,7 @@ def test_best_so_far_and_time_left(tmp_path: Path) -> None:
         (None, None),
     ]
     journals = {n: journal(tmp_path, n, *end, seconds=10 * (n + 1)) for n, end in enumerate(ends)}
-    found = [Milestones().at(journals, number, 10) for number in range(6)]
+    found = [StudyProgressLog().at(journals, number, 10) for number in range(6)]
     assert found[5] is None
     known = [reached for reached in found if reached is not None]
     assert [reached.best for reached in known] == [0.5, 0.5, 0.7, 0.7, 0.7]
@@ -55,7 +55,7 @@ def test_best_so_far_and_time_left(tmp_path: Path) -> None:
 def test_the_journal_of_a_trial_that_is_over_is_read_once(tmp_path: Path) -> None:
     """Each further trial costs the reading of its own alone, of a thousand or not: the others' could be gone
     by then. One that was not over is looked at again."""
-    known, fresh = Milestones(), Milestones()
+    known, fresh = StudyProgressLog(), StudyProgressLog()
     journals = {number: journal(tmp_path, number, None, None) for number in range(4)}
     for number in range(4):
         assert known.at(journals, number, 4) is None
@@ -73,12 +73,12 @@ def test_the_journal_of_a_trial_that_is_over_is_read_once(tmp_path: Path) -> Non
 def test_without_a_value_there_is_no_best(tmp_path: Path) -> None:
     """The first trial failed; a torn journal is one that is not over."""
     journals = {0: journal(tmp_path, 0, "failed", None)}
-    reached = Milestones().at(journals, 0, 2)
-    assert isinstance(reached, Milestone)
+    reached = StudyProgressLog().at(journals, 0, 2)
+    assert isinstance(reached, ProgressPoint)
     assert str(reached) == "1 of 2 trials, none has a value"
     with journals[0].open("rb+") as handle:
         handle.truncate(journals[0].stat().st_size - 1)
-    assert Milestones().at(journals, 0, 2) is None
+    assert StudyProgressLog().at(journals, 0, 2) is None
 
 
 def test_the_end_is_found_behind_a_long_journal(tmp_path: Path) -> None:
@@ -90,6 +90,6 @@ def test_the_end_is_found_behind_a_long_journal(tmp_path: Path) -> None:
         log.log({"train/loss": 0.1}, step)
     log.record_once("end", state="complete", value=0.5, reason="x" * 5000)
     log.close()
-    reached = Milestones().at({0: path}, 0, 1)
+    reached = StudyProgressLog().at({0: path}, 0, 1)
     assert reached is not None
     assert (reached.value, reached.eta_seconds) == (0.5, 0.0)
