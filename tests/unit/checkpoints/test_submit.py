@@ -1,4 +1,4 @@
-"""Saving beside training: one write in flight, its failure seen, one activity for two stores."""
+"""Saving beside training: one write in flight, its failure seen."""
 
 from __future__ import annotations
 
@@ -35,19 +35,6 @@ pytestmark = pytest.mark.unit
 
 def detached(epoch: int, value: float = 0.5) -> Checkpoint:
     return replace(make_checkpoint(epoch, value), detached=True, receipt=Receipt(awaited=True))
-
-
-def test_what_one_entry_saves_is_protected_through_the_other(tmp_path: Path) -> None:
-    """Two store objects on one folder, as the catalog makes them: the newest of the running trial is kept
-    though it is worse than the study's best."""
-    reading, saving = store_at(tmp_path), store_at(tmp_path)
-    reading.trials.begin(0)
-    for epoch, value in ((1, 0.9), (2, 0.2), (3, 0.1)):
-        saving.submit(make_checkpoint(epoch, value))
-    assert [entry.manifest.epoch for entry in reading.entries()] == [1, 3]
-    newest = newest_valid(reading, SIGNATURE)
-    assert newest is not None
-    assert newest.entry.manifest.epoch == 3
 
 
 def test_training_goes_on_while_a_checkpoint_is_written(
