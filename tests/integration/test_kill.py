@@ -102,7 +102,7 @@ def test_a_signal_outside_the_search_ends_in_order_too(tmp_path: Path, number: i
     project = copy_project(tmp_path)
     done = run(project, "", (moment, 1, "kill", 0, number))
     assert done.returncode == 130, done.stderr
-    assert "the same command goes on" in " ".join(done.stderr.split())
+    assert "run the same command again to resume" in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
     with closing(sqlite3.connect(project / "data/tracking/mlflow.db")) as database:
         tagged = "select run_uuid from tags where key = 'thriftune.trial' and value = 'parent'"

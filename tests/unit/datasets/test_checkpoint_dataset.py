@@ -30,8 +30,8 @@ def test_an_entry_says_which_checkpoints_are_large(tmp_path: Path, given: dict[s
 
 
 def test_two_entries_with_the_same_settings_are_one_store(tmp_path: Path) -> None:
-    """What one entry saves is protected through the other, which training read from: the newest of the running
-    trial is kept though it is worse than the study's best."""
+    """What one entry saves is protected through the other, which training reads from: the newest of the
+    running trial is kept though it is worse than the study's best."""
     entry = {
         "type": "thriftune.datasets.checkpoint_dataset.CheckpointDataset",
         "filepath": str(tmp_path),
@@ -54,7 +54,7 @@ def test_two_entries_with_the_same_settings_are_one_store(tmp_path: Path) -> Non
 
 
 def test_a_store_goes_with_its_last_catalog(tmp_path: Path) -> None:
-    """A catalog that is made later has a store of its own, and no trial of the earlier one is running in it."""
+    """A catalog that is made later has a store of its own, in which no trial of an earlier one is running."""
     config = {
         "checkpoints": {
             "type": "thriftune.datasets.checkpoint_dataset.CheckpointDataset",
