@@ -70,12 +70,12 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def python(project: Path, program: str, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run a program in a fresh interpreter in the project; output as text, never raises."""
+def python(folder: Path, program: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a program in a fresh interpreter in a folder; output as text, never raises."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     return subprocess.run(
         [sys.executable, "-c", program, *words],
-        cwd=project,
+        cwd=folder,
         env=environment,
         capture_output=True,
         text=True,
@@ -99,8 +99,9 @@ def test_a_command_that_reads_imports_nothing_heavy(
     project: Path, words: str, heavy: set[str], shown: str
 ) -> None:
     """Neither what trains nor MLflow, torch only for a model's shape, and the databases only where trials are
-    shown; none is left open."""
-    done = python(project, COMMAND, ",".join(heavy), *words.split())
+    shown; none is left open. A command may be given in any folder of the project.
+    """
+    done = python(project / "conf", COMMAND, ",".join(heavy), *words.split())
     assert shown in done.stdout, done.stderr
     assert done.stderr.splitlines()[-1] == "imported", done.stderr
     assert not list((project / "data/tracking").glob("*-wal"))
