@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import threading
 import traceback
 from pathlib import Path
 from typing import Any
@@ -69,6 +71,8 @@ def facts(parameters: Parameters) -> dict[str, Any]:
 def in_child(parameters: Parameters, observer: files.Observer | None) -> int:
     """Run the search in a forked process; its exit code, or minus the signal."""
     if (pid := os.fork()) == 0:
+        sys.settrace(None)  # what coverage measures here is lost at `os._exit`
+        threading.settrace(None)  # type: ignore[arg-type]
         files.observer = observer
         try:
             run(parameters)
