@@ -22,7 +22,7 @@ from thriftune.config import EncoderFromConfig, Parameters
 from thriftune.corpus.ingestion import ingest
 from thriftune.errors import StudyError
 from thriftune.model.encoder import build_encoder
-from thriftune.runner import trial as trial_module
+from thriftune.runner import trial_training
 from thriftune.runner.run import run_search
 from thriftune.search.optuna_study import OptunaStudy
 
@@ -303,7 +303,7 @@ def test_a_fault_of_ours_is_no_failure_of_the_trial(small: Path, monkeypatch: py
         raise ZeroDivisionError("no user's doing")
 
     with monkeypatch.context() as patched:
-        patched.setattr(trial_module, "validate", faulty)
+        patched.setattr(trial_training, "validate", faulty)
         with pytest.raises(ZeroDivisionError):
             run(parameters)
     (journal,) = parts(parameters)[1].folder.glob("trials/*/metrics.jsonl")

@@ -22,6 +22,7 @@ from thriftune.study.handle import StudyHandle
 from thriftune.study.identity import StudyIdentity
 from thriftune.study.layout import JOURNAL, trial_folder
 from thriftune.study.opening import open_or_create
+from thriftune.study.trials import TrialEnd
 from thriftune.tracking.journal import Journal
 from thriftune.training.inputs import encoder_for
 
@@ -65,7 +66,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     journal = Journal(trial_folder(study.folder, trial.number, trial.trial_id) / JOURNAL)
     journal.log({"validation/joint.f1_micro": 0.5}, 1)
     journal.close()
-    trials.tell(trial, 0.5, None)
+    trials.tell(trial, TrialEnd("complete", 0.5))
     close_databases()
     return root
 

@@ -46,9 +46,11 @@ def failure_reason(error: Exception, redact: Sequence[str]) -> str | None:
     return Sanitiser(redact).clean(f"{cause}: {said.partition(chr(10))[0]}")[:LONGEST_REASON]
 
 
-def give_back_memory() -> None:
-    """Free what a trial that broke down left, once its error is gone, whose traceback holds the model: an
-    architecture may tie its modules in reference cycles, and CUDA's cache keeps what was freed."""
+def release_memory() -> None:
+    """Free what a failed trial left, once its error is gone, whose traceback holds the model.
+
+    An architecture may tie its modules in reference cycles, and CUDA's cache keeps what was freed.
+    """
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -25,8 +25,13 @@ class Meter:
         self._earlier_seconds = 0.0
         self._note()
 
-    def goes_on(self, journal: Journal, epoch: int) -> None:
-        """The trial goes on after an epoch: what it took to get there was measured by other processes."""
+    def resume(self, journal: Journal, epoch: int) -> None:
+        """Add what a trial took in other processes, which measured it.
+
+        Args:
+            journal: The trial's journal.
+            epoch: The epoch that it resumes after; 0: it starts.
+        """
         done = [step for step in journal.steps(EPOCH_SECONDS) if step <= epoch]
         self._earlier_seconds = sum(journal.value(EPOCH_SECONDS, step) or 0.0 for step in done)
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
 
 from rich.console import Console
 from rich.filesize import decimal
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from thriftune.observe.logs import log_place
 from thriftune.observe.progress import eta_seconds
+from thriftune.study.trials import TrialEnd
 from thriftune.units import human_seconds
 
 log = logging.getLogger(__name__)
@@ -28,10 +31,14 @@ class StudyProgress:
     over_elsewhere: int = 0
     running_elsewhere: int = 0
     held_bytes: int = 0
-    _live: Progress | None = None
+    _live: Progress | None = field(default=None, init=False)
+    _name: str = field(default="", init=False)
+    _epochs: int = field(default=0, init=False)
+    _left: str = field(init=False)
+    _task: TaskID = field(init=False)
 
     def __post_init__(self) -> None:
-        self._left = self._estimate()
+        self._left, self._task = self._estimate(), TaskID(0)
         console = Console(stderr=True)
         if console.is_terminal:
             self._live = Progress(
@@ -46,14 +53,36 @@ class StudyProgress:
             self._live.start()
             self._task = self._live.add_task("starting", total=1, state="")
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
     def trial(self, number: int, epochs: int, start: str) -> None:
-        """A trial starts or goes on; start: where, and why there."""
+        """Log that a trial starts or resumes.
+
+        Args:
+            number: The trial's.
+            epochs: Of the trial in all.
+            start: Where it starts, and why there.
+        """
         self._name = self._name_of(number)
         self._epochs = epochs
         log.info("%s: %s", self._name, start)
 
     def step(self, step: int, steps: int) -> None:
-        """An optimizer step was taken: so many of all of the trial's."""
+        """Show that an optimizer step was taken.
+
+        Args:
+            step: Steps of the trial so far.
+            steps: Steps of the trial in all.
+        """
         log_place(epoch=-(-step * self._epochs // steps), step=step)
         if self._live is not None:
             bytes_held = f"{self.held_bytes / 1e6:.0f}/{self.budget_bytes / 1e6:.0f} MB"
@@ -61,7 +90,14 @@ class StudyProgress:
             self._live.update(self._task, description=self._name, completed=step, total=steps, state=state)
 
     def epoch(self, epoch: int, metric: str, value: float | None, held_bytes: int) -> None:
-        """An epoch was validated and saved."""
+        """Log that an epoch was validated and saved.
+
+        Args:
+            epoch: The epoch.
+            metric: Name of the metric that is maximised.
+            value: Its value; None: undefined.
+            held_bytes: Bytes that the study holds.
+        """
         self.held_bytes = held_bytes
         log.info(
             "%s, epoch %d of %d: %s %s; %s",
@@ -76,21 +112,25 @@ class StudyProgress:
     def trial_done(
         self,
         number: int,
-        state: str,
-        value: float | None,
+        end: TrialEnd,
         best: float | None,
         seconds: float,
         elsewhere: tuple[int, int] = (0, 0),
     ) -> None:
-        """A trial ended, be it before it could start, which took so long.
+        """Log that a trial ended, be it before it could start.
 
-        elsewhere: of other workers, (trials that are over and that this process did not see end, trials that
-        are under way).
+        Args:
+            number: The trial's.
+            end: How it ended.
+            best: The best value of the study so far; None: there is none.
+            seconds: What the trial took.
+            elsewhere: Of other workers: trials that ended and that this process did not see end; trials that
+                run.
         """
         self.taken.append(seconds)
         self.over_elsewhere, self.running_elsewhere = elsewhere
         self.best, self._left = best, self._estimate()
-        log.info("%s: %s with %s; %s", self._name_of(number), state, _shown(value), self._state())
+        log.info("%s: %s with %s; %s", self._name_of(number), end.state, _shown(end.value), self._state())
 
     def _state(self) -> str:
         """The study as a whole: best so far, bytes, time left."""

@@ -29,9 +29,18 @@ from thriftune.search.samplers import pruner_for
 from thriftune.search.space import distributions
 from thriftune.search.storage import open_storage
 from thriftune.search.storage_errors import UnknownOutcomeError, storage_errors
-from thriftune.search.trials import ATTEMPT, OVERRIDES, REASON, JournaledTrial, RunningTrial, taken_over_text
+from thriftune.search.trials import (
+    ATTEMPT,
+    OVERRIDES,
+    REASON,
+    STATES,
+    JournaledTrial,
+    RunningTrial,
+    taken_over_text,
+)
 from thriftune.study.file_locks import Ownership
 from thriftune.study.handle import StudyHandle
+from thriftune.study.trials import TrialEnd
 
 
 class OptunaStudy:
@@ -189,11 +198,16 @@ class OptunaStudy:
         space = distributions(self._parameters.search.space)
         params = values_inside(space, journaled.overrides)
         attrs = {OVERRIDES: json.dumps(journaled.overrides), ATTEMPT: 1}
-        if journaled.reason is not None:
-            attrs[REASON] = journaled.reason
+        state, value = TrialState.RUNNING, None
+        if journaled.end is not None:
+            state, value = STATES[journaled.end.state], journaled.end.value
+            if journaled.end.reason is not None:
+                attrs[REASON] = journaled.end.reason
+        if state == TrialState.PRUNED:
+            value = journaled.values[max(journaled.values)]  # as Optuna does: the last intermediate value
         trial = optuna.trial.create_trial(
-            state=journaled.state,
-            value=journaled.value if journaled.state != TrialState.RUNNING else None,
+            state=state,
+            value=value,
             params=params,
             distributions={key: space[key] for key in params},
             intermediate_values=dict(journaled.values),
@@ -212,38 +226,23 @@ class OptunaStudy:
         return preset_values(self._parameters.search, self._configured, number)
 
     @storage_errors()
-    def tell(self, handle: RunningTrial, value: float | None, reason: str | None) -> None:
-        """End a trial: complete with its value, or failed without one.
+    def tell(self, handle: RunningTrial, end: TrialEnd) -> None:
+        """End a trial; of one that was pruned the last intermediate value becomes its value.
 
         TakenOverError is raised if another process has ended it in another state.
 
         Args:
             handle: The trial.
-            value: Of the metric that is maximised. None: the trial has failed.
-            reason: Kept with the trial; None for a trial that ended by itself.
+            end: How it ended; the reason is kept with the trial.
         """
-        self._tell(handle, TrialState.FAIL if value is None else TrialState.COMPLETE, value, reason)
-
-    @storage_errors()
-    def tell_pruned(self, handle: RunningTrial, reason: str) -> None:
-        """End a trial that the pruner stopped; its last intermediate value becomes its value.
-
-        TakenOverError is raised if another process has ended it in another state.
-
-        Args:
-            handle: The trial.
-            reason: Kept with the trial.
-        """
-        self._tell(handle, TrialState.PRUNED, None, reason)
-
-    def _tell(self, handle: RunningTrial, state: TrialState, value: float | None, reason: str | None) -> None:
+        state, value = STATES[end.state], end.value if end.state == "complete" else None
         stored = self._state(handle)
         if stored.is_finished():  # an earlier process ended it, and was killed before it tidied
             _require_same(handle.number, stored, state)
             return
         try:
-            if reason is not None:
-                handle.trial.set_user_attr(REASON, reason)
+            if end.reason is not None:
+                handle.trial.set_user_attr(REASON, end.reason)
             files.announce("optuna_tell", Path(self._id))
             self._study.tell(handle.number, value, state=state)
         except UpdateFinishedTrialError:

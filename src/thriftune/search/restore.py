@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from optuna.trial import TrialState
-
 from thriftune.config import Parameters
 from thriftune.errors import StudyError
 from thriftune.search.optuna_study import OptunaStudy
@@ -19,8 +17,6 @@ from thriftune.study.layout import JOURNAL, journals_of
 from thriftune.tracking.records import EndRecord, MetricRow, StartRecord, metric_row, read_records
 
 log = logging.getLogger(__name__)
-
-STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 
 
 def restore_trials(handle: StudyHandle, study: OptunaStudy, parameters: Parameters) -> int:
@@ -96,18 +92,11 @@ def _read_trial(journal: Path, parameters: Parameters) -> JournaledTrial | None:
     start = StartRecord.from_record(kinds["start"])
     end = EndRecord.from_record(kinds["end"]) if "end" in kinds else None
     rows = [row for record in records if (row := metric_row(record)) is not None]
-    values = dict(_values(rows, parameters))
-    state = TrialState.RUNNING if end is None else STATES[end.state]
-    value = None if end is None else end.value
-    if state == TrialState.PRUNED:
-        value = values[max(values)]  # Optuna's own convention: the last intermediate value
     return JournaledTrial(
         overrides=start.overrides,
         sampler_attrs=start.sampler_attrs,
-        state=state,
-        value=value,
-        reason=None if end is None else end.reason,
-        values=values,
+        end=end,
+        values=dict(_values(rows, parameters)),
         started=_instant(start.timestamp),
         ended=None if end is None else _instant(end.timestamp),
     )

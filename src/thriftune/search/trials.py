@@ -12,25 +12,24 @@ from optuna.trial import FrozenTrial as FrozenTrial  # other rooms name the type
 from optuna.trial import Trial, TrialState
 from pydantic import JsonValue
 
-from thriftune.config import Parameters
 from thriftune.errors import ConfigError, TakenOverError
 from thriftune.search.storage_errors import storage_errors
-from thriftune.study.identity import refused_id, trial_id
+from thriftune.study.identity import refused_id
+from thriftune.study.trials import TrialEnd, TrialRef
 
 OVERRIDES, ATTEMPT, REASON = "overrides", "attempt", "reason"
 """Attributes of a trial in Optuna's storage."""
+STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+"""Optuna's state of a trial that ended."""
 
 Values = Mapping[str, JsonValue]
 """Values by dotted key of the configuration."""
 
 
 @dataclass(frozen=True)
-class RunningTrial:
-    """One running trial."""
+class RunningTrial(TrialRef):
+    """One running trial; `parameters` are the study's where its overrides make no configuration."""
 
-    number: int
-    parameters: Parameters
-    """The resolved configuration."""
     attempt: int
     trial: Trial
     reported: set[int]
@@ -40,12 +39,12 @@ class RunningTrial:
     sampler_attrs: Values
     """What the sampler keeps with the trial."""
     refused: ConfigError | None = None
-    """Why the overrides make no configuration; `parameters` are then those of the study."""
+    """Why the overrides make no configuration."""
 
     @property
     def trial_id(self) -> str:
         """The derived id."""
-        return trial_id(self.parameters) if self.refused is None else refused_id(self.overrides)
+        return super().trial_id if self.refused is None else refused_id(self.overrides)
 
     @storage_errors()
     def report(self, epoch: int, value: float) -> None:
@@ -77,9 +76,8 @@ class JournaledTrial:
 
     overrides: Values
     sampler_attrs: Values
-    state: TrialState
-    value: float | None
-    reason: str | None
+    end: TrialEnd | None
+    """None: it was interrupted."""
     values: Mapping[int, float]
     """Intermediate values by epoch."""
     started: datetime

@@ -13,6 +13,7 @@ from typing import Self
 from pydantic import JsonValue
 
 from thriftune.errors import DamageError
+from thriftune.study.trials import TrialEnd
 from thriftune.tracking.keys import MACHINE_PREFIX, TOTAL
 
 KILLED = "KILLED"
@@ -61,31 +62,24 @@ class StartRecord:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class EndRecord:
+@dataclass(frozen=True, kw_only=True)
+class EndRecord(TrialEnd):
     """The last record of the journal of a trial that has ended."""
 
     timestamp: int
     """Milliseconds since 1970."""
-    state: str
-    """complete, pruned or failed."""
-    value: float | None
-    reason: str | None
 
     @classmethod
-    def from_record(cls, record: Record) -> Self:
+    def from_record(cls, record: Mapping[str, object]) -> Self:
         """Return the end that a record states.
 
         Args:
             record: Of kind `end`, its checksum verified.
         """
-        reason = record["reason"]
-        return cls(
-            timestamp=_integer(record["timestamp"]),
-            state=str(record["state"]),
-            value=_number(record["value"]),
-            reason=None if reason is None else str(reason),
-        )
+        end = TrialEnd.from_record(record)
+        timestamp = record["timestamp"]
+        assert isinstance(timestamp, int)
+        return cls(state=end.state, value=end.value, reason=end.reason, timestamp=timestamp)
 
 
 def encode(record: Mapping[str, JsonValue]) -> bytes:

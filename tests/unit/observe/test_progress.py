@@ -9,6 +9,7 @@ import pytest
 from thriftune.observe.progress import eta_seconds
 from thriftune.observe.stopwatch import Stopwatch
 from thriftune.runner.progress import StudyProgress
+from thriftune.study.trials import TrialEnd
 from thriftune.units import human_seconds
 
 pytestmark = pytest.mark.unit
@@ -37,7 +38,7 @@ def test_a_process_that_goes_on_knows_what_the_others_took(caplog: pytest.LogCap
     with caplog.at_level(logging.INFO):
         progress.trial(3, 2, "starts")
         progress.epoch(1, "m", 0.5, 1_500_000)
-        progress.trial_done(3, "complete", 0.5, 0.5, 60.0)
+        progress.trial_done(3, TrialEnd("complete", 0.5), 0.5, 60.0)
     assert caplog.messages[-1] == (
         "trial 3 (4 of 5): complete with 0.5000; best so far 0.5000; 1.5 MB of 10.0 MB held; about 60 s left"
     )
@@ -47,7 +48,7 @@ def test_a_trial_on_record_that_ends_here_counts_no_trial_too_many(caplog: pytes
     """Only a kill kept the last one from being told: no time is left, and what is held is known."""
     progress = StudyProgress(2, 10**7, [60.0, 60.0], best=0.25, held_bytes=1_500_000)
     with caplog.at_level(logging.INFO):
-        progress.trial_done(1, "complete", 0.5, 0.5, 60.0)
+        progress.trial_done(1, TrialEnd("complete", 0.5), 0.5, 60.0)
     assert caplog.messages == [
         "trial 1 (2 of 2): complete with 0.5000; best so far 0.5000; 1.5 MB of 10.0 MB held"
     ]

@@ -22,6 +22,7 @@ from thriftune.errors import ConfigError
 from thriftune.observe.logs import log_context, set_up_logs
 from thriftune.observe.sanitiser import MASK, Sanitiser
 from thriftune.runner.progress import StudyProgress
+from thriftune.study.trials import TrialEnd
 
 pytestmark = pytest.mark.unit
 
@@ -163,7 +164,7 @@ def test_the_log_holds_json_lines_without_secrets(tmp_path: Path, capsys: pytest
         progress.trial(0, 3, None)
         progress.step(1, 2)
         progress.epoch(1, "m", None, 10)
-        progress.trial_done(0, "complete", 0.5, 0.5, 60.0)
+        progress.trial_done(0, TrialEnd("complete", 0.5), 0.5, 60.0)
         progress.close()
         progress.close()
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -11,7 +11,6 @@ from typing import Any
 
 import optuna
 import pytest
-from optuna.trial import TrialState
 
 from thriftune.config import Parameters, override, parse_parameters
 from thriftune.errors import ConfigError, TakenOverError, UnavailableError
@@ -21,6 +20,7 @@ from thriftune.search.samplers import check_grid, sampler_for
 from thriftune.search.space import sample
 from thriftune.search.storage import delete_optuna_study
 from thriftune.search.trials import JournaledTrial, trial_row
+from thriftune.study.trials import TrialEnd
 
 pytestmark = pytest.mark.unit
 SPACE = {
@@ -73,7 +73,7 @@ def test_restarts_before_every_write_change_no_proposal(
     for _ in range(6):
         handle = whole.next_trial(6)
         assert handle is not None
-        whole.tell(handle, value_of(handle), None)
+        whole.tell(handle, TrialEnd("complete", value_of(handle)))
     for _ in range(6):
         first = OptunaStudy(f"sqlite:///{tmp_path}/cut.db", "s", settings).next_trial(6)
         again = OptunaStudy(f"sqlite:///{tmp_path}/cut.db", "s", settings)
@@ -82,8 +82,8 @@ def test_restarts_before_every_write_change_no_proposal(
         assert handle is not None
         assert (handle.number, handle.attempt) == (first.number, 2)
         assert handle.parameters == first.parameters
-        again.tell(handle, value_of(handle), None)
-        again.tell(handle, value_of(handle), None)
+        again.tell(handle, TrialEnd("complete", value_of(handle)))
+        again.tell(handle, TrialEnd("complete", value_of(handle)))
     cut = OptunaStudy(f"sqlite:///{tmp_path}/cut.db", "s", settings)
     assert cut.next_trial(6) is None
     assert [t.params for t in cut.trials()] == [t.params for t in whole.trials()]
@@ -103,9 +103,9 @@ def test_a_storage_that_fails_is_told_from_a_fault_of_ours(
     assert handle is not None
     writes = (
         lambda: handle.report(1, 0.5),
-        lambda: study.tell(handle, 0.5, None),
-        lambda: study.tell_pruned(handle, "r"),
-        lambda: study.restore(JournaledTrial({}, {}, TrialState.FAIL, None, None, {}, now, now)),
+        lambda: study.tell(handle, TrialEnd("complete", 0.5)),
+        lambda: study.tell(handle, TrialEnd("pruned", reason="r")),
+        lambda: study.restore(JournaledTrial({}, {}, TrialEnd("failed"), {}, now, now)),
     )
     with closing(sqlite3.connect(database, isolation_level=None)) as other:
         other.execute("begin immediate")
@@ -129,9 +129,9 @@ def test_a_shared_history_proposes_what_a_copied_one_does(tmp_path: Path, space:
         assert handle is not None
         handle.report(1, value_of(handle))
         if number % 3:
-            study.tell(handle, value_of(handle), None)
+            study.tell(handle, TrialEnd("complete", value_of(handle)))
         else:
-            study.tell_pruned(handle, "worse")
+            study.tell(handle, TrialEnd("pruned", reason="worse"))
     history = [copy.deepcopy(trial) for trial in study.trials()]
     plain = optuna.create_study(
         study_name="s", direction="maximize", sampler=sampler_for(settings.search, settings.study.seed, 40)
@@ -149,7 +149,7 @@ def test_a_grid_is_walked_to_its_end(tmp_path: Path) -> None:
     settings = parameters(sampler="grid", space=GRID)
     study = OptunaStudy(f"sqlite:///{tmp_path}/o.db", "s", settings)
     while (handle := study.next_trial(13)) is not None:
-        study.tell(handle, 0.5, None)
+        study.tell(handle, TrialEnd("complete", 0.5))
     cells = [tuple(trial.params.values()) for trial in study.trials()[1:]]
     assert len(set(cells)) == len(cells) == 12
     assert cells != sorted(cells)
@@ -201,7 +201,7 @@ def test_each_pruner_stops_a_trial_in_its_way(
         assert handle is not None
         for epoch in range(1, 5):
             handle.report(epoch, 0.5 + epoch / 10)
-        study.tell(handle, 0.9, None)
+        study.tell(handle, TrialEnd("complete", 0.9))
     decided = []
     for epoch, value in enumerate(values, start=1):
         handle = OptunaStudy(f"sqlite:///{tmp_path}/o.db", "s", settings).next_trial(9)
@@ -223,10 +223,10 @@ def test_hyperband_halves_successively(tmp_path: Path) -> None:
         for epoch in range(1, 10):
             handle.report(epoch, 1.0 - number / 10)
             if handle.should_prune():
-                study.tell_pruned(handle, f"pruned after epoch {epoch}")
+                study.tell(handle, TrialEnd("pruned", reason=f"pruned after epoch {epoch}"))
                 break
         else:
-            study.tell(handle, 1.0 - number / 10, None)
+            study.tell(handle, TrialEnd("complete", 1.0 - number / 10))
         lengths.append(epoch)
     assert lengths[0] == 9
     assert min(lengths) < 9
@@ -247,7 +247,7 @@ def test_baselines_come_first_then_the_sampler(tmp_path: Path) -> None:
         handle = study.next_trial(3)
         assert handle is not None
         rates.append(handle.parameters.training.learning_rate)
-        study.tell(handle, 0.5, None)
+        study.tell(handle, TrialEnd("complete", 0.5))
     assert rates[0] == 0.5
     assert "training.learning_rate" not in study.trials()[0].params
     assert rates[1] == settings.training.learning_rate
@@ -264,7 +264,7 @@ def test_the_pruner_decides_from_what_is_on_record(tmp_path: Path) -> None:
         handle.report(1, 0.8)
         handle.report(1, 0.1)
         assert not handle.should_prune()
-        study.tell(handle, 0.8, None)
+        study.tell(handle, TrialEnd("complete", 0.8))
     handle = study.next_trial(4)
     assert handle is not None
     handle.report(1, 0.1)
@@ -272,7 +272,7 @@ def test_the_pruner_decides_from_what_is_on_record(tmp_path: Path) -> None:
     assert again is not None
     again.report(1, 0.9)
     assert again.should_prune()
-    study.tell_pruned(again, "pruned after epoch 1")
+    study.tell(again, TrialEnd("pruned", reason="pruned after epoch 1"))
     row = trial_row(study.trials()[-1])
     assert (row.state, row.value, row.reason, row.attempt) == (
         "pruned",
@@ -295,11 +295,11 @@ def test_an_end_that_was_told_stands(tmp_path: Path) -> None:
     assert first is not None
     assert late is not None
     assert late.number == first.number == 0
-    study.tell(first, 0.5, None)
-    study.tell(first, 0.5, "again")
+    study.tell(first, TrialEnd("complete", 0.5))
+    study.tell(first, TrialEnd("complete", 0.5, "again"))
     for late_call in (
-        lambda: study.tell_pruned(late, "r"),
-        lambda: study.tell(late, None, "r"),
+        lambda: study.tell(late, TrialEnd("pruned", reason="r")),
+        lambda: study.tell(late, TrialEnd("failed", reason="r")),
         lambda: late.report(1, 0.5),
     ):
         with pytest.raises(TakenOverError, match="another process has ended trial 0"):

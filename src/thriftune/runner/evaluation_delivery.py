@@ -1,0 +1,37 @@
+"""Copies a study's test evaluation to MLflow once it is on record."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from thriftune.databases.health import unavailable_reason
+from thriftune.databases.location import mlflow_uri
+from thriftune.tracking.delivery import deliver_evaluation, has_evaluation
+from thriftune.tracking.parent import connect
+
+if TYPE_CHECKING:
+    from thriftune.config import Parameters
+    from thriftune.study.handle import StudyHandle
+
+log = logging.getLogger(__name__)
+
+
+def deliver(settings: Parameters, study: StudyHandle) -> None:
+    """Copy the evaluation; where that fails, the next run or `tracking flush` does it.
+
+    Args:
+        settings: Those of the run; relative paths start at their project's folder.
+        study: The study.
+    """
+    root = settings.project_folder
+    uri = mlflow_uri(settings.tracking, root)
+    found = unavailable_reason(uri)
+    try:
+        if found is None:
+            deliver_evaluation(study, connect(settings, root), uri)
+    except Exception as error:
+        # Whatever MLflow does wrong, the study's own records are complete.
+        found = str(error).partition("\n")[0]
+    if found is not None and not has_evaluation(study, uri):
+        log.warning("MLflow has not got the test evaluation (%s); `thriftune tracking flush` sends it", found)
