@@ -28,7 +28,7 @@ def test_a_trial_s_seconds_are_divided(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "trials/trial_0000_00000000/metrics.jsonl")
     for epoch in (1, 2, 3):
         journal.log({EPOCH_SECONDS: 100.0}, epoch)
-    meter.goes_on(journal, 2)
+    meter.resume(journal, 2)
     total = meter.trial_over(journal, 0)
     own = journal.value(OWN, 0)
     assert own is not None
