@@ -2,43 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import yaml
-
 from thriftune import files
 from thriftune.checkpoints.budget import worker_bytes
-from thriftune.config import Parameters, override
+from thriftune.config import Parameters
 from thriftune.corpus.ingestion import ingested
 from thriftune.corpus.store import CorpusStore
 from thriftune.databases.location import MLFLOW_DATABASE, OPTUNA_DATABASE
 from thriftune.errors import DataError
 from thriftune.evaluation.examples import KINDS
-from thriftune.evaluation.metrics import curves, produced_metrics
 from thriftune.forecast.corpus_size import CorpusSize, assumed_size
 from thriftune.forecast.model_size import assumed_model_bytes, model_bytes
 from thriftune.forecast.simulation import Workload, forecast
-from thriftune.study.identity import save_interval
-from thriftune.study.shown import trial_params
+from thriftune.forecast.trial_size import trial_bytes
 from thriftune.study.storage import retention_policy
 from thriftune.tracking.footprint import (
     EMPTY_MLFLOW_BYTES,
     EMPTY_OPTUNA_BYTES,
     MLFLOW_LOG_BYTES,
     OPTUNA_LOG_BYTES,
-    journal_bytes,
-    mlflow_bytes,
-    optuna_bytes,
-    parent_bytes,
 )
-from thriftune.tracking.keys import DEVICE_BYTES, EPOCH_SECONDS, FIGURES, TRAIN_SECONDS, VALIDATION_SECONDS
-from thriftune.tracking.study_progress import PARENT_KEYS
-from thriftune.training.batching import steps_per_epoch
 from thriftune.training.optimisation import configured_values, moments
 from thriftune.units import human_bytes
 
@@ -49,8 +36,6 @@ FACTS_BYTES, STATE_BYTES = 12_000, 20_000
 TOKENS_PER_CORPUS_BYTE, WITH_RANGES = 2.6, 4.1
 """Bytes of tokenised splits per byte of ingested ones, measured on the sample; the same with each token's
 characters."""
-REPORT_BYTES, FIGURE_BYTES = 2_500, 48
-"""A trial's validation report without its configuration and figures; one figure in it."""
 PREDICTION_BYTES_PER_CRITERION, PREDICTION_BYTES, EVALUATION_BYTES = 110, 700, 120_000
 """A post in predictions.jsonl; evaluation.json with the page."""
 PAGE_BYTES_PER_TRIAL, QUOTE_BYTES = 400, 2_500
@@ -171,33 +156,6 @@ def configured_inputs(settings: Parameters, weights: int | None = None) -> Forec
     return forecast_inputs(settings, size, weights)
 
 
-def trial_bytes(settings: Parameters, inputs: ForecastInputs) -> int:
-    """Return the bytes of a trial beside checkpoints: configuration, journal, report, rows in the databases.
-
-    Args:
-        settings: The study's parameters.
-        inputs: The criteria and posts of the corpus.
-    """
-    figures = produced_metrics(settings.model, inputs.criteria)
-    logged = figures
-    if settings.tracking.figures == "curves":
-        logged = tuple(curves(dict.fromkeys(figures), settings.study.metric))
-    training = settings.training
-    steps = steps_per_epoch(inputs.train_posts, training.batch_size, training.accumulation)
-    rows = {f"validation/{name}": training.epochs for name in logged}
-    rows[EPOCH_SECONDS] = rows[VALIDATION_SECONDS] = rows[DEVICE_BYTES] = training.epochs
-    rows |= dict.fromkeys(FIGURES, 1)
-    for name in ("train/loss", "train/gradient_norm", "train/learning_rate", TRAIN_SECONDS):
-        rows[name] = training.epochs * math.ceil(steps / settings.tracking.log_every_steps)
-    # A budget of a fixed width: the least budget must not depend on the digits of the one that is set.
-    dumped = override(settings, {"storage.max_total_size": 10**12}).model_dump(mode="json")
-    report = REPORT_BYTES + FIGURE_BYTES * len(figures) + len(json.dumps(dumped, indent=2))
-    databases = optuna_bytes(training.epochs // save_interval(settings))
-    if settings.tracking.mlflow_uri is None:
-        databases += mlflow_bytes(rows, len(trial_params(settings))) + parent_bytes(PARENT_KEYS)
-    return len(yaml.safe_dump(dumped)) + report + journal_bytes(rows) + databases
-
-
 def study_workload(settings: Parameters, inputs: ForecastInputs) -> Workload:
     """Return the configured study as the simulation takes it.
 
@@ -212,7 +170,7 @@ def study_workload(settings: Parameters, inputs: ForecastInputs) -> Workload:
         model_bytes=weights + FACTS_BYTES,
         resumable_bytes=(1 + moments(settings)) * weights + FACTS_BYTES + STATE_BYTES,
         other_bytes=inputs.fixed_bytes,
-        other_bytes_per_trial=trial_bytes(settings, inputs),
+        other_bytes_per_trial=trial_bytes(settings, inputs.criteria, inputs.train_posts),
     )
 
 

@@ -11,7 +11,8 @@ from thriftune.config import override, parse_parameters
 from thriftune.corpus.ingestion import ingest
 from thriftune.corpus.store import Corpus, CorpusStore
 from thriftune.forecast.corpus_size import assumed_size
-from thriftune.forecast.estimate import configured_inputs, forecast_study, forecast_summary, trial_bytes
+from thriftune.forecast.estimate import configured_inputs, forecast_study, forecast_summary
+from thriftune.forecast.trial_size import trial_bytes
 
 pytestmark = pytest.mark.unit
 CRITERIA = [
@@ -44,15 +45,15 @@ def test_a_trial_s_bytes_follow_what_is_logged(small: Path, small_corpus: Corpus
     around = configured_inputs(settings)
     assert around.model_bytes > 10_000
     assert (around.criteria, around.train_posts) == (small_corpus.criteria, small_corpus.counts["train"])
-    plain = trial_bytes(settings, around)
+    plain = trial_bytes(settings, around.criteria, around.train_posts)
     for more in (
         {"training.epochs": 3},
         {"tracking.log_every_steps": 1},
         {"tracking.figures": "all"},
     ):
-        assert trial_bytes(override(settings, more), around) > plain
+        assert trial_bytes(override(settings, more), around.criteria, around.train_posts) > plain
     server = override(settings, {"tracking.mlflow_uri": "http://127.0.0.1:5000"})
-    assert trial_bytes(server, around) < plain / 2
+    assert trial_bytes(server, around.criteria, around.train_posts) < plain / 2
 
 
 def test_without_a_corpus_what_is_assumed_is_no_less(small: Path, caplog: pytest.LogCaptureFixture) -> None:
