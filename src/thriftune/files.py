@@ -51,7 +51,14 @@ BLOCK_BYTES = 4096
 
 
 def announce(operation: str, path: Path, source: Path | None = None, data: bytes | memoryview = b"") -> None:
-    """Tell the observer, where there is one, what is about to happen to `path`."""
+    """Tell the observer, where there is one, what is about to happen.
+
+    Args:
+        operation: One of those of `Event`.
+        path: Of the file or folder that changes.
+        source: What a rename moves.
+        data: What a write writes.
+    """
     if observer is not None:
         observer(Event(operation, path, source, data))
 
@@ -78,14 +85,18 @@ class NewFile:
             self.direct = False
 
     def write(self, data: bytes | memoryview) -> None:
-        """Write all of it, however many calls that takes."""
+        """Write all of it, however many calls that takes.
+
+        Args:
+            data: Until `end_direct` of a direct file, whole blocks in memory that is aligned to them.
+        """
         announce("write", self.path, data=data)
         rest = memoryview(data)
         while rest:
             rest = rest[self._handle.write(rest) :]
 
     def fileno(self) -> int:
-        """The descriptor."""
+        """Return the descriptor."""
         return self._handle.fileno()
 
     def sync(self) -> None:
@@ -119,14 +130,23 @@ def _open_direct(path: Path) -> int:
 
 
 def fsync_file(handle: IO[Any], path: Path) -> None:
-    """Flush a file's bytes to the disk."""
+    """Flush a file's bytes to the disk.
+
+    Args:
+        handle: The open file.
+        path: Its path, for the observer.
+    """
     announce("fsync", path)
     handle.flush()
     os.fsync(handle.fileno())
 
 
 def fsync_path(path: Path) -> None:
-    """Make a file's bytes durable, whoever wrote them."""
+    """Make a file's bytes durable, whoever wrote them.
+
+    Args:
+        path: Of the file.
+    """
     announce("fsync", path)
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -136,7 +156,11 @@ def fsync_path(path: Path) -> None:
 
 
 def fsync_directory(path: Path) -> None:
-    """Make the names in a directory durable."""
+    """Make the names in a directory durable.
+
+    Args:
+        path: Of the directory.
+    """
     announce("fsync_directory", path)
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -146,7 +170,11 @@ def fsync_directory(path: Path) -> None:
 
 
 def make_directory(path: Path) -> None:
-    """Make a directory and its missing parents; the name of each is durable."""
+    """Make a directory and its missing parents; the name of each is durable.
+
+    Args:
+        path: Of the directory; one that is there is fine.
+    """
     if path.is_dir():
         return
     make_directory(path.parent)
@@ -156,20 +184,33 @@ def make_directory(path: Path) -> None:
 
 
 def rename(source: Path, target: Path) -> None:
-    """Move atomically within one file system and make the new name durable."""
+    """Move atomically within one file system and make the new name durable.
+
+    Args:
+        source: What is moved.
+        target: Its new path; a file there is replaced, and so is an empty directory by a directory.
+    """
     announce("rename", target, source=source)
     source.replace(target)
     fsync_directory(target.parent)
 
 
 def remove_file(path: Path) -> None:
-    """Unlink a file; one that is gone already is fine."""
+    """Unlink a file.
+
+    Args:
+        path: Of the file; one that is gone already is fine.
+    """
     announce("unlink", path)
     path.unlink(missing_ok=True)
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a directory and all below it, links unfollowed; one that is gone already is fine."""
+    """Remove a directory and all below it; links are not followed.
+
+    Args:
+        path: Of the directory; one that is gone already is fine.
+    """
     if path.is_symlink() or not path.is_dir():
         if path.is_symlink() or path.exists():
             remove_file(path)
@@ -181,7 +222,11 @@ def remove_tree(path: Path) -> None:
 
 
 def is_out_of_space(error: BaseException) -> bool:
-    """Whether a write failed for want of room: on the disk, in a quota, or under a size limit."""
+    """Return whether a write failed for want of room: on the disk, in a quota, or under a size limit.
+
+    Args:
+        error: What the write raised.
+    """
     if isinstance(error, sqlite3.OperationalError):
         return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -189,10 +234,18 @@ def is_out_of_space(error: BaseException) -> bool:
 
 @contextmanager
 def file_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """One process at a time: what several may make at once, under one temporary name, is made by the first.
+    """Hold a lock for the block, so that what several may make at once is made by the first.
 
-    Whoever waited looks again whether it is there; without `wait` TimeoutError is raised where another one is
-    at it. The system takes the lock, a file beside `path`, from the dead.
+    Whoever waited looks again whether it is there. The system takes the lock from the dead.
+
+    Raises TimeoutError if another one holds the lock, unless that is waited for.
+
+    Args:
+        path: What is made; the lock is a file beside it.
+        wait: Until another one, of this process or another, has released the lock.
+
+    Yields:
+        Nothing, while the lock is held.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{path.name}.lock"), blocking=wait):
@@ -201,9 +254,15 @@ def file_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[NewFile]:
-    """Write beside `path` and rename onto it: a reader sees the old bytes or all of the new.
+    """Write beside a file and rename onto it: a reader sees the old bytes or all of the new.
 
     The temporary file is removed when the block raises.
+
+    Args:
+        path: Of the file.
+
+    Yields:
+        The temporary file.
     """
     make_directory(path.parent)
     temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
@@ -218,13 +277,23 @@ def replacing(path: Path) -> Iterator[NewFile]:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Replace a file's content atomically and durably."""
+    """Replace a file's content atomically and durably.
+
+    Args:
+        path: Of the file.
+        content: All of it.
+    """
     with replacing(path) as handle:
         handle.write(content)
 
 
 def append_bytes(path: Path, content: bytes) -> None:
-    """Add to a file's end, durably; the name of a new one is not yet."""
+    """Add to a file's end, durably; the name of a new file is not durable yet.
+
+    Args:
+        path: Of the file.
+        content: What is added.
+    """
     announce("append", path, data=content)
     with path.open("ab", buffering=0) as handle:
         append_all(handle.fileno(), content)
@@ -237,11 +306,11 @@ def append_all(descriptor: int, content: bytes) -> None:
     A disk that is nearly full writes a part and fails at the next call. That part is cut off again, so that
     what is appended later does not continue it.
 
+    Raises OSError if it could not be written; the file is as long as before.
+
     Args:
         descriptor: Opened with O_APPEND.
-
-    Raises:
-        OSError: it could not be written; the file is as long as before.
+        content: What is added.
     """
     written = 0
     try:
@@ -254,18 +323,31 @@ def append_all(descriptor: int, content: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Replace a file by indented JSON, atomically and durably. NaN is refused (ValueError)."""
+    """Replace a file by indented JSON, atomically and durably. Raises ValueError for NaN.
+
+    Args:
+        path: Of the file.
+        value: What is written.
+    """
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_bytes(path, text.encode("utf-8"))
 
 
 def read_json(path: Path) -> Any:
-    """The value of a JSON file. Raises OSError or ValueError as they come."""
+    """Return the value of a JSON file. Raises OSError or ValueError as they come.
+
+    Args:
+        path: Of the file.
+    """
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def sha256_file(path: Path) -> str:
-    """Hex SHA-256 of a file's bytes, read in chunks."""
+    """Return the hex SHA-256 of a file's bytes, read in chunks.
+
+    Args:
+        path: Of the file.
+    """
     digest = hashlib.sha256()
     with path.open("rb") as handle:
         while chunk := handle.read(HASH_CHUNK_BYTES):
@@ -274,14 +356,24 @@ def sha256_file(path: Path) -> str:
 
 
 def sha256_json(value: Any) -> str:
-    """Hex SHA-256 of a value's canonical JSON (sorted keys, no spaces)."""
+    """Return the hex SHA-256 of a value's canonical JSON (sorted keys, no spaces).
+
+    Args:
+        value: What JSON can hold.
+    """
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
 def directory_bytes(*paths: Path, skipped: Collection[str] = ()) -> int:
-    """Bytes (st_size) of all files below the folders, each inode once; links are not followed, and
-    files that vanish meanwhile count as 0. skipped: paths of folders that do not count."""
+    """Return the bytes (st_size) of all files below folders, each inode once.
+
+    Links are not followed, and files that vanish meanwhile count as 0.
+
+    Args:
+        paths: The folders.
+        skipped: Paths of folders that do not count.
+    """
     sizes: dict[tuple[int, int], int] = {}
     for path in paths:
         for folder, folders, names in os.walk(path):

@@ -91,25 +91,23 @@ class Catalogue:
     def check(self, entry: StoredCheckpoint, signature: Mapping[str, Any]) -> None:
         """Raise unless a checkpoint is of this study and of the model that is expected.
 
+        Raises StudyError if it is another model's or another study's.
+
         Args:
             entry: The checkpoint.
             signature: What is expected; a value that is not named is not compared.
-
-        Raises:
-            StudyError: It is another model's or another study's.
         """
         stored.check_signature(entry, {"study": self.study, **signature})
 
     def load_model(self, entry: StoredCheckpoint, signature: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-        """Check the signature, then read the model's tensors, hashed on the way, and nothing else.
+        """Return the model's tensors, hashed on the way, once its signature was checked.
+
+        Raises StudyError if the checkpoint is another model's or another study's. Raises DamageError
+        if the model's file is not what the manifest says.
 
         Args:
             entry: The checkpoint.
             signature: What is expected; a value that is not named is not compared.
-
-        Raises:
-            StudyError: The checkpoint is another model's or another study's.
-            DamageError: The model's file is not what the manifest says.
         """
         self.check(entry, signature)
         return stored.load_model(entry, self.parallel_bytes)

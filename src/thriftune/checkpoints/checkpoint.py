@@ -57,8 +57,7 @@ class Receipt(Future[None]):
     def wait(self) -> None:
         """Wait until the checkpoint is durable; raise what the write failed of.
 
-        Raises:
-            ThriftuneError: No store has the checkpoint.
+        Raises ThriftuneError if no store has the checkpoint.
         """
         self.check()
         self.result()

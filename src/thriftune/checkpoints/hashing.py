@@ -26,10 +26,14 @@ FLUSH_BYTES = 256 << 20
 
 
 def write_hashed(handle: files.NewFile, pieces: Iterator[memoryview | bytes]) -> FileFact:
-    """Write the pieces and return size and SHA-256 of what was written, in one pass.
+    """Return size and SHA-256 of pieces that are written and hashed in one pass.
 
     A piece is hashed beside its write (both leave the interpreter's lock), and the bytes go to the disk
     while the next are written, so the final fsync finds little left to do.
+
+    Args:
+        handle: A new file.
+        pieces: Its content; each piece is used before the next is asked for.
     """
     if handle.direct:
         return _write_direct(handle, pieces)
@@ -51,9 +55,11 @@ def write_hashed(handle: files.NewFile, pieces: Iterator[memoryview | bytes]) ->
 
 
 def _write_direct(handle: files.NewFile, pieces: Iterator[memoryview | bytes]) -> FileFact:
-    """As write_hashed, past the page cache: no copy into it, nothing left for fsync, and what the machine
-    caches for others stays cached. Two aligned buffers take turns: one is filled while the other is hashed
-    and written."""
+    """Return the same of pieces that are written past the page cache.
+
+    No copy is made there, nothing is left for fsync, and what the machine caches for others stays cached. Two
+    aligned buffers take turns: one is filled while the other is hashed and written.
+    """
     digest, size, turn = hashlib.sha256(), 0, 0
     buffers = [memoryview(mmap.mmap(-1, DIRECT_BYTES)) for _ in range(2)]
     busy: list[list[Future[None]]] = [[], []]
@@ -111,8 +117,11 @@ def _gathered(pieces: Iterator[memoryview | bytes]) -> Iterator[memoryview | byt
 def verify_file(path: Path, fact: FileFact) -> None:
     """Read and hash a file through two buffers, whatever its size.
 
-    Raises:
-        DamageError: It is not what the manifest says.
+    Raises DamageError if it is not what the manifest says.
+
+    Args:
+        path: Of the file.
+        fact: What its manifest says.
     """
     check_size(path, fact)
     buffers = [memoryview(bytearray(min(READ_BYTES, fact.size))) for _ in range(2)]
@@ -121,6 +130,15 @@ def verify_file(path: Path, fact: FileFact) -> None:
 
 
 def check_size(path: Path, fact: FileFact) -> None:
+    """Raise unless a file has its size.
+
+    Args:
+        path: Of the file.
+        fact: What its manifest says.
+
+    Raises:
+        DamageError: It is missing, no regular file, or of another size.
+    """
     with _unreadable_is_damaged(path):
         if path.is_symlink() or not path.is_file():
             raise DamageError("is missing, or no regular file", where=str(path))
@@ -132,8 +150,16 @@ def check_size(path: Path, fact: FileFact) -> None:
 
 
 def check_hash(path: Path, fact: FileFact, room: Iterable[memoryview]) -> None:
-    """Read the file into `room`, a piece hashed while the next is read; a piece may be used again after one
-    more."""
+    """Raise unless a file has its hash. A piece is hashed while the next is read.
+
+    Args:
+        path: Of the file.
+        fact: What its manifest says.
+        room: Where it is read to, piece by piece; a piece may be used again after one more.
+
+    Raises:
+        DamageError: The hash is another one, or the file cannot be read.
+    """
     digest = hashlib.sha256()
     hashing: Future[None] | None = None
     with (

@@ -28,7 +28,11 @@ class Owner(Protocol):
         """Return the context in which one process alone plans, deletes and commits."""
 
     def works_elsewhere(self, trial: int) -> bool:
-        """Return whether another process works on a trial, which is not over and not this process's."""
+        """Return whether another process works on a trial.
+
+        Args:
+            trial: Number of one that is not over and not this process's.
+        """
 
 
 class FolderLocks:

@@ -95,8 +95,8 @@ class Manifest:
     def to_bytes(self) -> bytes:
         """Return the JSON with its checksum.
 
-        Raises:
-            DamageError: A field is not what the format allows, such as a value that is not finite.
+        Raises DamageError if a field is not what the format allows, such as a value that is not
+        finite.
         """
         facts = asdict(self)
         _parse(facts, "the manifest to be written")
@@ -107,14 +107,15 @@ class Manifest:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read the manifest of a checkpoint.
+    """Return the manifest of a checkpoint.
+
+    Raises NewerFormatError if it is whole, and of a format that only a newer version knows.
 
     Args:
         folder: The checkpoint's folder.
 
     Raises:
         DamageError: There is no manifest, or it is not what was written.
-        NewerFormatError: It is whole, and of a format that only a newer version knows.
     """
     path = folder / MANIFEST
     try:

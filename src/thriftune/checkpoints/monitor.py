@@ -17,8 +17,10 @@ INTERVAL_SECONDS = 1.0
 
 
 class DiskMonitor:
-    """For the time of a `with` block: prunes what is unprotected when another process eats the free space
-    below the watermark. Training does not wait for it."""
+    """Prunes what is unprotected when another process takes the free space below the watermark.
+
+    It does so for the time of a `with` block, in a thread that training does not wait for.
+    """
 
     def __init__(
         self,
@@ -26,7 +28,14 @@ class DiskMonitor:
         interval: float = INTERVAL_SECONDS,
         closing: Callable[[], float | None] = lambda: None,
     ) -> None:
-        """closing: how many seconds the end of the block waits for what is being pruned; None: till it is."""
+        """Prepare the thread.
+
+        Args:
+            store: The store.
+            interval: Seconds between two looks at the disk.
+            closing: Returns how many seconds the end of the block waits for what is being pruned; None: until
+                it is.
+        """
         self._store, self._interval, self._closing = store, interval, closing
         self._stop = threading.Event()
         context = contextvars.copy_context()

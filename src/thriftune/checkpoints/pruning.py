@@ -62,11 +62,10 @@ class Pruner:
     def make_room(self, needed: int) -> None:
         """Relieve the pressure step by step until a write fits.
 
+        Raises OutOfStorageError if nothing more may be deleted.
+
         Args:
             needed: Bytes of the write.
-
-        Raises:
-            OutOfStorageError: Nothing more may be deleted.
         """
         with self._session.exclusive():
             lacking = self._account.lacking(

@@ -34,8 +34,10 @@ def checkpoint_folders(
 
 
 def recover(study_folder: Path, trial: int | None = None, but: Collection[int] = ()) -> None:
-    """Remove temporary folders, notes and files that no manifest lists, quarantine what is no checkpoint,
-    and put back what a cut-off replacement had set aside.
+    """Put right what an interrupted process left.
+
+    Temporary folders and notes, and files that no manifest lists, are removed; what has no valid manifest is
+    quarantined; what a cut-off replacement had set aside is put back.
 
     Args:
         study_folder: The store's folder.

@@ -41,6 +41,7 @@ class CheckpointInfo:
 
     @property
     def key(self) -> Key:
+        """Return trial and epoch."""
         return (self.trial, self.epoch)
 
 
@@ -123,7 +124,13 @@ def ranked(checkpoints: Iterable[CheckpointInfo]) -> list[CheckpointInfo]:
 def newest_of_running(
     checkpoints: Sequence[CheckpointInfo], policy: RetentionPolicy, pressure: Pressure
 ) -> Iterable[Wish]:
-    """The newest n resume-capable ones of each running trial; the very newest is protected."""
+    """Yield wishes for the newest resumable ones of each running trial; the very newest is protected.
+
+    Args:
+        checkpoints: All that are committed.
+        policy: What is wanted.
+        pressure: What is running, and how much room there is.
+    """
     for trial in sorted(pressure.running_trials):
         whole = [held for held in checkpoints if held.trial == trial and held.resumable]
         whole.sort(key=lambda held: held.epoch, reverse=True)
@@ -135,7 +142,13 @@ def newest_of_running(
 def resumed_from(
     checkpoints: Sequence[CheckpointInfo], policy: RetentionPolicy, pressure: Pressure
 ) -> Iterable[Wish]:
-    """What a running trial went on from, until a newer one of it is committed."""
+    """Yield wishes for what a running trial resumed from, until a newer one of it is committed.
+
+    Args:
+        checkpoints: All that are committed.
+        policy: What is wanted.
+        pressure: What is running, and how much room there is.
+    """
     for origin in sorted(pressure.resumed_from):
         newer = any(held.trial == origin[0] and held.epoch > origin[1] for held in checkpoints)
         if not newer and any(held.key == origin for held in checkpoints):
@@ -145,7 +158,13 @@ def resumed_from(
 def best_of_study(
     checkpoints: Sequence[CheckpointInfo], policy: RetentionPolicy, pressure: Pressure
 ) -> Iterable[Wish]:
-    """The study's best, protected, and the best of each of the k best trials."""
+    """Yield wishes for the study's best, protected, and the best of each of the next best trials.
+
+    Args:
+        checkpoints: All that are committed.
+        policy: What is wanted.
+        pressure: What is running, and how much room there is.
+    """
     best_by_trial: dict[int, CheckpointInfo] = {}
     for held in ranked(checkpoints):
         best_by_trial.setdefault(held.trial, held)
@@ -157,7 +176,13 @@ def best_of_study(
 def best_of_running(
     checkpoints: Sequence[CheckpointInfo], policy: RetentionPolicy, pressure: Pressure
 ) -> Iterable[Wish]:
-    """The k best epochs of each running trial."""
+    """Yield wishes for the best epochs of each running trial.
+
+    Args:
+        checkpoints: All that are committed.
+        policy: What is wanted.
+        pressure: What is running, and how much room there is.
+    """
     for trial in sorted(pressure.running_trials):
         own = [held for held in checkpoints if held.trial == trial]
         for place, held in enumerate(ranked(own)[: policy.keep_best]):
@@ -167,7 +192,13 @@ def best_of_running(
 def co_best(
     checkpoints: Sequence[CheckpointInfo], policy: RetentionPolicy, pressure: Pressure
 ) -> Iterable[Wish]:
-    """Exact ties of the study's best, of any trial, up to keep_ties with the best itself."""
+    """Yield wishes for exact ties of the study's best, of any trial, up to keep_ties with the best itself.
+
+    Args:
+        checkpoints: All that are committed.
+        policy: What is wanted.
+        pressure: What is running, and how much room there is.
+    """
     order = ranked(checkpoints)
     ties = [held for held in order if held.value == order[0].value] if order else []
     for place, held in enumerate(ties[1 : policy.keep_ties]):
@@ -179,7 +210,7 @@ DEFAULT_RULES: tuple[Rule, ...] = (newest_of_running, resumed_from, best_of_stud
 
 
 def plan(checkpoints: Sequence[CheckpointInfo], policy: RetentionPolicy, pressure: Pressure) -> Plan:
-    """Decide what is kept whole, kept as the model alone, and deleted.
+    """Return what is kept whole, kept as the model alone, and deleted.
 
     What is protected is never deleted, whatever the pressure; `fits` says whether that is enough.
 

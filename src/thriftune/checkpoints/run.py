@@ -111,14 +111,13 @@ class Run:
         It is copied first unless it is detached, so its tensors may change once this has returned. One write
         is in flight at a time: the one before is waited for.
 
+        Raises OutOfStorageError if the write before this one had no room.
+
         Args:
             checkpoint: Study, trial, trial_id and attempt are filled in.
 
         Returns:
             A future that is done once the checkpoint is durable.
-
-        Raises:
-            OutOfStorageError: The write before this one had no room.
         """
         self.wait()
         own = self._own(checkpoint.detach())
@@ -129,11 +128,13 @@ class Run:
     def save(self, checkpoint: Checkpoint) -> Manifest:
         """Write a checkpoint before this returns.
 
+        Raises OutOfStorageError if there is no room in the budget or on the disk.
+
         Args:
             checkpoint: Study, trial, trial_id and attempt are filled in.
 
-        Raises:
-            OutOfStorageError: There is no room in the budget or on the disk.
+        Returns:
+            Its manifest.
         """
         self.wait()
         return self._saver.save(self._own(checkpoint))

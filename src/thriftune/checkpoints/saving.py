@@ -77,15 +77,17 @@ class Saver:
             checkpoint.receipt.fail(error)
 
     def save(self, checkpoint: Checkpoint) -> Manifest:
-        """Commit a checkpoint, apply retention, and settle the receipt where that succeeds.
+        """Return the manifest of a checkpoint once it is committed, retention applied, the receipt settled.
+
+        Raises OutOfStorageError if there is no room in the budget, or none on the disk; where that
+        shows only in the middle of the write, nothing half-written is left.
 
         Args:
             checkpoint: Of this store's study.
 
         Raises:
             StudyError: It is of another study.
-            OutOfStorageError: There is no room in the budget, or none on the disk; where that shows only
-                in the middle of the write, nothing half-written is left.
+            OSError: The disk cannot be written, for another reason than want of room.
         """
         if checkpoint.study != self._study:
             raise StudyError(

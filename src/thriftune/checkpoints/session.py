@@ -17,7 +17,11 @@ Reclaim = Callable[[Callable[[Path], None]], None]
 
 
 def reclaim_nothing(remove: Callable[[Path], None]) -> None:
-    """Delete nothing: there is nothing outside the store that can be made again."""
+    """Delete nothing: there is nothing outside the store that can be made again.
+
+    Args:
+        remove: Not called.
+    """
 
 
 class Session:

@@ -61,9 +61,13 @@ class CheckpointStore:
             parallel_bytes: A checkpoint of so many bytes has two files written, and verified, at a time.
             dry_run: Log what retention would strip and delete, and delete nothing.
         """
-        self.folder, self.policy, self.budget = Path(folder), policy, budget
+        self.folder, self.policy, self.budget, self.parallel_bytes = (
+            Path(folder),
+            policy,
+            budget,
+            parallel_bytes,
+        )
         self.study = self.folder.absolute().name if study is None else study
-        self.parallel_bytes = parallel_bytes
         self._session, self._writer = Session(self.folder), WriterThread()
         self.catalogue = Catalogue(self._session, self.study, parallel_bytes)
         self._account = ByteAccount(budget, self._session)
@@ -99,7 +103,7 @@ class CheckpointStore:
         return self.catalogue.co_best()
 
     def newest(self, trial: int) -> LoadedCheckpoint | None:
-        """Read the newest resume-capable checkpoint of a trial, verified; damaged ones are set aside.
+        """Return the newest resume-capable checkpoint of a trial, verified; damaged ones are set aside.
 
         Args:
             trial: Its number.
@@ -116,7 +120,7 @@ class CheckpointStore:
         self.catalogue.check(entry, signature)
 
     def load_model(self, entry: StoredCheckpoint, signature: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-        """Check the signature, then read the model's tensors, hashed on the way, and nothing else.
+        """Return the model's tensors, hashed on the way, after its signature was checked.
 
         Args:
             entry: The checkpoint.
@@ -153,14 +157,16 @@ class CheckpointStore:
         return Run(self._session, self.catalogue, self.trials, self._saver, number)
 
     def save(self, checkpoint: Checkpoint) -> Manifest:
-        """Commit a checkpoint and apply retention, before this returns.
+        """Commit a checkpoint and apply retention.
+
+        Raises StudyError if it is of another study. Raises OutOfStorageError if there is no room in
+        the budget or on the disk; nothing half-written is left.
 
         Args:
             checkpoint: Of this store's study.
 
-        Raises:
-            StudyError: It is of another study.
-            OutOfStorageError: There is no room in the budget or on the disk; nothing half-written is left.
+        Returns:
+            Its manifest.
         """
         return self._saver.save(checkpoint)
 

@@ -64,24 +64,22 @@ class StoredCheckpoint:
         )
 
     def load(self, parallel_bytes: int = PARALLEL_BYTES) -> LoadedCheckpoint:
-        """Read it into memory, every file hashed on the way.
+        """Return it in memory, every file hashed on the way.
+
+        Raises DamageError if a file is not what the manifest says.
 
         Args:
             parallel_bytes: Of a checkpoint of so many bytes, two files are read at a time.
-
-        Raises:
-            DamageError: A file is not what the manifest says.
         """
         return load(self, parallel_bytes)
 
     def verify(self, parallel_bytes: int = PARALLEL_BYTES) -> None:
         """Read and hash every file, through small buffers.
 
+        Raises DamageError if a file is not what the manifest says.
+
         Args:
             parallel_bytes: Of a checkpoint of so many bytes, two files are read at a time.
-
-        Raises:
-            DamageError: A file is not what the manifest says.
         """
         _each_file(self, self.manifest.files, verify_file, parallel_bytes)
 
@@ -107,14 +105,15 @@ class LoadedCheckpoint:
 
 
 def read_entry(path: Path) -> StoredCheckpoint:
-    """Read the manifest of the checkpoint in a folder.
+    """Return the checkpoint in a folder.
+
+    Raises StudyError if a newer version of this package wrote it.
 
     Args:
         path: The checkpoint's folder.
 
     Raises:
         DamageError: The manifest is not valid, or that of another checkpoint.
-        StudyError: A newer version of this package wrote it.
     """
     if path.is_symlink():
         raise DamageError("is a symbolic link, which may lead out of the store", where=str(path))
@@ -129,14 +128,13 @@ def read_entry(path: Path) -> StoredCheckpoint:
 
 
 def load(entry: StoredCheckpoint, parallel_bytes: int = PARALLEL_BYTES) -> LoadedCheckpoint:
-    """Read a checkpoint into memory, every file hashed on the way.
+    """Return a checkpoint in memory, every file hashed on the way.
+
+    Raises DamageError if a file is not what the manifest says.
 
     Args:
         entry: The checkpoint.
         parallel_bytes: Of a checkpoint of so many bytes, two files are read at a time.
-
-    Raises:
-        DamageError: A file is not what the manifest says.
     """
     from thriftune.checkpoints.tensors import read_verified, tensors_in
 
@@ -151,14 +149,13 @@ def load(entry: StoredCheckpoint, parallel_bytes: int = PARALLEL_BYTES) -> Loade
 
 
 def load_model(entry: StoredCheckpoint, parallel_bytes: int = PARALLEL_BYTES) -> dict[str, torch.Tensor]:
-    """Read the model's tensors, hashed on the way, and no other file.
+    """Return the model's tensors, hashed on the way; no other file is read.
+
+    Raises DamageError if the model's file is not what the manifest says.
 
     Args:
         entry: The checkpoint.
         parallel_bytes: Of a checkpoint of so many bytes, two files are read at a time.
-
-    Raises:
-        DamageError: The model's file is not what the manifest says.
     """
     from thriftune.checkpoints.tensors import read_verified, tensors_in
 

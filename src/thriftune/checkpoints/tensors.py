@@ -30,20 +30,31 @@ CHUNK_BYTES = 16 << 20
 
 
 def describe(tensors: Mapping[str, torch.Tensor]) -> dict[str, list[Any]]:
-    """name: [dtype, shape], sorted by name."""
+    """Return [dtype, shape] of each tensor, sorted by name.
+
+    Args:
+        tensors: By name.
+    """
     return {name: [_DTYPES[t.dtype], list(t.shape)] for name, t in sorted(tensors.items())}
 
 
 def tensor_bytes(tensors: Mapping[str, torch.Tensor]) -> int:
-    """Bytes of the values alone."""
+    """Return the bytes of the values alone.
+
+    Args:
+        tensors: By name, of any device.
+    """
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
 
 def serialise(tensors: Mapping[str, torch.Tensor]) -> Iterator[memoryview | bytes]:
-    """The bytes of a safetensors file in pieces; no time, host or path stands in its header.
+    """Yield the bytes of a safetensors file in pieces; no time, host or path stands in its header.
 
     A tensor of another device is copied to the CPU when its turn comes, so at most the largest one is held
     twice.
+
+    Args:
+        tensors: By name, of any device.
     """
     header: dict[str, Any] = {}
     offset = 0
@@ -63,8 +74,14 @@ def serialise(tensors: Mapping[str, torch.Tensor]) -> Iterator[memoryview | byte
 
 
 def read_verified(path: Path, fact: FileFact) -> torch.Tensor:
-    """A file's bytes [size] uint8, read once and hashed beside the reading; DamageError where they are not
-    what the manifest says."""
+    """Return a file's bytes, [size] uint8, read once and hashed beside the reading.
+
+    Raises DamageError if they are not what the manifest says.
+
+    Args:
+        path: Of the file.
+        fact: What its manifest says.
+    """
     check_size(path, fact)
     content = torch.empty(fact.size, dtype=torch.uint8)
     whole = memoryview(content.numpy().data)
@@ -73,7 +90,11 @@ def read_verified(path: Path, fact: FileFact) -> torch.Tensor:
 
 
 def tensors_in(content: torch.Tensor) -> dict[str, torch.Tensor]:
-    """The tensors of a safetensors file's verified bytes: views of them where they are aligned."""
+    """Return the tensors of a safetensors file, by name: views of its bytes where they are aligned.
+
+    Args:
+        content: The file's verified bytes, [size] uint8.
+    """
     length = int.from_bytes(bytes(content[:8].numpy()), "little")
     header = json.loads(bytes(content[8 : 8 + length].numpy()))
     values = content[8 + length :]

@@ -33,6 +33,9 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, parallel_bytes: int) 
         checkpoint: What is written.
         parallel_bytes: From this size on, the two tensor files are written at the same time, past the page
             cache.
+
+    Returns:
+        Its manifest.
     """
     files.make_directory(folder)
     facts = _write_tensors(folder, checkpoint, parallel_bytes)

@@ -35,8 +35,7 @@ def _store_of(
 
 
 class CheckpointDataset(AbstractDataset[Any, Any]):
-    """Saves one checkpoint a call; loads a handle on the store, as PartitionedDataset gives
-    callables.
+    """Saves one checkpoint a call; loads the store, as PartitionedDataset gives callables.
 
     checkpoints:
       type: thriftune.datasets.checkpoint_dataset.CheckpointDataset
@@ -85,13 +84,23 @@ class CheckpointDataset(AbstractDataset[Any, Any]):
         return self._store
 
     def save(self, data: "Checkpoint") -> None:
-        """Save one checkpoint. A failure is raised here; but for one that training yielded, which is
-        written while training goes on, it is raised in the loop (see Checkpoint.receipt), where the
-        trial's resources are closed."""
+        """Save one checkpoint.
+
+        A failure is raised here. Of a checkpoint that training yielded, which is written while training
+        continues, it is raised in the loop instead (see Checkpoint.receipt), where the trial's resources are
+        closed.
+
+        Args:
+            data: Of the entry's study.
+        """
         self.load().submit(data)
 
     def preview(self, nrows: int = 20) -> TablePreview:
-        """What is kept, and why, for Kedro-Viz."""
+        """Return what is kept, and why, for Kedro-Viz.
+
+        Args:
+            nrows: At most so many rows.
+        """
         rows = [
             [
                 entry.manifest.trial,
@@ -124,7 +133,7 @@ class SavedCheckpointsDataset(CheckpointDataset):
     """
 
     def preview(self) -> PlotlyPreview:  # type: ignore[override]
-        """Bytes held at the end of each trial, and the budget."""
+        """Return the bytes held at the end of each trial, and the budget."""
         from thriftune.reports.figures import bytes_over_time
         from thriftune.reports.trial_costs import read_trial_costs
         from thriftune.study.layout import journals_of

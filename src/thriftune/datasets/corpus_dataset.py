@@ -24,13 +24,20 @@ class CorporaDataset(AbstractDataset[None, Any]):
         self.metadata = metadata
 
     def load(self) -> CorpusStore:
-        """The store of corpora below filepath."""
+        """Return the store of corpora below filepath."""
         from thriftune.corpus.store import CorpusStore
 
         return CorpusStore(self._filepath)
 
     def save(self, data: None) -> None:
-        """Corpora are written by the ingest node through the handle."""
+        """Refuse: the ingest node writes corpora through the loaded handle.
+
+        Args:
+            data: Nothing.
+
+        Raises:
+            NotImplementedError: Always.
+        """
         raise NotImplementedError("corpora are written through the loaded handle")
 
     def _describe(self) -> dict[str, Any]:
@@ -51,14 +58,20 @@ class CorpusDataset(AbstractDataset[Any, Any]):
         self.metadata = metadata
 
     def load(self) -> Corpus:
-        """The corpus that this run has ingested, whatever another run ingests meanwhile; in a run without
-        ingest the one that `current.json` names."""
+        """Return the corpus that this run has ingested, whatever another run ingests meanwhile.
+
+        In a run without ingest it is the one that `current.json` names.
+        """
         from thriftune.corpus.store import CorpusStore
 
         return self._saved or CorpusStore(self._filepath).current()
 
     def save(self, data: Corpus) -> None:
-        """Note which corpus is the current one; its files were written by ingest."""
+        """Note which corpus is the current one; its files were written by ingest.
+
+        Args:
+            data: The corpus.
+        """
         from thriftune.corpus.store import CorpusStore
 
         CorpusStore(self._filepath).set_current(data)

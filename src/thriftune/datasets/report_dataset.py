@@ -22,13 +22,17 @@ class JSONReportDataset(AbstractDataset[Any, Any]):
         self.metadata = metadata
 
     def load(self) -> Any:
-        """The report's value."""
+        """Return the report's value."""
         from thriftune.files import read_json
 
         return read_json(self._filepath)
 
     def save(self, data: Any) -> None:
-        """Replace the report."""
+        """Replace the report where it differs.
+
+        Args:
+            data: What is written as JSON.
+        """
         from thriftune.files import file_lock, write_json
 
         with file_lock(self._filepath):
@@ -36,7 +40,7 @@ class JSONReportDataset(AbstractDataset[Any, Any]):
                 write_json(self._filepath, data)
 
     def preview(self) -> JSONPreview:
-        """What Kedro-Viz shows."""
+        """Return what Kedro-Viz shows."""
         return JSONPreview(self._filepath.read_text(encoding="utf-8"))
 
     def _exists(self) -> bool:
@@ -55,7 +59,7 @@ class EvaluationDataset(JSONReportDataset):
     """
 
     def preview(self) -> PlotlyPreview:
-        """F1 of each criterion with its interval."""
+        """Return F1 of each criterion with its interval."""
         from thriftune.reports.figures import scores
 
         return PlotlyPreview(scores(self.load()))

@@ -37,17 +37,24 @@ class StudyDataset(AbstractDataset[None, Any]):
         self.metadata = metadata
 
     def load(self) -> "StudyHandle":
-        """The handle; nothing is created before the search starts."""
+        """Return the handle; nothing is created before the search starts."""
         from thriftune.study.handle import StudyHandle
 
         return StudyHandle(self._study, self._models, self._tracking, self._url, self._parallel)
 
     def save(self, data: None) -> None:
-        """A study is written by the search through the handle."""
+        """Refuse: the search writes a study through the loaded handle.
+
+        Args:
+            data: Nothing.
+
+        Raises:
+            NotImplementedError: Always.
+        """
         raise NotImplementedError("a study is written through the loaded handle")
 
     def preview(self) -> PlotlyPreview:
-        """The search's history, for Kedro-Viz."""
+        """Return the search's history, for Kedro-Viz."""
         from thriftune.reports.figures import history
         from thriftune.reports.summary import summarise
 
