@@ -225,7 +225,7 @@ def newest_valid(store: CheckpointStore, signature: Mapping[str, Any]) -> Loaded
     """What trial 0 would go on from, held against the signature of its model."""
     loaded = store.newest(0)
     if loaded is not None:
-        store.check(loaded.entry, signature)
+        store.catalogue.check(loaded.entry, signature)
     return loaded
 
 

@@ -110,15 +110,6 @@ class CheckpointStore:
         """
         return self.catalogue.newest(trial)
 
-    def check(self, entry: StoredCheckpoint, signature: Mapping[str, Any]) -> None:
-        """Raise StudyError unless a checkpoint is of this study and of the model that is expected.
-
-        Args:
-            entry: The checkpoint.
-            signature: What is expected; a value that is not named is not compared.
-        """
-        self.catalogue.check(entry, signature)
-
     def load_model(self, entry: StoredCheckpoint, signature: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         """Return the model's tensors, hashed on the way, after its signature was checked.
 

@@ -158,7 +158,7 @@ def _build_and_load(
             agent = build_agent(parameters, encoder, context.corpus.criteria).to(context.device)
         loaded = None if reading is None else reading.result()
     if loaded is not None:
-        store.check(loaded.entry, signature_of(agent))
+        store.catalogue.check(loaded.entry, signature_of(agent))
         metric = f"validation/{parameters.study.metric}"
         if not journal.has(metric, loaded.entry.manifest.epoch):
             log.warning(
