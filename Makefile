@@ -63,7 +63,7 @@ fetch: setup  ## download from the hub what a configuration needs (ARGS='--env r
 	$(BIN)/thriftune fetch $(ARGS)
 
 sample: setup  ## write the shipped sample corpus again, to the very same bytes
-	$(BIN)/python -m thriftune.corpus.sample
+	$(BIN)/python tools/sample.py
 
 viz: setup  ## show the pipelines in Kedro-Viz
 	@echo "http://127.0.0.1:4141, once it says so; Ctrl-C stops it (with a traceback of Kedro-Viz's)"

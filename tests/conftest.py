@@ -23,7 +23,7 @@ from thriftune.checkpoints.store import CheckpointStore
 from thriftune.checkpoints.stored import LoadedCheckpoint
 from thriftune.config import Parameters, parse_parameters
 from thriftune.corpus.ingestion import ingest
-from thriftune.corpus.sample import SAMPLE
+from thriftune.corpus.sources import SAMPLE
 from thriftune.corpus.store import Corpus, CorpusStore
 from thriftune.training.seeding import configure_determinism
 

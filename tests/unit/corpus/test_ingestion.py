@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from tests.support.tables import POSTS, ROWS, config_at, write
 
 from thriftune.corpus.align import Aligner
 from thriftune.corpus.ingestion import ingest
-from thriftune.corpus.sample import CRITERIA, SAMPLE, generate, render
+from thriftune.corpus.sources import SAMPLE
 from thriftune.corpus.store import CorpusStore
 from thriftune.corpus.tables import read_table
 from thriftune.corpus.types import SPLITS
@@ -21,6 +23,8 @@ from thriftune.dual_agent.sentences import split_sentences
 from thriftune.errors import DataError
 
 pytestmark = pytest.mark.unit
+
+GENERATOR = Path(__file__).parents[3] / "tools" / "sample.py"
 
 
 @pytest.fixture
@@ -205,14 +209,15 @@ def test_duplicate_posts_go_to_one_split(folder: Path) -> None:
 
 def test_the_sample_keeps_its_promises(tmp_path: Path) -> None:
     """Same bytes from the seed; sizes, labels, negatives and inexact sentences as described."""
-    posts, annotations = generate()
-    assert render(posts) == (SAMPLE / "posts.csv").read_bytes()
-    assert render(annotations) == (SAMPLE / "annotations.csv").read_bytes()
+    subprocess.run([sys.executable, GENERATOR, tmp_path / "made"], check=True)
+    for name in ("posts.csv", "annotations.csv"):
+        assert (tmp_path / "made" / name).read_bytes() == (SAMPLE / name).read_bytes()
     config = small_parameters(tmp_path).corpus.model_copy(update={"source": "sample"})
     corpus = ingest(config, CorpusStore(tmp_path / "out"), lambda line: None)
     report = corpus.data_report()
-    assert len(posts) >= 900
-    assert all(sum(report["positive_posts"][name].values()) >= 80 for name in CRITERIA)
+    assert sum(corpus.counts.values()) >= 900
+    assert len(corpus.criteria) == 9
+    assert all(sum(report["positive_posts"][name].values()) >= 80 for name in corpus.criteria)
     assert report["sentences_per_post"]["min"] == 1
     assert report["sentences_per_post"]["max"] <= 40
     assert report["posts_without_criterion"] > 100

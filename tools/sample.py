@@ -1,10 +1,10 @@
-"""The generator of the shipped sample corpus: synthetic posts in the ReDSM5 layout.
+"""Generate the shipped sample corpus: synthetic posts in the ReDSM5 layout.
 
-Synthetic text for trying the software out, of no clinical use. Whether a sentence states a criterion
-is decided by who it is about, by negation and by tense, so the same words stand in evidence, in
-explicit negatives and in distractors, and a bag of words does not solve it.
+The text is for trying out the software and has no clinical use. Whether a sentence states a criterion depends
+on who it is about, on negation and on tense. The same words appear in evidence, in explicit negatives and in
+distractors, so a bag of words cannot separate them.
 
-`python -m thriftune.corpus.sample` writes the very same bytes again.
+`python tools/sample.py` (`make sample`) writes the same bytes each time.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from __future__ import annotations
 import csv
 import io
 import random
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 SEED = 20261124
 POSTS = 960
-SAMPLE = Path(__file__).parent / "sample_data"
+SAMPLE = Path(__file__).parents[1] / "src" / "thriftune" / "corpus" / "sample_data"
 
 CRITERIA = (
     "DEPRESSED_MOOD",
@@ -213,7 +214,14 @@ class _Line:
 
 
 def generate(seed: int = SEED) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
-    """Rows of the posts table and of the annotations table, for a seed."""
+    """Return the rows of the posts table and of the annotations table.
+
+    Args:
+        seed: Decides the text; the shipped sample has the default.
+
+    Returns:
+        Posts, then annotations, both in the order of the posts.
+    """
     rng = random.Random(seed)
     posts: list[dict[str, str]] = []
     annotations: list[dict[str, str]] = []
@@ -327,7 +335,11 @@ def _disturb(rng: random.Random, sentence: str) -> str:
 
 
 def render(rows: list[dict[str, str]]) -> bytes:
-    """The rows as CSV, UTF-8, line ends of one byte."""
+    """Return a table as CSV: UTF-8, with a header and line feeds.
+
+    Args:
+        rows: Cells by column; all rows have the columns of the first.
+    """
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -335,13 +347,17 @@ def render(rows: list[dict[str, str]]) -> bytes:
     return text.getvalue().encode("utf-8")
 
 
-def main() -> None:
-    """Write the sample's two tables."""
+def main(folder: Path = SAMPLE) -> None:
+    """Write both tables of the sample.
+
+    Args:
+        folder: Where to; it is created if missing.
+    """
     posts, annotations = generate()
-    SAMPLE.mkdir(exist_ok=True)
-    (SAMPLE / "posts.csv").write_bytes(render(posts))
-    (SAMPLE / "annotations.csv").write_bytes(render(annotations))
+    folder.mkdir(exist_ok=True)
+    (folder / "posts.csv").write_bytes(render(posts))
+    (folder / "annotations.csv").write_bytes(render(annotations))
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(Path, sys.argv[1:2]))
