@@ -1,22 +1,31 @@
-"""Reads the tokenised posts of a split from their memory-mapped files, a row at a time."""
+"""Tokenised posts of a split, read from memory-mapped files one at a time."""
 
 from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import Any, overload
 
 import datasets
 import pyarrow as pa
 
-Row = Mapping[str, Any]
-"""A tokenised post; see corpus.tokens.FEATURES."""
+from thriftune.dual_agent.batch import TokenisedPost
+
+
+class Row(TokenisedPost):
+    """A tokenised post as it is stored; see corpus.tokens.FEATURES for the types."""
+
+    post_id: str
+    evidence: list[list[int]]
+    """[criterion, start, end] of each aligned piece of evidence, in characters, end exclusive."""
+    words: list[list[int]]
+    """[start, end] characters of each run of word characters."""
 
 
 class TokenisedRows(Sequence[Row]):
-    """The rows of a split. They stay on disk: memory holds 4 bytes a post, and the rows that are in use.
+    """The rows of a split, which stay on disk: memory holds 4 bytes a post, and the rows in use.
 
     Args:
         dataset: As TokenisedStore.get returns it.
@@ -50,33 +59,46 @@ class TokenisedRows(Sequence[Row]):
             yield from batch.to_pylist()
 
     def column(self, name: str) -> Iterator[Any]:
-        """Of each row, one value; the others are not read."""
+        """Yield one value of each row, without reading the others.
+
+        Args:
+            name: A key of Row.
+        """
         for batch in self._batches:
             yield from batch.column(name).to_pylist()
 
 
 def token_counts(rows: Sequence[Row]) -> Sequence[int]:
-    """The tokens of each row, those of overlapping windows counted in each; int32."""
+    """Return the number of tokens of each row, int32; tokens of several windows count in each of them.
+
+    Args:
+        rows: Tokenised posts.
+    """
     if isinstance(rows, TokenisedRows):
         return rows.lengths
     return array("i", (sum(map(len, row["input_ids"])) for row in rows))
 
 
 def column(rows: Sequence[Row], name: str) -> Iterator[Any]:
-    """One value of each row; see TokenisedRows.column."""
+    """Return an iterator over one value of each row.
+
+    Args:
+        rows: Tokenised posts; of TokenisedRows, no other value is read.
+        name: A key of Row.
+    """
     if isinstance(rows, TokenisedRows):
         return rows.column(name)
-    return (row[name] for row in rows)
+    return (row[name] for row in rows)  # type: ignore[literal-required]
 
 
 def _token_counts(windows: pa.ListArray) -> list[int]:
-    """From the offsets alone: no token is read."""
+    """Count the tokens of each post by the offsets alone, without reading a token."""
     ends = windows.flatten().offsets.to_numpy()
     counts: list[int] = (ends[_offsets(windows)[1:]] - ends[_offsets(windows)[:-1]]).tolist()
     return counts
 
 
 def _offsets(values: pa.ListArray) -> Any:
-    """Where each list begins and the last one ends in the flattened values, [lists + 1] int32."""
+    """Return where each list begins and the last one ends in the flattened values, [lists + 1] int32."""
     offsets = values.offsets.to_numpy()
-    return offsets - offsets[0]  # of a slice, they do not begin at 0
+    return offsets - offsets[0]  # those of a slice do not begin at 0

@@ -1,4 +1,14 @@
-"""The model's own parts, from windows to the predictor. Imports nothing else of this project."""
+"""The parts of the dual agent, from a text's windows to its predictions.
+
+An export copies this folder as it is: it imports nothing else of this project, and only relatively. Beside an
+exported model:
+
+    from dual_agent import Predictor
+
+    predictor = Predictor.load("my-export")
+    for prediction in predictor(["I cannot sleep. Food has lost its taste."]):
+        print(prediction["criteria"], prediction["evidence"])
+"""
 
 from typing import TYPE_CHECKING, Any
 

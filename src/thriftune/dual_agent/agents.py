@@ -1,6 +1,6 @@
-"""Both agents on an encoder, whichever it is: pooling, coupling, heads, thresholds.
+"""Both agents on one encoder: pooling, coupling, heads, thresholds.
 
-torch alone: an exported model brings this module along.
+The module needs only torch, because an export copies it.
 """
 
 from __future__ import annotations
@@ -22,14 +22,18 @@ INITIAL_THRESHOLD = 0.5
 
 @dataclass(frozen=True)
 class Outputs:
-    """What both agents say; None where one is left out."""
+    """The result of both agents for a batch; None for an agent that is left out."""
 
     criteria_logits: Tensor | None
-    """[posts, criteria]"""
+    """[posts, criteria] float32"""
     evidence: EvidenceOutputs | None
 
     def zero(self) -> Tensor:
-        """A scalar 0 on the outputs' device."""
+        """Return a scalar 0 on the device of the outputs.
+
+        Raises:
+            ValueError: If both agents are left out.
+        """
         if self.criteria_logits is not None:
             return self.criteria_logits.new_zeros(())
         if self.evidence is None:
@@ -39,38 +43,43 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Shape:
-    """What both agents are made of; the names are those of the configuration."""
+    """The architecture of both agents, in the names of the configuration."""
 
     pooling: str
     criteria_head: str | None
-    """None: without the criteria agent."""
+    """None: no criteria agent."""
     evidence_head: str | None
-    """None: without the evidence agent."""
+    """None: no evidence agent."""
     evidence_kind: str
     coupling: str
     pairs: bool
-    """Whether a post is read once a criterion, together with its description."""
+    """Whether a post is read once per criterion, together with that criterion's description."""
     longest: int
-    """Tokens of a range that the evidence agent finds."""
+    """Most tokens of a range that the evidence agent finds."""
 
 
 class Agents(nn.Module):
     """Criteria agent and evidence agent on one shared encoder.
 
-    The tuned thresholds are buffers, so they travel with the weights and under their hash.
+    The tuned thresholds are buffers, so that they are saved and hashed with the weights.
+
+    Args:
+        encoder: A model of transformers.
+        shape: The architecture.
+        criteria: Number of criteria.
+        dropout: Probability of dropping an element in the heads while training.
     """
 
     criteria_thresholds: Tensor
     evidence_thresholds: Tensor
 
     def __init__(self, encoder: Any, shape: Shape, criteria: int, dropout: float = 0.0) -> None:
-        """encoder: a model of transformers. criteria: how many there are."""
         super().__init__()
         self.encoder = encoder
         self.shape = shape
         size = int(encoder.config.hidden_size)
         self.pairs = criteria if shape.pairs else 1
-        """How many groups are read for one post."""
+        """Number of groups (see Batch) that are read for one post."""
         self.criteria_head: nn.Module | None = None
         self.evidence_agent: EvidenceAgent | None = None
         self.coupling: EvidenceCoupling | StrongestEvidence | None = None
@@ -96,24 +105,39 @@ class Agents(nn.Module):
             self.register_buffer(name, torch.full((criteria,), INITIAL_THRESHOLD))
 
     def forward(self, batch: Batch) -> Outputs:
-        """Logits of posts and of their sentences or tokens."""
+        """Return the logits of posts and of their sentences or tokens.
+
+        Args:
+            batch: Tokenised posts on the device of the weights.
+        """
         return self.score(self.encode(batch), batch)
 
     def encode(self, batch: Batch) -> tuple[Tensor, ...]:
-        """The encoder's last one or two layers, as far as they are read; [windows, seq, hidden] float32
-        each."""
+        """Run the encoder.
+
+        Args:
+            batch: Tokenised posts on the device of the weights.
+
+        Returns:
+            The last one or two layers, as many as the pooling reads; `[windows, seq, hidden]` float32 each,
+            the last one at the end.
+        """
         earlier = self.criteria_head is not None and self.pooling.layers > 1
-        more: dict[str, Any] = {"output_hidden_states": True} if earlier else {}
+        more: dict[str, Tensor | bool] = {"output_hidden_states": True} if earlier else {}
         if self.shape.pairs and getattr(self.encoder.config, "type_vocab_size", 0) > 1:
             more["token_type_ids"] = batch.segments
         found = self.encoder(input_ids=batch.input_ids, attention_mask=batch.attention_mask, **more)
-        # What a model calls its last hidden state may be normalised once more than the last of the list.
+        # A model's last_hidden_state may be normalised once more than the last item of hidden_states.
         below = (found.hidden_states[-2],) if earlier else ()
         return tuple(layer.float() for layer in (*below, found.last_hidden_state))
 
     def score(self, layers: tuple[Tensor, ...], batch: Batch) -> Outputs:
-        """Logits from the encoder's last layers, [windows, seq, hidden] each, the last at the end. A post or
-        sentence without tokens is a zero vector."""
+        """Return the logits of both agents; a post or sentence without tokens counts as a zero vector.
+
+        Args:
+            layers: The encoder's last layers, `[windows, seq, hidden]` float32 each, the last one at the end.
+            batch: The batch that the encoder has read.
+        """
         posts = criteria_logits = evidence = None
         if self.criteria_head is not None:
             posts = self.pooling(layers, batch, batch.n_posts * self.pairs)

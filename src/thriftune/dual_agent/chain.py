@@ -1,7 +1,8 @@
-"""A linear chain over the labels outside, begin and inside (Lafferty et al., 2001), for many rows at once.
+"""Linear-chain CRFs (Lafferty et al., 2001) over the labels outside, begin and inside, many at once.
 
-Emissions are [posts, tokens, criteria, 3]; which tokens there are is [posts, tokens] bool, true from the
-left.
+There is one chain per post and criterion. In all methods `emissions` is `[posts, tokens, criteria, 3]`
+float32, padded on the right, and `there` is `[posts, tokens]` bool: true for a post's own tokens, false for
+padding.
 """
 
 from __future__ import annotations
@@ -12,17 +13,24 @@ from torch import Tensor, nn
 OUTSIDE, BEGIN, INSIDE = 0, 1, 2
 LABELS = 3
 FORBIDDEN = -1e4
-"""As good as minus infinity, without its arithmetic."""
+"""Score of a forbidden transition: in effect minus infinity, but safe to compute with."""
 
 
 class LinearChain(nn.Module):
-    """What follows what. No inside follows an outside or stands first; the rest is learned, or all alike."""
+    """Scores of transitions between labels.
+
+    An inside label never follows an outside one and never comes first. The other transitions are learned, or
+    all score 0.
+
+    Args:
+        criteria: Rows of parameters; 1 to share them among all criteria.
+        learned: Whether transitions are learned.
+    """
 
     forbidden: Tensor
     forbidden_first: Tensor
 
     def __init__(self, criteria: int, *, learned: bool) -> None:
-        """criteria: rows of parameters; 1 for the same for all."""
         super().__init__()
         self.learned = learned
         forbidden, first = torch.zeros(LABELS, LABELS), torch.zeros(LABELS)
@@ -35,8 +43,16 @@ class LinearChain(nn.Module):
             self.follows = nn.Parameter(torch.zeros(criteria, LABELS, LABELS))
 
     def log_likelihood(self, emissions: Tensor, there: Tensor, labels: Tensor) -> Tensor:
-        """Of rows of labels [posts, tokens, criteria] int64, none of them forbidden; [posts, criteria]. The
-        likelihood of no tokens is of no use."""
+        """Return the log-likelihood of given labels.
+
+        Args:
+            emissions: `[posts, tokens, criteria, 3]` float32.
+            there: `[posts, tokens]` bool, false for padding.
+            labels: `[posts, tokens, criteria]` int64, without a forbidden transition; OUTSIDE for padding.
+
+        Returns:
+            `[posts, criteria]` float32; meaningless for a post without tokens.
+        """
         first, follows, last = self.scores()
         chosen = emissions.gather(-1, labels[..., None])[..., 0]
         score = (chosen * there[:, :, None]).sum(dim=1)
@@ -49,7 +65,15 @@ class LinearChain(nn.Module):
         return score + last[criterion, ending] - self.log_partition(emissions, there)
 
     def log_partition(self, emissions: Tensor, there: Tensor) -> Tensor:
-        """log of the sum over all rows of labels, by the forward algorithm; [posts, criteria]."""
+        """Return the log of the summed scores of all label sequences (forward algorithm: Rabiner, 1989).
+
+        Args:
+            emissions: `[posts, tokens, criteria, 3]` float32.
+            there: `[posts, tokens]` bool, false for padding.
+
+        Returns:
+            `[posts, criteria]` float32.
+        """
         first, follows, last = self.scores()
         reached = first + emissions[:, 0]
         for token in range(1, emissions.shape[1]):
@@ -58,10 +82,19 @@ class LinearChain(nn.Module):
         return torch.logsumexp(reached + last, dim=-1)
 
     def marginals(self, emissions: Tensor, there: Tensor) -> Tensor:
-        """The probability of each label of each token. Of a chain that is not learned: of the token alone."""
+        """Return the probability of each label of each token.
+
+        Args:
+            emissions: `[posts, tokens, criteria, 3]` float32.
+            there: `[posts, tokens]` bool, false for padding.
+
+        Returns:
+            `[posts, tokens, criteria, 3]` float32. If transitions are not learned, the softmax of each token
+            alone.
+        """
         if not self.learned:
             return torch.softmax(emissions, dim=-1)
-        # They are the gradient of log_partition by the emissions.
+        # The marginals are the gradient of log_partition with respect to the emissions.
         with torch.enable_grad():
             free = emissions.detach().requires_grad_()
             (found,) = torch.autograd.grad(self.log_partition(free, there).sum(), free)
@@ -69,8 +102,15 @@ class LinearChain(nn.Module):
 
     @torch.no_grad()
     def likeliest(self, emissions: Tensor, there: Tensor) -> Tensor:
-        """The row of labels with the highest score (Viterbi, 1967), OUTSIDE where there is no token; [posts,
-        tokens, criteria] int64."""
+        """Return the label sequence with the highest score (Viterbi, 1967).
+
+        Args:
+            emissions: `[posts, tokens, criteria, 3]` float32.
+            there: `[posts, tokens]` bool, false for padding.
+
+        Returns:
+            `[posts, tokens, criteria]` int64; OUTSIDE for padding.
+        """
         first, follows, last = self.scores()
         if not self.learned:
             emissions = torch.log_softmax(emissions, dim=-1)
@@ -91,7 +131,7 @@ class LinearChain(nn.Module):
         return labels.masked_fill(~there[:, :, None], OUTSIDE)
 
     def scores(self) -> tuple[Tensor, Tensor, Tensor]:
-        """first [criteria, 3], follows [criteria, 3, 3], last [criteria, 3]; criteria may be 1."""
+        """Return first `[criteria, 3]`, follows `[criteria, 3, 3]`, last `[criteria, 3]`; or 1 for all."""
         if self.learned:
             return self.first + self.forbidden_first, self.follows + self.forbidden, self.last
         nothing = torch.zeros_like(self.forbidden_first)[None]

@@ -1,9 +1,12 @@
-"""Evidence agents: from the encoder's token vectors to what in a post is evidence for which criterion.
+"""Evidence agents: from the encoder's token vectors to the evidence for each criterion.
 
-sentence: a score a candidate sentence. span: a start and an end score a token. biaffine: a score a range of
-tokens (Dozat and Manning, 2017; Yu et al., 2020). tagger: a label a token, outside, begin or inside (Ramshaw
-and Marcus, 1995), and crf_tagger with a linear chain over them (Lafferty et al., 2001). Each is free to find
-nothing. torch alone: an exported model brings this module along.
+- `sentence` scores each candidate sentence.
+- `span` scores each token as the start and as the end of a range.
+- `biaffine` scores each range of tokens (Dozat and Manning, 2017; Yu et al., 2020).
+- `tagger` labels each token as outside, begin or inside (Ramshaw and Marcus, 1995); `crf_tagger` adds a
+  linear chain over the labels (Lafferty et al., 2001).
+
+Each may find nothing. The module needs only torch, because an export copies it.
 """
 
 from __future__ import annotations
@@ -21,106 +24,157 @@ from .heads import build_head
 from .pooling import pool_sentences
 
 LEAST_SCORE = 0.02
-"""Ranges less probable than this are not looked at."""
+"""Ranges with a lower probability are ignored."""
 PRIOR = 0.01
-"""How probable a start, an end or a range is before training, so that the many that are none do not drown
-the few (Lin et al., 2017)."""
+"""Initial probability of a start, an end or a range, so that the many negatives do not dominate the first
+steps (Lin et al., 2017)."""
 BIAFFINE_SIZE = 64
-"""Of the vectors in which starts and ends are compared."""
+"""Width of the vectors in which starts and ends are compared."""
 
 Range = tuple[int, int, int, float]
 """Criterion, first and last token of the post, score between 0 and 1."""
 
 
 @dataclass(frozen=True)
-class Items:
-    """What the coupling may take as a post's evidence."""
+class EvidenceItems:
+    """Sentences or tokens that the coupling may take as a post's evidence."""
 
     vectors: Tensor
     """[items, hidden]"""
     logits: Tensor
-    """[items, criteria]: of being evidence; of pairs [items, 1]"""
+    """[items, criteria]: logits of being evidence; [items, 1] for pairs"""
     group: Tensor
-    """[items] int64: the post of each (a pair's group, see Batch)"""
+    """[items] int64: the post of each, or the group of its pair (see Batch)"""
 
 
 @dataclass(frozen=True)
 class EvidenceOutputs:
-    """What an evidence agent says of a batch."""
+    """An evidence agent's result for a batch."""
 
     logits: Tensor
-    """[sentences, criteria]; of tokens [tokens, 2, criteria] (start, end), [tokens, width, criteria] or
-    [tokens, 3, criteria] (outside, begin, inside), the tokens of all posts in order"""
-    items: Items
+    """float32: [sentences, criteria] of a sentence scorer; else the tokens of all posts in order without
+    padding, as [tokens, 2, criteria] (start, end), [tokens, longest, criteria] (range by length - 1) or
+    [tokens, 3, criteria] (outside, begin, inside)"""
+    items: EvidenceItems
     counts: Tensor | None = None
-    """[posts] int64: how many tokens each post has; None where sentences are scored"""
+    """[posts] int64: tokens of each post; None if sentences are scored"""
 
 
 class EvidenceAgent(nn.Module, ABC):
-    """A kind of evidence agent; `pairs` times as many groups of tokens as posts are read."""
+    """Base class of the evidence agents.
+
+    Args:
+        criteria: Number of criteria.
+        pairs: Number of times that each post is read: the criteria if post x criterion pairs are read, else
+        1.
+    """
 
     def __init__(self, criteria: int, pairs: int) -> None:
         super().__init__()
         self.pairs = pairs
         self.width = criteria if pairs == 1 else 1
-        """For how many criteria one vector is read."""
+        """Number of criteria that one vector is scored for."""
 
     @abstractmethod
     def forward(self, hidden: Tensor, batch: Batch) -> EvidenceOutputs:
-        """hidden: the encoder's last layer, [windows, seq, hidden]."""
+        """Return the logits of a batch.
+
+        Args:
+            hidden: The encoder's last layer, `[windows, seq, hidden]` float32.
+            batch: The batch that the encoder has read.
+        """
 
     def _groups(self, post: Tensor) -> Tensor:
-        """[items] posts to [items * pairs] groups."""
+        """Turn the posts of items `[items]` into their groups `[items * pairs]`."""
         criterion = torch.arange(self.pairs, device=post.device)
         return (post[:, None] * self.pairs + criterion).reshape(-1)
 
 
 class SentenceScorer(EvidenceAgent):
-    """A head on the mean of each candidate sentence's tokens."""
+    """Applies a head to the mean of each candidate sentence's tokens.
+
+    Args:
+        head: Kind of head, see build_head.
+        size: Width of the encoder's vectors.
+        criteria: Number of criteria.
+        dropout: Probability of dropping an element while training.
+        pairs: See EvidenceAgent.
+    """
 
     def __init__(self, head: str, size: int, criteria: int, dropout: float, pairs: int) -> None:
         super().__init__(criteria, pairs)
         self.head = build_head(head, size, self.width, dropout)
 
     def forward(self, hidden: Tensor, batch: Batch) -> EvidenceOutputs:
+        """Return the logits of the candidate sentences; those without tokens are no items.
+
+        Args:
+            hidden: The encoder's last layer, `[windows, seq, hidden]` float32.
+            batch: The batch that the encoder has read.
+        """
         vectors = pool_sentences(hidden, batch, batch.n_sentences * self.pairs)
         logits = self.head(vectors)
-        # A sentence whose windows were left out says nothing.
+        # A sentence whose windows were left out has not been read.
         tokens = batch.token_sentence[batch.owned & (batch.token_sentence >= 0)]
         read = torch.zeros(len(vectors), dtype=torch.bool, device=tokens.device).index_fill(0, tokens, True)
-        items = Items(vectors[read], logits[read], self._groups(batch.sentence_post)[read])
+        items = EvidenceItems(vectors[read], logits[read], self._groups(batch.sentence_post)[read])
         return EvidenceOutputs(logits.reshape(batch.n_sentences, self.pairs * self.width), items)
 
 
 class TokenAgent(EvidenceAgent):
-    """What scores tokens, or ranges that begin at one."""
+    """Base class of agents that score tokens, or ranges by their first token."""
 
     def forward(self, hidden: Tensor, batch: Batch) -> EvidenceOutputs:
+        """Return the logits of the tokens of each post.
+
+        Args:
+            hidden: The encoder's last layer, `[windows, seq, hidden]` float32.
+            batch: The batch that the encoder has read.
+        """
         vectors, post = self._tokens(hidden, batch)
         counts = torch.bincount(post, minlength=batch.n_posts)
         logits = self.score(vectors)
-        sure = self.sureness(logits, counts)  # [tokens, criteria]
+        of_evidence = self._evidence_logits(logits, counts)
         if self.pairs == 1:
-            items = Items(vectors, sure, post)
+            items = EvidenceItems(vectors, of_evidence, post)
         else:
-            items = Items(vectors.flatten(0, 1), sure.reshape(-1, 1), self._groups(post))
+            items = EvidenceItems(vectors.flatten(0, 1), of_evidence.reshape(-1, 1), self._groups(post))
         return EvidenceOutputs(logits, items, counts)
 
-    @abstractmethod
     def score(self, vectors: Tensor) -> Tensor:
-        """Logits [tokens, ..., criteria] of vectors [tokens, hidden]; of pairs [tokens, criteria, hidden]."""
+        """Return the logits of tokens.
 
-    @abstractmethod
-    def sureness(self, logits: Tensor, counts: Tensor) -> Tensor:
-        """Logits of a token being evidence, [tokens, criteria]; counts: tokens of each post."""
+        Args:
+            vectors: `[tokens, hidden]` float32, or `[tokens, pairs, hidden]` if pairs are read.
 
-    @abstractmethod
+        Returns:
+            `[tokens, ..., criteria]` float32, see EvidenceOutputs.
+        """
+        return self._score(vectors)
+
     def ranges(self, outputs: EvidenceOutputs) -> list[list[Range]]:
-        """Of each post the ranges that may be evidence; those of one criterion do not overlap. What is left
-        of them at a threshold is what would have been found with it."""
+        """Return the ranges of each post that may be evidence; those of one criterion do not overlap.
+
+        Applying a threshold to their scores gives the same ranges as a search with that threshold.
+
+        Args:
+            outputs: Result of this agent's forward pass.
+        """
+        assert outputs.counts is not None
+        return self._ranges(outputs, outputs.counts)
+
+    @abstractmethod
+    def _score(self, vectors: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def _ranges(self, outputs: EvidenceOutputs, counts: Tensor) -> list[list[Range]]: ...
+
+    @abstractmethod
+    def _evidence_logits(self, logits: Tensor, counts: Tensor) -> Tensor:
+        """Return each token's logits of being evidence, `[tokens, criteria]`; counts: tokens of each post."""
 
     def _tokens(self, hidden: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The owned tokens of each post in order, and the post of each."""
+        """Return the owned tokens of each post in order, and the post of each."""
         group = batch.window_group[:, None].expand_as(batch.owned)[batch.owned]
         vectors = hidden[batch.owned]
         if self.pairs == 1:
@@ -132,55 +186,74 @@ class TokenAgent(EvidenceAgent):
         return vectors[order].reshape(-1, self.pairs, vectors.shape[-1]), post[order][:: self.pairs]
 
     def _by_criterion(self, logits: Tensor, parts: int) -> Tensor:
-        """[tokens, parts * criteria], or [tokens, criteria, parts] of pairs, to [tokens, parts, criteria]."""
+        """Reshape `[tokens, parts * criteria]` or `[tokens, pairs, parts]` to one column per criterion."""
         if self.pairs == 1:
             return logits.reshape(len(logits), parts, self.width)
         return logits.transpose(1, 2)
 
 
 class SpanScorer(TokenAgent):
-    """Whether a range starts at a token, and whether one ends there; a range's score is the product of both
-    probabilities."""
+    """Scores each token as the start and as the end of a range.
+
+    A range's score is the product of both probabilities.
+
+    Args:
+        head: Kind of head, see build_head.
+        size: Width of the encoder's vectors.
+        criteria: Number of criteria.
+        dropout: Probability of dropping an element while training.
+        pairs: See EvidenceAgent.
+        longest: Most tokens of a range.
+    """
 
     def __init__(self, head: str, size: int, criteria: int, dropout: float, pairs: int, longest: int) -> None:
-        """longest: tokens of a range."""
         super().__init__(criteria, pairs)
         self.longest = longest
         self.head = build_head(head, size, 2 * self.width, dropout)
         self.prior_bias = nn.Parameter(torch.full((2,), _logit(PRIOR)))
 
-    def score(self, vectors: Tensor) -> Tensor:
+    def _score(self, vectors: Tensor) -> Tensor:
         return self._by_criterion(self.head(vectors), 2) + self.prior_bias[:, None]
 
-    def sureness(self, logits: Tensor, counts: Tensor) -> Tensor:
+    def _evidence_logits(self, logits: Tensor, counts: Tensor) -> Tensor:
         return logits.amax(dim=1)
 
-    def ranges(self, outputs: EvidenceOutputs) -> list[list[Range]]:
-        assert outputs.counts is not None
+    def _ranges(self, outputs: EvidenceOutputs, counts: Tensor) -> list[list[Range]]:
         found = []
-        for logits in torch.split(outputs.logits.float().cpu(), outputs.counts.tolist()):
+        for logits in torch.split(outputs.logits.float().cpu(), counts.tolist()):
             start, end = torch.sigmoid(logits).unbind(dim=1)  # [tokens, criteria]
-            found.append(_of_tables(start[:, :, None] * _from_each_on(end, self.longest)))
+            found.append(_ranges_of_tables(start[:, :, None] * _from_each_on(end, self.longest)))
         return found
 
 
 class BiaffineScorer(TokenAgent):
-    """A score of each range of at most so many tokens from the vectors of its first and its last one."""
+    """Scores each range from the vectors of its first and of its last token.
+
+    The score is biaffine in both vectors (Dozat and Manning, 2017).
+
+    Args:
+        head: Kind of head, see build_head.
+        size: Width of the encoder's vectors.
+        criteria: Number of criteria.
+        dropout: Probability of dropping an element while training.
+        pairs: See EvidenceAgent.
+        longest: Most tokens of a range.
+    """
 
     def __init__(self, head: str, size: int, criteria: int, dropout: float, pairs: int, longest: int) -> None:
         super().__init__(criteria, pairs)
         self.longest = longest
         self.start = build_head(head, size, BIAFFINE_SIZE, dropout)
         self.end = build_head(head, size, BIAFFINE_SIZE, dropout)
-        # One more row and column: what a start or an end says by itself, and the prior.
+        # One more row and column: the terms of a start alone and of an end alone, and the prior.
         self.weight = nn.Parameter(torch.empty(self.width, BIAFFINE_SIZE + 1, BIAFFINE_SIZE + 1))
         nn.init.normal_(self.weight, std=1 / BIAFFINE_SIZE)
         with torch.no_grad():
             self.weight[:, -1, -1] = _logit(PRIOR)
 
-    def score(self, vectors: Tensor) -> Tensor:
+    def _score(self, vectors: Tensor) -> Tensor:
         first, last = _with_one(self.start(vectors)), _with_one(self.end(vectors))
-        # [tokens, (criteria,) size, longest]: the vectors of the tokens from each one on
+        # [tokens, (pairs,) size, longest]: the vectors of each token and of those after it
         ends = _from_each_on(last, self.longest)
         if self.pairs == 1:
             weighed = torch.einsum("ni,cij->ncj", first, self.weight)
@@ -188,20 +261,29 @@ class BiaffineScorer(TokenAgent):
         weighed = torch.einsum("nci,ij->ncj", first, self.weight[0])
         return torch.einsum("ncj,ncjw->nwc", weighed, ends)
 
-    def sureness(self, logits: Tensor, counts: Tensor) -> Tensor:
+    def _evidence_logits(self, logits: Tensor, counts: Tensor) -> Tensor:
         beyond = ~ranges_inside(counts, self.longest)
         return logits.masked_fill(beyond[:, :, None], -torch.inf).amax(dim=1)
 
-    def ranges(self, outputs: EvidenceOutputs) -> list[list[Range]]:
-        assert outputs.counts is not None
-        inside = ranges_inside(outputs.counts, self.longest)
+    def _ranges(self, outputs: EvidenceOutputs, counts: Tensor) -> list[list[Range]]:
+        inside = ranges_inside(counts, self.longest)
         scores = (torch.sigmoid(outputs.logits.float()) * inside[:, :, None]).cpu()
-        return [_of_tables(table.transpose(1, 2)) for table in torch.split(scores, outputs.counts.tolist())]
+        return [_ranges_of_tables(table.transpose(1, 2)) for table in torch.split(scores, counts.tolist())]
 
 
 class Tagger(TokenAgent):
-    """Outside, begin or inside of each token; the likeliest row of labels in which no inside follows an
-    outside. With a chain, what follows what is learned."""
+    """Labels each token as outside, begin or inside; no inside follows an outside.
+
+    A range's score is the mean probability that its tokens are not outside.
+
+    Args:
+        head: Kind of head, see build_head.
+        size: Width of the encoder's vectors.
+        criteria: Number of criteria.
+        dropout: Probability of dropping an element while training.
+        pairs: See EvidenceAgent.
+        chained: Whether transitions between labels are learned.
+    """
 
     def __init__(
         self, head: str, size: int, criteria: int, dropout: float, pairs: int, chained: bool
@@ -210,27 +292,36 @@ class Tagger(TokenAgent):
         self.head = build_head(head, size, 3 * self.width, dropout)
         self.chain = LinearChain(self.width, learned=chained)
 
-    def score(self, vectors: Tensor) -> Tensor:
+    def _score(self, vectors: Tensor) -> Tensor:
         return self._by_criterion(self.head(vectors), 3)
 
-    def sureness(self, logits: Tensor, counts: Tensor) -> Tensor:
+    def _evidence_logits(self, logits: Tensor, counts: Tensor) -> Tensor:
         return torch.logsumexp(logits[:, [BEGIN, INSIDE]], dim=1) - logits[:, OUTSIDE]
 
-    def ranges(self, outputs: EvidenceOutputs) -> list[list[Range]]:
-        """A range's score is the mean probability of its tokens not being outside."""
-        assert outputs.counts is not None
+    def _ranges(self, outputs: EvidenceOutputs, counts: Tensor) -> list[list[Range]]:
         emissions, there = padded(outputs)
         labels = self.chain.likeliest(emissions, there).cpu()  # [posts, tokens, criteria]
         inside = 1 - self.chain.marginals(emissions, there)[..., OUTSIDE].float().cpu()
-        counts = outputs.counts.tolist()
-        return [_of_labels(labels[post, :count], inside[post, :count]) for post, count in enumerate(counts)]
+        return [
+            _ranges_of_labels(labels[post, :count], inside[post, :count])
+            for post, count in enumerate(counts.tolist())
+        ]
 
 
 def build_evidence_agent(
     kind: str, head: str, size: int, criteria: int, dropout: float, *, pairs: int, longest: int
 ) -> EvidenceAgent:
-    """kind: sentence, span, biaffine, tagger or crf_tagger. pairs: the criteria, where post x criterion pairs
-    are read, else 1. longest: tokens of a range that span and biaffine find."""
+    """Return a new evidence agent.
+
+    Args:
+        kind: `sentence`, `span`, `biaffine`, `tagger` or `crf_tagger`.
+        head: Kind of head, see build_head.
+        size: Width of the encoder's vectors.
+        criteria: Number of criteria.
+        dropout: Probability of dropping an element while training.
+        pairs: Number of criteria if post x criterion pairs are read, else 1.
+        longest: Most tokens of a range that `span` and `biaffine` find.
+    """
     match kind:
         case "span":
             return SpanScorer(head, size, criteria, dropout, pairs, longest)
@@ -242,7 +333,15 @@ def build_evidence_agent(
 
 
 def padded(outputs: EvidenceOutputs) -> tuple[Tensor, Tensor]:
-    """Tagger's logits as [posts, tokens, criteria, 3], and which tokens there are, [posts, tokens] bool."""
+    """Return a tagger's logits with one row per post.
+
+    Args:
+        outputs: Result of a tagger's forward pass.
+
+    Returns:
+        The logits, `[posts, tokens, criteria, 3]` float32, padded on the right with 0; and a mask
+        `[posts, tokens]` bool, true for a post's own tokens.
+    """
     assert outputs.counts is not None
     counts = outputs.counts
     place = torch.arange(max(1, int(counts.max())), device=counts.device)
@@ -254,15 +353,31 @@ def padded(outputs: EvidenceOutputs) -> tuple[Tensor, Tensor]:
 
 
 def ranges_inside(counts: Tensor, longest: int) -> Tensor:
-    """Whether a range that begins at a token and is so long ends within its post; [tokens, longest] bool."""
-    ends = counts.cumsum(0).repeat_interleave(counts)  # [tokens]: where the post of each ends
+    """Return whether a range that starts at a token ends within its post.
+
+    Args:
+        counts: `[posts]` int64, tokens of each post.
+        longest: Most tokens of a range.
+
+    Returns:
+        `[tokens, longest]` bool; column j is for a range of j + 1 tokens.
+    """
+    ends = counts.cumsum(0).repeat_interleave(counts)  # [tokens]: end of the post of each
     token = torch.arange(len(ends), device=counts.device)
     return token[:, None] + torch.arange(longest, device=counts.device) < ends[:, None]
 
 
 def best_ranges(table: Tensor) -> list[tuple[int, int, float]]:
-    """Ranges (first, last, score) by score, each the best that overlaps none before it, down to LEAST_SCORE;
-    of equals the one that begins first, then the shorter. table: [first, length - 1] scores, changed here."""
+    """Return ranges greedily by score, each the best that overlaps no earlier one, down to LEAST_SCORE.
+
+    Of equal scores, the range that begins first comes first, then the shorter one.
+
+    Args:
+        table: `[first, length - 1]` float32 scores; it is overwritten.
+
+    Returns:
+        (first token, last token, score) of each range.
+    """
     longest, found = table.shape[1], []
     length = torch.arange(longest)
     best, more = table.max(dim=1)
@@ -272,15 +387,17 @@ def best_ranges(table: Tensor) -> list[tuple[int, int, float]]:
         if score < LEAST_SCORE:
             break
         found.append((first, last, score))
-        near = slice(max(0, first - longest + 1), last + 1)  # all others end before it or begin after it
+        near = slice(
+            max(0, first - longest + 1), last + 1
+        )  # all other ranges end before it or start after it
         begins = torch.arange(near.start, near.stop)
         table[near][begins[:, None] + length >= first] = 0.0
         best[near], more[near] = table[near].max(dim=1)
     return found
 
 
-def _of_tables(tables: Tensor) -> list[Range]:
-    """Ranges from the scores of one post, [tokens, criteria, longest]."""
+def _ranges_of_tables(tables: Tensor) -> list[Range]:
+    """Return the ranges of one post from its scores `[tokens, criteria, longest]`."""
     found: list[Range] = []
     for criterion in range(tables.shape[1]):
         table = tables[:, criterion].clone()
@@ -288,8 +405,8 @@ def _of_tables(tables: Tensor) -> list[Range]:
     return found
 
 
-def _of_labels(labels: Tensor, inside: Tensor) -> list[Range]:
-    """Ranges from the labels of one post and how probably not outside they are, [tokens, criteria] each."""
+def _ranges_of_labels(labels: Tensor, inside: Tensor) -> list[Range]:
+    """Return the ranges of one post; labels and probabilities of not outside are `[tokens, criteria]`."""
     found: list[Range] = []
     for criterion in range(labels.shape[1]):
         row = [*labels[:, criterion].tolist(), OUTSIDE]
@@ -305,7 +422,7 @@ def _of_labels(labels: Tensor, inside: Tensor) -> list[Range]:
 
 
 def _from_each_on(values: Tensor, longest: int) -> Tensor:
-    """[tokens, ...] to [tokens, ..., longest]: of each token and those behind it, 0 beyond the last."""
+    """Give each token the values from itself on, `[tokens, ..., longest]`; 0 past the end."""
     beyond = values.new_zeros((longest, *values.shape[1:]))
     return torch.cat([values, beyond]).unfold(0, longest, 1)[: len(values)]
 

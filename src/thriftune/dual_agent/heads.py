@@ -1,4 +1,4 @@
-"""What turns a pooled vector into one logit a criterion."""
+"""Heads: from a pooled vector to one logit per criterion."""
 
 from __future__ import annotations
 
@@ -6,15 +6,23 @@ import torch
 from torch import Tensor, nn
 
 SAMPLES = 5
-"""Dropout masks of multi_sample, as in its paper."""
+"""Number of dropout masks of multi_sample, as in its paper (Inoue, 2019)."""
 
 
 def build_head(kind: str, size: int, outputs: int, dropout: float) -> nn.Module:
-    """A head for vectors [..., size] that gives logits [..., outputs].
+    """Build a module from vectors `[..., size]` to logits `[..., outputs]`, float32.
 
-    linear; mlp (one hidden layer, GELU); residual (a pre-norm residual MLP block before the linear layer, as
-    a transformer's feed-forward block); gated (GEGLU: Shazeer, 2020); multi_sample (a linear layer over
-    several dropout masks: Inoue, 2019).
+    Args:
+        kind: `linear`; `mlp` (one hidden layer, GELU: Hendrycks and Gimpel, 2016); `residual` (a pre-norm
+            residual MLP block before the linear layer, as in a transformer's feed-forward block: Xiong et
+            al., 2020); `gated` (GEGLU: Shazeer, 2020); `multi_sample` (a linear layer averaged over several
+            dropout masks: Inoue, 2019).
+        size: Width of the vectors.
+        outputs: Number of logits.
+        dropout: Probability of dropping an element while training.
+
+    Returns:
+        The head, with freshly drawn weights.
     """
     match kind:
         case "mlp":
@@ -31,7 +39,7 @@ def build_head(kind: str, size: int, outputs: int, dropout: float) -> nn.Module:
 
 
 class _ResidualBlock(nn.Module):
-    """x + W2 GELU(W1 LayerNorm(x)); [..., size] to [..., size]."""
+    """Compute x + W2 GELU(W1 LayerNorm(x)); `[..., size]` to `[..., size]`."""
 
     def __init__(self, size: int, dropout: float) -> None:
         super().__init__()
@@ -45,7 +53,7 @@ class _ResidualBlock(nn.Module):
 
 
 class _Gated(nn.Module):
-    """GELU(x W) * x V; [..., size] to [..., size]."""
+    """Compute GELU(x W) * x V (Shazeer, 2020); `[..., size]` to `[..., size]`."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -58,7 +66,7 @@ class _Gated(nn.Module):
 
 
 class _MultiSample(nn.Module):
-    """The mean of one linear layer's logits under several dropout masks; without dropout that layer alone."""
+    """Average one linear layer's logits over several dropout masks; without dropout, apply it once."""
 
     def __init__(self, size: int, outputs: int, dropout: float) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""An exported dual agent: texts in, criteria with probabilities and evidence with character ranges out.
+"""An exported dual agent: from texts to criteria with probabilities and evidence with character ranges.
 
-torch, transformers and safetensors alone: an export brings this module and those that it imports along, as
-`dual_agent/` beside the weights.
+The package needs only torch, transformers and safetensors, because an export copies it as `dual_agent/`
+beside the weights.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypedDict
 
 import torch
 from safetensors.torch import load_file
@@ -18,30 +18,80 @@ from transformers import AutoModel, AutoTokenizer
 from transformers.utils import logging
 
 from .agents import Agents, Outputs, Shape
-from .batch import Collator
+from .batch import Collator, TokenisedPost
 from .sentences import split_sentences
-from .spans import Place, find_places
+from .spans import EvidenceSpan, find_spans
 from .windows import Layout, window_cutter, window_tails
 
 HEADS, FACTS = "heads.safetensors", "dual_agent.json"
 
 
-class Predictor:
-    """What `load` gives."""
+class ExportFacts(TypedDict):
+    """The part of dual_agent.json that prediction needs."""
 
-    def __init__(self, tokenizer: Any, agents: Agents, facts: dict[str, Any]) -> None:
+    criteria: list[str]
+    shape: dict[str, str | bool | int | None]
+    """The fields of Shape."""
+    layout: dict[str, int | bool | list[str]]
+    """The fields of Layout."""
+    encoder_arguments: dict[str, str | bool]
+    """Arguments of transformers' from_pretrained."""
+
+
+class CriterionResult(TypedDict):
+    """The decision on one criterion."""
+
+    probability: float
+    threshold: float
+    met: bool
+
+
+class EvidenceResult(TypedDict):
+    """One span of a text that is evidence for a criterion."""
+
+    criterion: str
+    start: int
+    end: int
+    """Exclusive."""
+    score: float
+    text: str
+
+
+class Prediction(TypedDict, total=False):
+    """The prediction for one text; a key is missing if its agent was not trained."""
+
+    criteria: dict[str, CriterionResult]
+    evidence: list[EvidenceResult]
+    """In the order of the text."""
+
+
+class Predictor:
+    """An exported model, ready to predict; `Predictor.load` makes one.
+
+    Args:
+        tokenizer: A fast tokenizer of transformers.
+        agents: The agents with their weights.
+        facts: What the export recorded of them.
+    """
+
+    def __init__(self, tokenizer: Any, agents: Agents, facts: ExportFacts) -> None:
         self._agents = agents.eval()
         self.criteria: tuple[str, ...] = tuple(facts["criteria"])
-        layout = Layout(**facts["layout"])
+        layout = Layout(**facts["layout"])  # type: ignore[arg-type]
         self._cut = window_cutter(tokenizer, layout)
         pad = 0 if tokenizer.pad_token_id is None else int(tokenizer.pad_token_id)
         self._collator = Collator(len(self.criteria), pad, window_tails(tokenizer, layout))
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "cpu") -> Self:
-        """The model in an exported folder, on a device of torch's."""
+        """Return the model of an exported folder, ready to predict.
+
+        Args:
+            folder: The folder that the export has written.
+            device: Any device of torch, for example `cuda:0`.
+        """
         folder = Path(folder)
-        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        facts: ExportFacts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         shown = logging.is_progress_bar_enabled()
         logging.disable_progress_bar()
         try:
@@ -49,17 +99,26 @@ class Predictor:
         finally:
             if shown:
                 logging.enable_progress_bar()
-        agents = Agents(encoder, Shape(**facts["shape"]), len(facts["criteria"]))
+        shape = Shape(**facts["shape"])  # type: ignore[arg-type]
+        agents = Agents(encoder, shape, len(facts["criteria"]))
         encoders = {f"encoder.{name}": value for name, value in encoder.state_dict().items()}
         agents.load_state_dict({**encoders, **load_file(folder / HEADS)})
         return cls(AutoTokenizer.from_pretrained(folder), agents.to(device), facts)
 
-    def __call__(self, texts: Iterable[str], batch_size: int = 8) -> list[dict[str, Any]]:
-        """For each text `criteria`: name to {probability, threshold, met}, and `evidence`: a list of
-        {criterion, start, end, score, text}, characters of the text, end exclusive, in order. Either is
-        missing where its agent was not trained. A text is read whole, however long; of an empty one there is
-        no evidence. TypeError where one text is given in place of a list, or something else than a text
-        in it; ValueError for half a character (a lone surrogate) and a batch_size below 1."""
+    def __call__(self, texts: Iterable[str], batch_size: int = 8) -> list[Prediction]:
+        """Predict criteria and evidence of texts, each of which is read whole, however long.
+
+        Args:
+            texts: Any number of texts; an empty one has no evidence.
+            batch_size: Texts to read at once, at least 1.
+
+        Returns:
+            One prediction per text, in the same order.
+
+        Raises:
+            TypeError: If one text is given instead of a list, or an item is not a text.
+            ValueError: If a text has half a character (a lone surrogate), or batch_size is below 1.
+        """
         if isinstance(texts, str):
             raise TypeError("expected a list of texts, found one text: write [text]")
         if batch_size < 1:
@@ -71,27 +130,17 @@ class Predictor:
             if any("\ud800" <= character <= "\udfff" for character in text):
                 raise ValueError(f"text {at} has half a character (a lone surrogate), which no encoder reads")
         order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
-        found: dict[int, dict[str, Any]] = {}
+        found: dict[int, Prediction] = {}
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
             found |= zip(chosen, self._predict([texts[index] for index in chosen]), strict=True)
         return [found[index] for index in range(len(texts))]
 
     @torch.no_grad()
-    def _predict(self, texts: list[str]) -> list[dict[str, Any]]:
-        nothing = [0] * len(self.criteria)
-        rows = []
-        for text in texts:
-            sentences = split_sentences(text)
-            targets = {
-                "criteria": nothing,
-                "evidence_known": nothing,
-                "evidence_tokens": [],
-                "sentence_targets": [nothing] * len(sentences),
-            }
-            rows.append({**self._cut(text, sentences), "sentences": sentences, **targets})
+    def _predict(self, texts: list[str]) -> list[Prediction]:
+        rows = [self._tokenised(text) for text in texts]
         outputs: Outputs = self._agents(self._collator(rows).to(self._agents.criteria_thresholds.device))
-        results: list[dict[str, Any]] = [{} for _ in texts]
+        results: list[Prediction] = [{} for _ in texts]
         if outputs.criteria_logits is not None:
             probabilities = torch.sigmoid(outputs.criteria_logits)
             met = probabilities >= self._agents.criteria_thresholds
@@ -104,27 +153,39 @@ class Predictor:
                     )
                 }
         if outputs.evidence is not None:
-            found = find_places(self._agents, outputs.evidence, rows)
-            places = _sentences(found.scores, rows) if found.places is None else found.places
-            for result, text, own in zip(results, texts, places, strict=True):
+            found = find_spans(self._agents, outputs.evidence, rows)
+            spans = _sentence_spans(found.scores, rows) if found.spans is None else found.spans
+            for result, text, own in zip(results, texts, spans, strict=True):
                 result["evidence"] = self._evidence(result.get("criteria"), text, own)
         return results
 
+    def _tokenised(self, text: str) -> TokenisedPost:
+        sentences = split_sentences(text)
+        nothing = [0] * len(self.criteria)
+        return {
+            **self._cut(text, sentences),
+            "sentences": sentences,
+            "criteria": nothing,
+            "evidence_known": nothing,
+            "evidence_tokens": [],
+            "sentence_targets": [nothing] * len(sentences),
+        }
+
     def _evidence(
-        self, criteria: dict[str, Any] | None, text: str, places: Sequence[Place]
-    ) -> list[dict[str, Any]]:
-        """What reaches its threshold, of the criteria that the text meets: evidence for another is none."""
+        self, criteria: dict[str, CriterionResult] | None, text: str, spans: Sequence[EvidenceSpan]
+    ) -> list[EvidenceResult]:
+        """Return the spans that reach their threshold, of criteria that the text meets, in text order."""
         thresholds = self._agents.evidence_thresholds.cpu()
         return [
             {"criterion": name, "start": start, "end": end, "score": score, "text": text[start:end]}
-            for at, start, end, score in sorted(places, key=lambda place: (place[1], place[0]))
+            for at, start, end, score in sorted(spans, key=lambda span: (span[1], span[0]))
             for name in [self.criteria[at]]
             if score >= thresholds[at] and (criteria is None or criteria[name]["met"])
         ]
 
 
-def _sentences(scores: Tensor, rows: Sequence[dict[str, Any]]) -> list[list[Place]]:
-    """Each candidate sentence of each text as evidence for each criterion."""
+def _sentence_spans(scores: Tensor, rows: Sequence[TokenisedPost]) -> list[list[EvidenceSpan]]:
+    """Return each candidate sentence of each text as a span for each criterion."""
     parts = torch.split(scores, [len(row["sentences"]) for row in rows])
     return [
         [

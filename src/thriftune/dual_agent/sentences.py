@@ -1,4 +1,4 @@
-"""The one rule that cuts a post into candidate sentences, from its text alone."""
+"""The rule that cuts a post into candidate sentences, from its text alone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 _BOUNDARY = re.compile(
     r"""
     (?<=[.!?…।])["'”’)\]]*\s+    # an end mark, closing quotes, then space
-    | (?<=[。！？])["”’」』）]*\s*  # where no space follows an end mark
+    | (?<=[。！？])["”’」』）]*\s*  # end marks that need no space after them
     | (?<!\s)\s*\n\s*            # or a line break
     """,
     re.VERBOSE,
@@ -17,15 +17,21 @@ _ABBREVIATION = re.compile(
 )
 _INITIAL = re.compile(r"\b[A-Z]\.$")
 _LONGEST_ABBREVIATION = 12
-"""Characters before a boundary that tell whether one stands there."""
+"""Characters before a boundary that are searched for an abbreviation."""
 
 
 def split_sentences(text: str) -> tuple[tuple[int, int], ...]:
-    """Candidate sentences as (start, end) characters: ordered, disjoint, never blank, together
-    covering every character that is no white space. A text without an end mark is one sentence.
+    """Return the candidate sentences of a text.
 
-    A full stop before a small letter ends none, unless most full stops of the text stand before one: then
-    its writer begins sentences so.
+    A full stop before a lower-case letter ends no sentence, unless most full stops of the text are followed
+    by one: then its writer begins sentences in lower case.
+
+    Args:
+        text: Any text; without an end mark it is one sentence.
+
+    Returns:
+        (start, end) characters, end exclusive: ordered, disjoint, never blank, together covering every
+        character that is not white space.
     """
     boundaries = list(_BOUNDARY.finditer(text))
     stops = [match for match in boundaries if text[match.start() - 1 : match.start()] == "."]

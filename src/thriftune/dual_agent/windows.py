@@ -1,9 +1,8 @@
-"""Windows over the tokens of a post, and which sentence each token is of. Standard library alone: an exported
-model brings this module along.
+"""Windows over the tokens of a post, and the sentence of each token.
 
-A post longer than the window becomes overlapping windows. Each of its tokens is owned by exactly one window,
-the one where it stands farthest from an edge, so that sums over owned tokens merge the windows of a post
-exactly and nothing counts twice.
+A post longer than the window becomes overlapping windows. Each of its tokens is owned by exactly one window:
+the one in which it is farthest from an edge. So sums over owned tokens merge the windows of a post exactly,
+and no token counts twice. The module needs only the standard library, because an export copies it.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypedDict
 
 
 @dataclass(frozen=True)
@@ -20,82 +19,108 @@ class Layout:
     """How posts become windows."""
 
     max_length: int
-    """Tokens a window, special ones and a second segment included."""
+    """Most tokens of a window, including special tokens and a second segment."""
     overlap: int
     """Tokens that neighbouring windows share."""
     descriptions: tuple[str, ...] = ()
-    """Of each criterion, where a window stands before one of them as second segment; () where it stands
-    alone."""
+    """One description per criterion, to follow each window as its second segment; () for none."""
     token_ranges: bool = False
-    """Whether the characters of each token are kept, for an evidence agent that marks tokens."""
+    """Whether to keep the characters of each token, for an evidence agent that marks tokens."""
+
+
+class PostWindows(TypedDict):
+    """The windows of one post; the first three lists are `[windows][tokens]`."""
+
+    input_ids: list[list[int]]
+    owned: list[list[bool]]
+    """Whether the window owns the token; false for special tokens."""
+    sentence: list[list[int]]
+    """Index of the token's candidate sentence; -1 for none."""
+    tokens: list[list[int]]
+    """[start, end] characters of each token of the post; empty unless the layout has token_ranges."""
 
 
 Tail = tuple[tuple[int, ...], tuple[int, ...]]
-"""Ids of what follows the tokens of a window (special tokens, a second segment), and the segment of each, 0
-or 1, as the tokenizer has it."""
+"""Ids after the tokens of a window (special tokens, a second segment), and the segment of each, 0 or 1, as
+the tokenizer numbers them."""
 
 
 def window_tails(tokenizer: Any, layout: Layout) -> list[Tail]:
-    """One a criterion where there are descriptions; none where the windows bring theirs along."""
+    """Return what follows a window for each criterion.
+
+    Args:
+        tokenizer: A fast tokenizer of transformers.
+        layout: How posts become windows.
+
+    Returns:
+        One tail per description; empty without descriptions, as the windows then include their tail.
+    """
     tails = []
     for description in layout.descriptions:
         pair = tokenizer("a", description, return_token_type_ids=True, verbose=False)
         segments = pair.sequence_ids(0)
         at = len(segments) - segments[::-1].index(0)
         ids, types = pair["input_ids"][at:], pair["token_type_ids"][at:]
-        if None not in segments:  # a tokenizer that puts no special tokens between both
+        if None not in segments:  # a tokenizer that adds no special tokens between the segments
             ids, types = [tokenizer.sep_token_id, *ids, tokenizer.sep_token_id], [0, *types, 1]
         tails.append((tuple(ids), tuple(types)))
     return tails
 
 
 def window_room(tokenizer: Any, layout: Layout) -> int:
-    """Tokens of a post that a window takes beside special ones and the longest second segment."""
+    """Return how many tokens of a post fit in a window beside special tokens and the longest description.
+
+    Args:
+        tokenizer: A fast tokenizer of transformers.
+        layout: How posts become windows.
+    """
     before, after = _specials(tokenizer)
     tail = max((len(ids) for ids, _ in window_tails(tokenizer, layout)), default=len(after))
     return layout.max_length - len(before) - tail
 
 
-def window_cutter(
-    tokenizer: Any, layout: Layout
-) -> Callable[[str, Sequence[tuple[int, int]]], dict[str, Any]]:
-    """A function of (text, its candidate sentences) that gives input_ids, owned and sentence, each
-    `[windows][tokens]`, and tokens: the (start, end) characters of each token of the text, [] where the
-    layout asks for none. sentence is the index of the candidate or -1. tokenizer: a fast one of
-    transformers."""
+def window_cutter(tokenizer: Any, layout: Layout) -> Callable[[str, Sequence[tuple[int, int]]], PostWindows]:
+    """Return a function that cuts a text with its candidate sentences into windows.
+
+    Args:
+        tokenizer: A fast tokenizer of transformers.
+        layout: How posts become windows.
+
+    Returns:
+        A function of a text and the (start, end) characters of its candidate sentences.
+    """
     before, after = _specials(tokenizer)
     if layout.descriptions:
-        after = []  # each window gets a tail a criterion
+        after = []  # the tail of each criterion follows instead
     room = window_room(tokenizer, layout)
 
-    def cut(text: str, sentences: Sequence[tuple[int, int]]) -> dict[str, Any]:
+    def cut(text: str, sentences: Sequence[tuple[int, int]]) -> PostWindows:
         encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
-        sentence_of = sentence_of_tokens(offsets, sentences)
+        sentence_of = _sentence_of_tokens(offsets, sentences)
         spans = window_spans(len(ids), room, layout.overlap)
         owned = owned_ranges(len(ids), spans)
         tokens = [_bare(text, *offset) for offset in offsets] if layout.token_ranges else []
-        row: dict[str, Any] = {"input_ids": [], "owned": [], "sentence": [], "tokens": tokens}
+        row: PostWindows = {"input_ids": [], "owned": [], "sentence": [], "tokens": tokens}
         for (start, end), (first, last) in zip(spans, owned, strict=True):
             row["input_ids"].append([*before, *ids[start:end], *after])
             mine = [False] * (first - start) + [True] * (last - first) + [False] * (end - last)
-            row["owned"].append([*_none(before, False), *mine, *_none(after, False)])
-            row["sentence"].append([*_none(before, -1), *sentence_of[start:end], *_none(after, -1)])
+            row["owned"].append([*[False] * len(before), *mine, *[False] * len(after)])
+            row["sentence"].append([*[-1] * len(before), *sentence_of[start:end], *[-1] * len(after)])
         return row
 
     return cut
 
 
 def _bare(text: str, start: int, end: int) -> list[int]:
-    """A token's characters without white space around them: some tokenizers count what stands before a word
-    to it, or make a token of its own of it, which has none."""
+    """Return a token's characters without white space: some tokenizers include the space before a word."""
     piece = text[start:end]
     first = end - len(piece.lstrip())
     return [first, first + len(piece.strip())]
 
 
 def _specials(tokenizer: Any) -> tuple[list[int], list[int]]:
-    """The special tokens before and after a sequence, from the tokenizer itself."""
+    """Return the special tokens that the tokenizer puts before and after a sequence."""
     probe = (
         tokenizer.build_inputs_with_special_tokens([-1])
         if hasattr(tokenizer, "build_inputs_with_special_tokens")
@@ -105,13 +130,14 @@ def _specials(tokenizer: Any) -> tuple[list[int], list[int]]:
     return probe[:at], probe[at + 1 :]
 
 
-def _none(specials: Sequence[int], value: Any) -> list[Any]:
-    return [value] * len(specials)
-
-
 def window_spans(tokens: int, room: int, overlap: int) -> list[tuple[int, int]]:
-    """Half-open token ranges of the windows of a post; one empty window for a post without
-    tokens."""
+    """Return the windows of a post as half-open ranges of tokens; one empty window for a post without tokens.
+
+    Args:
+        tokens: Number of tokens of the post.
+        room: Most tokens of the post in a window; more than overlap.
+        overlap: Tokens that neighbouring windows share.
+    """
     spans = [(0, min(tokens, room))]
     while spans[-1][1] < tokens:
         start = spans[-1][1] - overlap
@@ -120,15 +146,23 @@ def window_spans(tokens: int, room: int, overlap: int) -> list[tuple[int, int]]:
 
 
 def owned_ranges(tokens: int, spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The half-open range of tokens that each window owns: of the tokens of neighbours, those that are
-    farther from its edge than from the other's, ties to the earlier. The post's own first and last token
-    count as no edge."""
+    """Return the half-open range of tokens that each window owns.
+
+    Of the tokens that two windows share, each owns those that are farther from its own edge than from the
+    other window's; the earlier window wins ties. The post's first and last token are no edges.
+
+    Args:
+        tokens: Number of tokens of the post.
+        spans: Its windows, see window_spans.
+    """
     borders = [(end + start + 1) // 2 for (_, end), (start, _) in pairwise(spans)]
     return list(pairwise([0, *borders, tokens]))
 
 
-def sentence_of_tokens(offsets: Sequence[tuple[int, int]], sentences: Sequence[tuple[int, int]]) -> list[int]:
-    """The candidate sentence in which the middle of each token (start, end) stands, or -1; both ordered."""
+def _sentence_of_tokens(
+    offsets: Sequence[tuple[int, int]], sentences: Sequence[tuple[int, int]]
+) -> list[int]:
+    """Return the index of the sentence that holds the middle of each token, or -1; both are ordered."""
     twice_middle = [start + end for start, end in offsets]
     result = [-1] * len(offsets)
     last = 0
@@ -137,13 +171,18 @@ def sentence_of_tokens(offsets: Sequence[tuple[int, int]], sentences: Sequence[t
         last = bisect_left(twice_middle, 2 * end, first)
         result[first:last] = [index] * (last - first)
     for index, (start, end) in enumerate(offsets):
-        if start >= end:  # a token of no characters
+        if start >= end:  # a token without characters
             result[index] = -1
     return result
 
 
 def tokens_inside(offsets: Sequence[Sequence[int]], span: tuple[int, int]) -> tuple[int, int] | None:
-    """(first, last) of the tokens whose middle stands in a character range; None where none does."""
+    """Return (first, last) of the tokens whose middle is within a span; None if there is none.
+
+    Args:
+        offsets: (start, end) characters of each token, ordered.
+        span: (start, end) characters, end exclusive.
+    """
     inside = [
         index
         for index, (start, end) in enumerate(offsets)
@@ -152,9 +191,17 @@ def tokens_inside(offsets: Sequence[Sequence[int]], span: tuple[int, int]) -> tu
     return (inside[0], inside[-1]) if inside else None
 
 
-def marked_sentences(span: tuple[int, int], sentences: Sequence[tuple[int, int]]) -> list[int]:
-    """The candidates, ordered and disjoint, that a range of characters marks: those it covers by more than
-    half, else the one it overlaps most (the first of equals), else none."""
+def marked_sentences(span: tuple[int, int], sentences: Sequence[Sequence[int]]) -> list[int]:
+    """Return the candidate sentences that a span of characters marks.
+
+    Args:
+        span: (start, end) characters, end exclusive.
+        sentences: (start, end) characters of the candidates, ordered and disjoint.
+
+    Returns:
+        Indices of the sentences of which the span covers more than half; else of the one that it overlaps
+        most (the first of equals); else none.
+    """
     first = bisect_right(sentences, span[0], key=lambda sentence: sentence[1])
     overlaps: dict[int, int] = {}
     for index in range(first, len(sentences)):

@@ -10,7 +10,7 @@ import torch
 
 from thriftune.corpus.rows import Row, column, token_counts
 from thriftune.dual_agent.batch import Collator
-from thriftune.dual_agent.spans import find_places
+from thriftune.dual_agent.spans import find_spans
 from thriftune.evaluation.predictions import EvidenceSpan, Matrix, Predictions
 from thriftune.model.trainable import DualAgent
 
@@ -43,7 +43,7 @@ def predict(
         own = [rows[i] for i in chosen]
         with torch.no_grad():
             outputs = agent(collator(own).to(device))
-            found = None if outputs.evidence is None else find_places(agent, outputs.evidence, own)
+            found = None if outputs.evidence is None else find_spans(agent, outputs.evidence, own)
         if outputs.criteria_logits is not None:
             posts |= zip(chosen, torch.sigmoid(outputs.criteria_logits.float()).cpu().numpy(), strict=True)
         if found is not None:
@@ -51,8 +51,8 @@ def predict(
             sentences |= zip(
                 chosen, [part.numpy() for part in torch.split(found.scores, counts)], strict=True
             )
-            if found.places is not None:
-                spans |= zip(chosen, map(tuple, found.places), strict=True)
+            if found.spans is not None:
+                spans |= zip(chosen, map(tuple, found.spans), strict=True)
     return assemble(agent.criteria, rows, posts, sentences, spans)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 
 from thriftune.checkpoints.tensors import describe
 from thriftune.config import Parameters, suggest
-from thriftune.corpus.rows import TokenisedRows, column
+from thriftune.corpus.rows import Row, TokenisedRows, column
 from thriftune.corpus.store import Corpus
 from thriftune.corpus.tokens import TokenisedStore
 from thriftune.corpus.types import SplitName
@@ -131,7 +131,7 @@ def signature_of(agent: DualAgent) -> dict[str, Any]:
 
 
 def class_weights(
-    parameters: Parameters, rows: Sequence[Mapping[str, Any]], device: torch.device
+    parameters: Parameters, rows: Sequence[Row], device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The positive weights of the two agents' losses from the training rows, [criteria] float32 each."""
     ceiling = parameters.model.max_positive_weight

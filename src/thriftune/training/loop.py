@@ -11,14 +11,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import nn
 
 from thriftune.checkpoints.checkpoint import Checkpoint, Receipt
 from thriftune.config import TrainingConfig
-from thriftune.corpus.rows import token_counts
+from thriftune.corpus.rows import Row, token_counts
 from thriftune.dual_agent.batch import Batch, Collator
 from thriftune.errors import ThriftuneError
 from thriftune.model.losses import joint_loss
@@ -57,7 +57,7 @@ class Trainer:
     """Everything one trial's training needs, and nothing that changes while it runs."""
 
     agent: DualAgent
-    rows: Sequence[Mapping[str, Any]]
+    rows: Sequence[Row]
     """Tokenised training posts."""
     collator: Collator
     positive_weights: tuple[torch.Tensor | None, torch.Tensor | None]

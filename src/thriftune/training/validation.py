@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from thriftune.corpus.rows import Row
 from thriftune.dual_agent.batch import Collator
 from thriftune.evaluation.metrics import compute, flatten, warnings
 from thriftune.evaluation.predict import predict
@@ -30,7 +31,7 @@ class Validation:
 
 def validate(
     agent: DualAgent,
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[Row],
     collator: Collator,
     batch_size: int,
     on_batch: Callable[[], None] = lambda: None,

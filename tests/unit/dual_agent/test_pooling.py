@@ -11,7 +11,7 @@ from torch import nn
 
 from thriftune.dual_agent.batch import Batch
 from thriftune.dual_agent.coupling import EvidenceCoupling, StrongestEvidence
-from thriftune.dual_agent.evidence import Items
+from thriftune.dual_agent.evidence import EvidenceItems
 from thriftune.dual_agent.heads import SAMPLES, build_head
 from thriftune.dual_agent.pooling import PostPooling, mean_by, softmax_by, weighted_by
 
@@ -95,7 +95,7 @@ def test_last2_starts_as_the_mean_of_both_layers_and_learns_its_mix() -> None:
 def test_evidence_is_the_mean_of_the_sentences_by_how_sure_they_are() -> None:
     """Weights are the sigmoids of the likeliest criterion; a post without sentences has a zero vector."""
     posts, sentences = torch.randn(2, SIZE), torch.randn(2, SIZE)
-    items = Items(sentences, torch.tensor([[2.0, -5.0], [-1.0, -3.0]]), torch.tensor([0, 0]))
+    items = EvidenceItems(sentences, torch.tensor([[2.0, -5.0], [-1.0, -3.0]]), torch.tensor([0, 0]))
     sure = torch.sigmoid(torch.tensor([2.0, -1.0]))
     evidence = (sure[:, None] * sentences).sum(dim=0) / sure.sum()
     found = {kind: EvidenceCoupling(kind, SIZE) for kind in ("concat", "sum", "gated")}
@@ -115,10 +115,10 @@ def test_the_strongest_evidence_for_a_criterion_joins_its_logit(pairs: bool) -> 
     torch.manual_seed(0)
     logits = 3 * torch.randn(5, 2)
     owner = torch.tensor([0, 0, 0, 2, 2])  # the second post has no sentence
-    items = Items(torch.randn(5, SIZE), logits, owner)
+    items = EvidenceItems(torch.randn(5, SIZE), logits, owner)
     if pairs:  # an item a sentence and criterion, a group a post and criterion
         group = (owner[:, None] * 2 + torch.arange(2)).reshape(-1)
-        items = Items(torch.randn(10, SIZE), logits.reshape(-1, 1), group)
+        items = EvidenceItems(torch.randn(10, SIZE), logits.reshape(-1, 1), group)
     coupling = StrongestEvidence(2)
     torch.nn.init.normal_(coupling.weight)
     found = coupling(items, 3)
@@ -137,7 +137,7 @@ def test_the_strongest_evidence_stands_out_in_a_long_post() -> None:
     """Five thousand unlikely sentences do not hide a likely one."""
     logits = torch.full((5001, 1), -4.6)
     logits[7] = 3.0
-    items = Items(torch.zeros(5001, SIZE), logits, torch.zeros(5001, dtype=torch.int64))
+    items = EvidenceItems(torch.zeros(5001, SIZE), logits, torch.zeros(5001, dtype=torch.int64))
     assert float(StrongestEvidence(1)(items, 1).detach()) == pytest.approx(3.0, abs=0.01)
 
 
