@@ -8,9 +8,10 @@ from thriftune import training
 from thriftune.checkpoints.tensors import tensor_bytes
 from thriftune.config import EncoderFromConfig, Parameters, override
 from thriftune.corpus.store import Corpus
-from thriftune.model.encoder import Encoder, check_source, vocabulary_size
+from thriftune.model.encoder import Encoder, check_source
 from thriftune.model.shapes import BertShape
 from thriftune.model.trainable import DualAgent
+from thriftune.model.trained_tokenizer import vocabulary_size
 from thriftune.training.sources import encoder_source
 
 

@@ -1,10 +1,10 @@
-"""Where an encoder's files are, whoever keeps them: a package, a directory or the hub."""
+"""The files of an encoder from a package, a directory or the hub."""
 
 from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import Any
+from typing import NoReturn, TypedDict, cast
 
 from thriftune import files
 from thriftune.config import EncoderFromDirectory, EncoderFromHub, EncoderFromPackage
@@ -14,7 +14,7 @@ from thriftune.hub import Hub, Repository
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-"""Of weights in several files."""
+"""Names the files of weights that are split."""
 PICKLED = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
@@ -22,7 +22,7 @@ PICKLED = (
     "tf_model.h5",
     "flax_model.msgpack",
 )
-"""Weights in formats that are not read here."""
+"""Weights in formats that are never read, because reading them can run code."""
 FAST_TOKENIZER = "tokenizer.json"
 TOKENIZER = (
     FAST_TOKENIZER,
@@ -42,20 +42,32 @@ OF_THE_HUB = (CONFIG, WEIGHTS, INDEX, "model-*-of-*.safetensors", *TOKENIZER)
 FolderSource = EncoderFromPackage | EncoderFromDirectory | EncoderFromHub
 
 
-def folder_of(source: FolderSource, hub: Hub | None) -> Path:
-    """The folder with all files of an encoder, downloaded where they are the hub's and not in its cache.
+class ModelConfiguration(TypedDict, total=False):
+    """The keys of a config.json of transformers that are read here; it has many more."""
 
-    Raises UnavailableError where a package is missing or the hub cannot be had, ConfigError where a file that
-    is needed is not there.
+    model_type: str
+    max_position_embeddings: int
+    pad_token_id: int
+
+
+def folder_of(source: FolderSource, hub: Hub | None) -> Path:
+    """Return the folder with all files of an encoder; UnavailableError if it cannot be reached now.
+
+    Args:
+        source: Where the encoder comes from; files on the hub are downloaded if they are not cached.
+        hub: Needed for an encoder of the hub, else None.
+
+    Raises:
+        ConfigError: If a file is missing.
     """
     if isinstance(source, EncoderFromHub):
         repository, hub = _repository(source), _hub(hub)
         folder = hub.snapshot(repository, OF_THE_HUB, needed=(CONFIG,)).folder
-        if not has_weights(folder):
-            raise _pickled(source, hub.names(repository))
+        if not _has_weights(folder):
+            _refuse_pickle(source, hub.names(repository))
         return folder
     folder = _package_folder(source) if isinstance(source, EncoderFromPackage) else source.folder
-    for name, there in ((CONFIG, (folder / CONFIG).is_file()), (WEIGHTS, has_weights(folder))):
+    for name, there in ((CONFIG, (folder / CONFIG).is_file()), (WEIGHTS, _has_weights(folder))):
         if not there:
             pickled = [other for other in PICKLED if (folder / other).is_file()]
             raise ConfigError(
@@ -67,14 +79,22 @@ def folder_of(source: FolderSource, hub: Hub | None) -> Path:
     return folder
 
 
-def config_of(source: FolderSource, hub: Hub | None) -> dict[str, Any]:
-    """config.json as it stands; the weights of a model on the hub are not downloaded. See folder_of."""
+def config_of(source: FolderSource, hub: Hub | None) -> ModelConfiguration:
+    """Return the encoder's config.json; of a model on the hub, the weights are not downloaded.
+
+    Args:
+        source: Where the encoder comes from.
+        hub: Needed for an encoder of the hub, else None.
+
+    Raises:
+        ConfigError: If the file is not a model configuration, or a file of the encoder is missing.
+    """
     if isinstance(source, EncoderFromHub):
         folder = _hub(hub).snapshot(_repository(source), (CONFIG,), needed=(CONFIG,)).folder
     else:
         folder = folder_of(source, hub)
     try:
-        config: dict[str, Any] = files.read_json(folder / CONFIG)
+        config = cast(ModelConfiguration, files.read_json(folder / CONFIG))
         config.get("model_type")
     except (ValueError, AttributeError) as error:
         raise ConfigError(
@@ -85,8 +105,8 @@ def config_of(source: FolderSource, hub: Hub | None) -> dict[str, Any]:
     return config
 
 
-def has_weights(folder: Path) -> bool:
-    """Whether there are safetensors, in one file or in all of several."""
+def _has_weights(folder: Path) -> bool:
+    """Return whether a folder has safetensors, in one file or in all of several."""
     try:
         return bool(weights_of(folder))
     except FileNotFoundError:
@@ -94,7 +114,14 @@ def has_weights(folder: Path) -> bool:
 
 
 def weights_of(folder: Path) -> list[Path]:
-    """The files with the weights, sorted. FileNotFoundError where one is missing."""
+    """Return the files with the weights, sorted.
+
+    Args:
+        folder: The encoder's folder.
+
+    Raises:
+        FileNotFoundError: If one is missing.
+    """
     paths = [folder / WEIGHTS]
     if not paths[0].is_file() and (folder / INDEX).is_file():
         names = set(files.read_json(folder / INDEX)["weight_map"].values())
@@ -115,11 +142,11 @@ def _hub(hub: Hub | None) -> Hub:
     return hub
 
 
-def _pickled(source: EncoderFromHub, names: list[str]) -> ConfigError:
+def _refuse_pickle(source: EncoderFromHub, names: list[str]) -> NoReturn:
     pickled = next((name for name in PICKLED if name in names), None)
     copy = source.id.replace("/", "--")
     loading = f"'{source.id}', revision='{source.revision}'"
-    return ConfigError(
+    raise ConfigError(
         f"the model {source.id} has no {WEIGHTS}"
         + (f", only {pickled}: a pickle can run any code when it is read, so none is" if pickled else ""),
         where="encoder",

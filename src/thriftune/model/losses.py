@@ -1,4 +1,4 @@
-"""Losses of the two agents and their joint loss."""
+"""The losses of both agents, and their joint loss."""
 
 from __future__ import annotations
 
@@ -22,9 +22,15 @@ from thriftune.model.trainable import DualAgent
 
 
 def positive_weights(positives: Tensor, total: int, ceiling: float) -> Tensor:
-    """negatives / positives of each criterion, between 1 and the ceiling; [criteria] float32.
+    """Return the weight of positives of each criterion: negatives / positives, between 1 and the ceiling.
 
-    positives: number of positive examples [criteria].
+    Args:
+        positives: `[criteria]`, number of positive examples.
+        total: Number of examples.
+        ceiling: Highest weight, at least 1.
+
+    Returns:
+        `[criteria]` float32.
     """
     counts = positives.to(torch.float32)
     return ((total - counts) / counts.clamp(min=1.0)).clamp(min=1.0, max=ceiling)
@@ -36,10 +42,19 @@ def element_loss(
     config: AgentConfig,
     weights: Tensor | None,
 ) -> Tensor:
-    """The loss of each element, of the shape of logits [..., criteria].
+    """Return the loss of each element.
 
-    targets: 0 or 1, smoothed here (Szegedy et al., 2016). weights: of positives [criteria], for weighted_bce
-    and hybrid.
+    `bce` and `weighted_bce` are binary cross-entropy, `focal` is the loss of Lin et al. (2017), `asymmetric`
+    that of Ridnik et al. (2021), and `hybrid` a weighted mean of focal and weighted cross-entropy.
+
+    Args:
+        logits: `[..., criteria]` float32.
+        targets: `[..., criteria]` float32, 0 or 1; label smoothing (Szegedy et al., 2016) is applied here.
+        config: Kind of loss and its parameters.
+        weights: `[criteria]` float32, weights of positives for `weighted_bce` and `hybrid`; None for 1.
+
+    Returns:
+        `[..., criteria]` float32.
     """
     smoothed = targets * (1 - config.label_smoothing) + config.label_smoothing / 2
     match config.loss:
@@ -61,15 +76,15 @@ def _cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None) -> T
 
 
 def _focal(logits: Tensor, targets: Tensor, smoothed: Tensor, gamma: float) -> Tensor:
-    """(1 - p_t)^gamma times cross-entropy, without alpha (Lin et al., 2017)."""
+    """Compute (1 - p_t)^gamma times cross-entropy, without alpha (Lin et al., 2017)."""
     missed = torch.sigmoid(torch.where(targets > 0.5, -logits, logits))  # 1 - p_t
     return _power(missed, gamma) * _cross_entropy(logits, smoothed, None)
 
 
 def _asymmetric(logits: Tensor, targets: Tensor, config: AgentConfig) -> Tensor:
-    """Focusing of positives and negatives apart, and negatives under a margin left out (Ridnik et al., 2021).
+    """Return the asymmetric loss (Ridnik et al., 2021), which ignores negatives with p below the margin.
 
-    -y (1 - p)^gamma+ log p - (1 - y) p_m^gamma- log(1 - p_m), p_m = max(p - margin, 0).
+    It is -y (1 - p)^gamma+ log p - (1 - y) p_m^gamma- log(1 - p_m) with p_m = max(p - margin, 0).
     """
     margin, missed = config.asymmetric_margin, torch.sigmoid(-logits)  # 1 - p
     positive = _power(missed, config.asymmetric_gamma_positive) * functional.logsigmoid(logits)
@@ -80,7 +95,7 @@ def _asymmetric(logits: Tensor, targets: Tensor, config: AgentConfig) -> Tensor:
 
 
 def _power(base: Tensor, exponent: float) -> Tensor:
-    """Of probabilities; below an exponent of 1 its slope has no bound at 0, where none is taken."""
+    """Raise probabilities to a power; 0 is clamped if the slope would be infinite there."""
     if 0 < exponent < 1:
         base = base.clamp(min=torch.finfo(base.dtype).tiny)
     return base**exponent
@@ -93,7 +108,15 @@ def joint_loss(
     criteria_weights: Tensor | None,
     evidence_weights: Tensor | None,
 ) -> Tensor:
-    """weight x loss of each agent, summed; scalar. Elements of weight 0 count in no mean."""
+    """Return the sum of both agents' losses times their weights, a scalar.
+
+    Args:
+        agent: The agent that made the outputs.
+        outputs: Its result for the batch.
+        batch: The batch; elements with weight 0 or unknown evidence are excluded from all means.
+        criteria_weights: `[criteria]` float32, see element_loss; of posts.
+        evidence_weights: `[criteria]` float32, see element_loss; of sentences or tokens.
+    """
     total, config = outputs.zero(), agent.config
     if outputs.criteria_logits is not None:
         losses = element_loss(
@@ -109,9 +132,12 @@ def joint_loss(
 def _evidence_loss(
     agent: DualAgent, evidence: EvidenceOutputs, batch: Batch, positive: Tensor | None
 ) -> Tensor:
-    """A mean over sentences; a sum over tokens or ranges of tokens by annotated range, or by post where there
-    are fewer (Lin et al., 2017, normalise by what is to be found); a tagger's cross-entropy, or its chain's
-    likelihood, a token."""
+    """Return the evidence agent's loss.
+
+    Sentences are averaged. Scores of tokens and of ranges are summed and divided by the number of annotated
+    ranges, or of posts if that is larger, as Lin et al. (2017) normalise by the number of objects. A tagger's
+    loss is its cross-entropy, or its chain's negative log-likelihood, per token.
+    """
     config, logits = agent.config.evidence_agent, evidence.logits
     if isinstance(agent.evidence_agent, Tagger):
         return _tagging_loss(agent.evidence_agent, evidence, batch)

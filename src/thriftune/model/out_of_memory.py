@@ -1,6 +1,6 @@
-"""Whether an error says that memory ran out, whoever noticed it.
+"""Recognition of errors that mean that memory has run out.
 
-Imports no torch: the configuration is checked before the first node.
+The module imports no torch, because the configuration is checked before the first node.
 """
 
 from __future__ import annotations
@@ -10,11 +10,16 @@ import errno
 from safetensors import SafetensorError
 
 PHRASES = ("can't allocate memory", "cannot allocate memory", "out of memory", "alloc_failed")
-"""What torch's allocators, CUDA's libraries and the system say; in lower case."""
+"""Parts of the messages of torch's allocators, CUDA's libraries and the system; in lower case."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Python's MemoryError, torch.OutOfMemoryError, ENOMEM, and torch's RuntimeError on the CPU."""
+    """Return whether an error means that memory has run out, on any device.
+
+    Args:
+        error: Python's MemoryError, torch.OutOfMemoryError, an OSError with ENOMEM and a RuntimeError of
+            torch's CPU allocator count; nothing else does.
+    """
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     if isinstance(error, OSError):

@@ -1,12 +1,11 @@
-"""The shape of an encoder that is built from its configuration, without importing transformers.
+"""Names and sizes of an encoder's parameters, without importing transformers.
 
-transformers and what its models import take seconds, and a forecast asks for names and sizes alone.
+transformers takes seconds to import, and a forecast needs only names and sizes.
 """
 
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
 
 import torch
 from torch import nn
@@ -14,7 +13,7 @@ from torch import nn
 from thriftune.config import EncoderFromConfig
 
 SEGMENTS = 2
-"""Kinds of tokens that BERT tells apart."""
+"""Number of segments (token types) that BERT distinguishes."""
 
 
 class BertShape(nn.Module):
@@ -22,7 +21,7 @@ class BertShape(nn.Module):
 
     Args:
         source: The encoder's configuration.
-        vocabulary: How many tokens its tokenizer has.
+        vocabulary: Number of tokens of its tokenizer.
     """
 
     def __init__(self, source: EncoderFromConfig, vocabulary: int) -> None:
@@ -42,7 +41,7 @@ class BertShape(nn.Module):
 
 
 def _table(rows: int, size: int) -> nn.Embedding:
-    # Drawing values on the device meta, as nn.Embedding does, would import torch's compiler.
+    # Drawing values on the meta device, as nn.Embedding does, would import torch's compiler.
     return nn.Embedding(rows, size, _weight=torch.empty(rows, size))
 
 
@@ -58,5 +57,5 @@ def _layer(size: int, inner: int) -> nn.ModuleDict:
 
 
 def _output(inner: int, size: int) -> nn.ModuleDict:
-    parts: dict[str, Any] = {"dense": nn.Linear(inner, size), "LayerNorm": nn.LayerNorm(size)}
+    parts: dict[str, nn.Module] = {"dense": nn.Linear(inner, size), "LayerNorm": nn.LayerNorm(size)}
     return nn.ModuleDict(parts)

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
@@ -18,8 +18,28 @@ from thriftune.errors import ConfigError, DamageError
 from thriftune.model.layers import ENCODER, encoder_layer, layer_count, layer_name
 
 
+class Base(TypedDict, total=False):
+    """The part of a model that training does not change."""
+
+    id: str
+    """The encoder that it comes from."""
+    fingerprint: str
+    frozen: dict[str, str]
+    """SHA-256 of the frozen tensors (names, shapes and bytes) by layer."""
+
+
 class DualAgent(Agents):
-    """The agents in training: what of the encoder is trained, in which precision, from which base."""
+    """Both agents in training: decides what of the encoder is trained, and in which precision.
+
+    Args:
+        encoder: A model of transformers; it is changed in place.
+        config: The model's section of the configuration.
+        criteria: Names of the criteria, in the order of all tensors.
+        source: id and fingerprint of the encoder, by which checkpoints refer to tensors that they do not
+            hold; None if nothing is known of it.
+        precision: Name of the torch dtype in which the encoder is trained; evaluation is always in float32,
+            so that it is alike on every device.
+    """
 
     def __init__(
         self,
@@ -29,12 +49,10 @@ class DualAgent(Agents):
         source: Mapping[str, str] | None = None,
         precision: str = "float32",
     ) -> None:
-        """source: id and fingerprint of the encoder, by which checkpoints refer to what they do not hold.
-        precision: in which the encoder is trained; evaluated it is in float32, alike on every device."""
         super().__init__(encoder, shape_of(config), len(criteria), config.head_dropout)
         self._precision = getattr(torch, precision)
         self._source = dict(source or {})
-        self._base: dict[str, Any] | None = None
+        self._base: Base | None = None
         self.config = config
         self.criteria = criteria
         if config.fine_tuning == "heads":
@@ -45,14 +63,22 @@ class DualAgent(Agents):
             _add_lora(self.encoder, config)
 
     def train(self, mode: bool = True) -> DualAgent:
-        """As nn.Module; a frozen encoder stays in evaluation mode, without dropout."""
+        """Return self in training or evaluation mode; a frozen encoder stays without dropout.
+
+        Args:
+            mode: True for training mode.
+        """
         super().train(mode)
         if self.config.fine_tuning == "heads":
             self.encoder.eval()
         return self
 
     def forward(self, batch: Batch) -> Outputs:
-        """See Agents."""
+        """Return the logits of posts and of their sentences or tokens.
+
+        Args:
+            batch: Tokenised posts on the device of the weights.
+        """
         frozen = self.config.fine_tuning == "heads"
         lower = self.training and self._precision != torch.float32
         with (
@@ -63,27 +89,41 @@ class DualAgent(Agents):
         return self.score(layers, batch)
 
     def set_thresholds(self, criteria: Tensor | None, evidence: Tensor | None) -> None:
-        """Replace the thresholds of the agents that are there; [criteria] float32 each."""
+        """Replace the thresholds of decisions.
+
+        Args:
+            criteria: `[criteria]` float32, of the criteria agent; None to keep them.
+            evidence: `[criteria]` float32, of the evidence agent; None to keep them.
+        """
         if criteria is not None:
             self.criteria_thresholds.copy_(criteria)
         if evidence is not None:
             self.evidence_thresholds.copy_(evidence)
 
     def trained_state(self) -> dict[str, Tensor]:
-        """Live tensors of all that training can change: trained parameters and buffers, by name."""
+        """Return the live tensors that training can change, by name: trained parameters and buffers."""
         frozen = {name for name, parameter in self.named_parameters() if not parameter.requires_grad}
         return {name: tensor for name, tensor in self.state_dict().items() if name not in frozen}
 
     def load_trained(self, tensors: Mapping[str, Tensor]) -> None:
-        """Copy in what trained_state gave; DamageError where the names are not the same."""
+        """Copy tensors into the model.
+
+        Args:
+            tensors: As trained_state returned them, on any device.
+
+        Raises:
+            DamageError: If the names are not those of trained_state.
+        """
         expected = self.trained_state().keys()
         if expected != tensors.keys():
             raise DamageError(f"trained tensors differ: {sorted(expected ^ tensors.keys())[:5]}")
         self.load_state_dict(dict(tensors), strict=False)
 
     def merged_encoder(self) -> Any:
-        """The encoder as a plain transformers model: adapters, where there are any, folded into its weights.
-        The agent must not be trained afterwards."""
+        """Return the encoder as a plain model of transformers, with adapters merged into its weights.
+
+        The agent must not be trained afterwards.
+        """
         if self.config.fine_tuning == "lora":
             from peft.tuners.tuners_utils import BaseTunerLayer
 
@@ -94,22 +134,21 @@ class DualAgent(Agents):
                     setattr(parent, name.rpartition(".")[2], module.get_base_layer())
         return self.encoder
 
-    def base(self) -> dict[str, Any] | None:
-        """What training does not change: the encoder it comes from and, layer by layer, the SHA-256 of its
-        frozen tensors (names, shapes and bytes); None where everything is trained. Computed once."""
+    def base(self) -> Base | None:
+        """Return what training does not change; None if everything is trained. It is computed once."""
         if self._base is None:
-            hashes: dict[str, Any] = {}
+            hashes: dict[str, hashlib._Hash] = {}
             for name, parameter in self.named_parameters():
                 if not parameter.requires_grad:
                     digest = hashes.setdefault(layer_name(name), hashlib.sha256())
                     digest.update(f"{name} {list(parameter.shape)} ".encode())
                     digest.update(_bytes_of(parameter))
             frozen = {layer: digest.hexdigest() for layer, digest in hashes.items()}
-            self._base = {**self._source, "frozen": frozen} if frozen else {}
+            self._base = {**self._source, "frozen": frozen} if frozen else {}  # type: ignore[typeddict-item]
         return self._base or None
 
     def signature(self) -> dict[str, Any]:
-        """What must agree for weights to fit: architecture, heads, criteria."""
+        """Return what must be equal for weights to fit, as JSON: architecture, heads, criteria, base."""
         return {
             "architecture": type(self.encoder).__name__,
             "hidden_size": int(self.encoder.config.hidden_size),
@@ -120,7 +159,11 @@ class DualAgent(Agents):
 
 
 def shape_of(config: ModelConfig) -> Shape:
-    """The agents of a configuration."""
+    """Return the architecture of a configuration.
+
+    Args:
+        config: The model's section; an agent with weight 0 is left out.
+    """
     criteria, evidence = config.criteria_agent, config.evidence_agent
     return Shape(
         pooling=criteria.pooling,
@@ -134,7 +177,7 @@ def shape_of(config: ModelConfig) -> Shape:
 
 
 def _freeze_below(encoder: Any, trained: int) -> None:
-    """Train the last layers, and what comes after them, alone. ConfigError where there are too few."""
+    """Train only the last layers and what follows them; ConfigError if the encoder has fewer."""
     names = [f"{ENCODER}{name}" for name, _ in encoder.named_parameters()]
     layers = layer_count(names)
     if trained > layers:
@@ -154,8 +197,11 @@ def _bytes_of(tensor: Tensor) -> memoryview:
 
 
 def _add_lora(encoder: Any, config: ModelConfig) -> None:
-    """Freeze the encoder and give its linear layers low-rank adapters (Hu et al., 2021). ConfigError where it
-    has no layer of those names."""
+    """Freeze the encoder and give its linear layers low-rank adapters (Hu et al., 2021).
+
+    Raises:
+        ConfigError: If the encoder has no layer with the configured names.
+    """
     from peft import LoraConfig, inject_adapter_in_model
 
     settings = LoraConfig(

@@ -17,7 +17,8 @@ from transformers import RobertaConfig, RobertaModel, T5Config, T5Model
 from thriftune import files
 from thriftune.config import EncoderFromConfig, EncoderFromDirectory, EncoderFromPackage
 from thriftune.errors import ConfigError, UnavailableError
-from thriftune.model.encoder import build_encoder, check_window, resolve_encoder, vocabulary, word_counts
+from thriftune.model.encoder import build_encoder, check_window, resolve_encoder
+from thriftune.model.trained_tokenizer import vocabulary, word_counts
 
 pytestmark = pytest.mark.unit
 TINY = EncoderFromConfig(
@@ -100,7 +101,7 @@ def test_a_model_that_reads_no_text_alone_is_refused(tmp_path: Path) -> None:
     made = T5Config(vocab_size=300, d_model=8, d_kv=4, d_ff=16, num_layers=1, num_heads=2)
     T5Model(made).save_pretrained(str(folder))
     source = EncoderFromDirectory(kind="directory", path=str(folder))
-    with pytest.raises(ConfigError, match="T5Model is no encoder of text alone"):
+    with pytest.raises(ConfigError, match="T5Model is not an encoder of text"):
         build_encoder(source, nothing, tmp_path).instantiate()
 
 

@@ -55,7 +55,7 @@ def test_it_is_loaded_whole_and_takes_its_window(
     """No weight begins at random, no pooling layer is carried along, and the window is filled to the end."""
     with caplog.at_level(logging.WARNING):
         model = encoder.instantiate().eval()
-    assert "begin at random" not in caplog.text
+    assert "initialised at random" not in caplog.text
     assert not any(name.startswith("pooler.") for name, _ in model.named_parameters())
     if encoder.window < 1 << 20:
         assert encoder.window == WINDOW

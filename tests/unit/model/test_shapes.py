@@ -8,8 +8,9 @@ import pytest
 from torch import nn
 
 from thriftune.config import EncoderFromConfig
-from thriftune.model.encoder import build_encoder, vocabulary_size
+from thriftune.model.encoder import build_encoder
 from thriftune.model.shapes import BertShape
+from thriftune.model.trained_tokenizer import vocabulary_size
 
 pytestmark = pytest.mark.unit
 
