@@ -130,7 +130,7 @@ DATA: dict[str, tuple[str, Callable[[Path], None], str, int]] = {
     "other format": ("corpus.files.posts=pyproject.toml", lambda project: None, ".csv", 2),
     "missing column": ("", _posts(_rename_column), "no column 'text'", 2),
     "empty table": ("", _posts(lambda rows: rows.clear()), "no rows", 2),
-    "duplicate id": ("", _posts(lambda rows: rows.append(rows[0])), "stands twice", 2),
+    "duplicate id": ("", _posts(lambda rows: rows.append(rows[0])), "occurs twice", 2),
     "stray quotes": ("", _text(3, 30), "not a CSV table", 2),
     "quote without an end": ("", _text(3), "not a CSV table", 2),
     "more cells than columns": ("", _surplus, "more cells than the header", 2),

@@ -1,4 +1,14 @@
-"""Posts and annotations: reading, checking, aligning, splitting, tokenising."""
+"""From tables of posts and annotations to a corpus: read, checked, aligned, split and tokenised.
+
+`ingest` reports everything that is wrong with the tables at once, or writes a corpus with a fingerprint: the
+same tables and settings always make the same corpus, which is then reused. A killed process is continued. The
+test posts are in a file of their own, which only the evaluation opens.
+
+    store = CorpusStore(Path("data/corpora"))
+    corpus = ingest(CorpusConfig(source="sample"), store, print)
+    for post in corpus.posts("train"):
+        print(post.post_id, post.criteria)
+"""
 
 import lazy_loader
 

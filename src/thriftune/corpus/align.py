@@ -1,4 +1,4 @@
-"""Finds annotated sentences in their post: exact, then folded, then fuzzy."""
+"""Alignment of annotated sentences with their post: exact, then folded, then fuzzy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _QUOTES = str.maketrans({"“": '"', "”": '"', "‘": "'", "’": "'", "–": 
 
 @dataclass(frozen=True, slots=True)
 class Alignment:
-    """Where a sentence stands in its post and how it was found."""
+    """The place of a sentence in its post, and how it was found."""
 
     start: int | None
     end: int | None
@@ -36,9 +36,13 @@ NO_SENTENCE = Alignment(None, None, "label", 0.0)
 class Aligner:
     """Aligns the annotated sentences of one post.
 
-    A place is given once per criterion: the same sentence annotated twice for one criterion takes
-    successive places where the post repeats it, and the last place again where it does not. `shared` counts
-    the sentences that got the place of another one.
+    A sentence that is annotated twice for a criterion gets successive places if the post repeats it, else the
+    same place again. `shared` counts the sentences that got the place of a different one.
+
+    Args:
+        text: The post.
+        candidates: (start, end) characters of its candidate sentences, ordered and disjoint.
+        threshold: Lowest similarity of a fuzzy match, 0 to 100.
     """
 
     def __init__(self, text: str, candidates: Sequence[tuple[int, int]], threshold: float) -> None:
@@ -54,18 +58,25 @@ class Aligner:
 
     @cached_property
     def _words(self) -> list[tuple[str, tuple[int, int]]]:
-        """Of the whole post, folded, with their places."""
+        """The folded words of the post with their places."""
         return [(match.group(), self._unfold(*match.span())) for match in _WORD.finditer(self._folded[0])]
 
     @cached_property
     def _owned(self) -> list[tuple[int, int]]:
-        """The half-open range of words that stand in each candidate sentence, whole."""
+        """The half-open range of words that are entirely in each candidate sentence."""
         starts, ends = ([place[side] for _, place in self._words] for side in (0, 1))
         return [(bisect_left(starts, start), bisect_right(ends, end)) for start, end in self._candidates]
 
     def align(self, sentence: str, criterion: str) -> Alignment:
-        """The sentence's character range in the post; similarity, 0 to 100, is the share of its words there,
-        or how much it is like a whole candidate sentence."""
+        """Return the place of a sentence in the post, or NOT_FOUND.
+
+        The similarity of a fuzzy match is the share of the sentence's words that are found there in order, or
+        the similarity to a whole candidate sentence.
+
+        Args:
+            sentence: The annotated sentence, not blank.
+            criterion: The criterion that it is evidence for or against.
+        """
         wanted = sentence.strip()
         found = (
             self._exact(wanted, criterion)
@@ -102,7 +113,7 @@ class Aligner:
         return Alignment(start, end, found, 100.0)
 
     def _fuzzy(self, wanted: str, criterion: str) -> Alignment | None:
-        """The stretch of words that has most of the sentence's, where nothing is yet; else anywhere."""
+        """Return the most similar part of the post that is not taken yet, else the most similar part."""
         words = _WORD.findall(fold(wanted)[0])
         if not words:
             return None
@@ -116,8 +127,11 @@ class Aligner:
     def _stretch(
         self, words: Sequence[str], taken: Sequence[tuple[int, int]]
     ) -> tuple[float, int, int] | None:
-        """(similarity, start, end) outside `taken`: as many words of the post as the sentence has, in its
-        order; else the candidate sentence that is most alike."""
+        """Return (similarity, start, end) of the best match outside `taken`.
+
+        It is a run of as many words as the sentence has, in its order, else the most similar candidate
+        sentence.
+        """
         post = [
             "" if any(start < b and end > a for a, b in taken) else word for word, (start, end) in self._words
         ]
@@ -125,7 +139,7 @@ class Aligner:
         best: tuple[float, int, int] | None = None
         if found is not None:
             length = found.dest_end - found.dest_start
-            # Of a stretch at the post's edge, shorter than the sentence, the ratio says more than the share.
+            # At the post's edge the run is shorter than the sentence, and the ratio overstates the share.
             share = found.score / 100 * (len(words) + length) / 2 / len(words)
             if length and share >= self._threshold:
                 first, last = self._words[found.dest_start][1], self._words[found.dest_end - 1][1]
@@ -133,8 +147,7 @@ class Aligner:
         return best or self._sentence(words, post)
 
     def _whole(self, start: int, end: int) -> tuple[int, int]:
-        """A stretch, grown or shrunk to the candidate sentences that it covers by more than half and that
-        cover more than half of it."""
+        """Extend or shrink a match to the sentences that it mostly covers, if they mostly cover it."""
         inside = [(a, b) for a, b in self._candidates if 2 * (min(b, end) - max(a, start)) > b - a]
         if not inside:
             return start, end
@@ -143,8 +156,10 @@ class Aligner:
         return (first, last) if 2 * overlap > end - start else (start, end)
 
     def _sentence(self, words: Sequence[str], post: Sequence[str]) -> tuple[float, int, int] | None:
-        """The candidate sentence that is most alike, however its words are ordered, and whatever was put in
-        other words of another number: by words (Dice, 1945), else by letters (rapidfuzz)."""
+        """Return the most similar candidate sentence in any word order, for paraphrases.
+
+        Similarity is the Dice coefficient of words (Dice, 1945), else rapidfuzz's ratio of sorted words.
+        """
         owned = [[word for word in post[first:last] if word] for first, last in self._owned]
         wanted = Counter(words)
         by_words = [
@@ -160,8 +175,15 @@ class Aligner:
 
 
 def fold(text: str) -> tuple[str, list[int]]:
-    """Text with case, accents, ligatures, quotes, dashes and runs of white space folded, and the index in the
-    original of every character that is left. No character of the result stands for two of the original."""
+    """Fold case, accents, ligatures, quotes, dashes and runs of white space.
+
+    Args:
+        text: Any text.
+
+    Returns:
+        The folded text, and for each of its characters the index in the original. No character of the result
+        stands for two of the original.
+    """
     characters: list[str] = []
     origin: list[int] = []
     gap = 0
@@ -186,7 +208,7 @@ def fold(text: str) -> tuple[str, list[int]]:
 
 
 def _plain(character: str) -> str:
-    """Its letters without marks; nothing of a mark alone, a soft hyphen or a space without width."""
+    """Return a character's letters without marks; "" for a lone mark, soft hyphen or zero-width space."""
     parts = unicodedata.normalize("NFKD", character).casefold()
     return "".join(part for part in parts if unicodedata.category(part) not in ("Mn", "Cf"))
 
@@ -203,7 +225,7 @@ def _occurrences(text: str, wanted: str, inside_words: bool) -> list[tuple[int, 
 
 
 def _cuts_a_word(text: str, at: int) -> bool:
-    """Of a script that puts spaces between words: letters of others (Chinese, Thai) have no case."""
+    """Return whether a position is inside a word; scripts without spaces (category Lo) have no words here."""
     around = text[at - 1 : at + 1] if at else ""
     return len(around) == 2 and all(
         character.isalnum() and unicodedata.category(character) != "Lo" for character in around

@@ -1,15 +1,14 @@
-"""From raw tables to an ingested corpus: read and check, split, align and write; or reuse."""
+"""Ingestion: read and check tables, split, align and write the corpus; or reuse one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from thriftune import files
 from thriftune.config import CorpusConfig
-from thriftune.corpus.reading import Reading
+from thriftune.corpus.reading import TableScan
 from thriftune.corpus.report import data_report
-from thriftune.corpus.sources import Sources, find_sources, read_tables
+from thriftune.corpus.sources import Revision, Sources, find_sources, read_tables
 from thriftune.corpus.store import Corpus, CorpusStore
 from thriftune.corpus.types import SPLITS, SplitName
 from thriftune.corpus.writing import make_posts, sentence_counts
@@ -17,23 +16,29 @@ from thriftune.errors import DataError
 from thriftune.hub import Hub
 
 RULES_VERSION = 3
-"""Raised when reading, alignment or splitting changes what it makes of the same input."""
+"""To be raised when reading, alignment or splitting changes its result for the same input."""
 WHERE_FROM = {"source", "files", "hub", "root", "cache"}
-"""Settings that do not decide what is made of the same tables."""
+"""Settings that do not affect the corpus made of the same tables."""
 
 
 def ingest(
     config: CorpusConfig, store: CorpusStore, log: Callable[[str], None], hub: Hub | None = None
 ) -> Corpus:
-    """The corpus of the configured sources; skipped when it is there already, continued where a process that
-    wrote it was killed. hub: None for the usual one.
+    """Return the corpus of the configured sources, made now unless it exists.
 
-    The posts are read twice, one at a time: once to check and to split them, once to write them. Raises
-    DataError with all that is wrong with the tables; then nothing was written. ConfigError or
-    UnavailableError where the hub does not have them, or cannot be had.
+    If a process that made it was killed, its work is continued. Posts are read twice, one at a time: once to
+    check and split them, once to write them. It is a DataError, with everything that is wrong, if the tables
+    cannot be used, and then nothing is written; a ConfigError or UnavailableError if the hub does not have
+    the data or cannot be reached.
+
+    Args:
+        config: The corpus section.
+        store: Where the corpus is kept.
+        log: Called with a line for the user.
+        hub: None for the usual one.
     """
     sources = find_sources(config, hub)
-    lacking = _lacking(config, sources)
+    lacking = _missing_splits(config, sources)
     revision = sources.revision(config)
     source_key = _source_key(config, sources, revision)
     corpus = store.find(source_key)
@@ -42,9 +47,9 @@ def ingest(
         log(f"ingest: inputs unchanged, corpus {corpus.fingerprint[:12]} is used again")
         return corpus
     tables = read_tables(config, sources)
-    plan = Reading(config).plan(tables, lacking)
-    with store.making(source_key) as folder:
-        corpus = store.find(source_key)  # another process was quicker
+    plan = TableScan(config).plan(tables, lacking)
+    with store.writing(source_key) as folder:
+        corpus = store.find(source_key)  # another process may have made it meanwhile
         if corpus is None:
             made = make_posts(folder, tables.posts, plan, config)
             report = data_report(plan, made, sentence_counts(folder), revision)
@@ -59,7 +64,12 @@ def ingest(
 
 
 def ingested(config: CorpusConfig, store: CorpusStore) -> Corpus | None:
-    """The corpus of the configured sources, where it is there already; nothing is downloaded to find out."""
+    """Return the corpus of the configured sources if it exists, without downloading anything; else None.
+
+    Args:
+        config: The corpus section; with `source: hub` the result is None.
+        store: Where the corpus is kept.
+    """
     if config.source == "hub":
         return None
     try:
@@ -69,8 +79,8 @@ def ingested(config: CorpusConfig, store: CorpusStore) -> Corpus | None:
         return None
 
 
-def _source_key(config: CorpusConfig, sources: Sources, revision: Mapping[str, Any]) -> str:
-    """Of all that decides what is made of the tables."""
+def _source_key(config: CorpusConfig, sources: Sources, revision: Revision) -> str:
+    """Return a hash of all files and settings that affect the corpus."""
     return files.sha256_json(
         {
             "rules": RULES_VERSION,
@@ -81,8 +91,8 @@ def _source_key(config: CorpusConfig, sources: Sources, revision: Mapping[str, A
     )
 
 
-def _lacking(config: CorpusConfig, sources: Sources) -> tuple[SplitName, ...]:
-    """The splits that a data set with ready ones has not."""
+def _missing_splits(config: CorpusConfig, sources: Sources) -> tuple[SplitName, ...]:
+    """Return the splits that a data set with ready splits lacks."""
     if sources.posts is not None:
         return ()
     return tuple(name for name in SPLITS if getattr(config.hub.splits, name) is None)

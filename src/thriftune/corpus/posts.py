@@ -10,7 +10,11 @@ from thriftune.corpus.types import Evidence, Post
 
 
 def post_to_line(post: Post) -> str:
-    """One JSON object without a line break inside."""
+    """Return a post as one JSON object without line breaks.
+
+    Args:
+        post: The post.
+    """
     value = {
         "post_id": post.post_id,
         "text": post.text,
@@ -22,7 +26,11 @@ def post_to_line(post: Post) -> str:
 
 
 def post_from_line(line: str) -> Post:
-    """The post of a line that post_to_line made."""
+    """Return the post of a line.
+
+    Args:
+        line: As post_to_line returned it.
+    """
     value: dict[str, Any] = json.loads(line)
     return Post(
         post_id=value["post_id"],

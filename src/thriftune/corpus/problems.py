@@ -1,4 +1,4 @@
-"""Collects what is wrong with the user's tables, so that all of it is told at once."""
+"""Problems of the user's tables, collected so that one message reports them all."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ _SENTENCE_END = re.compile(r"[.!?…。！？](?:\s|$)|\n")
 
 
 def quoted(cell: str) -> str:
-    """A cell as a message shows it: an id, a label or a column's name. Of what may be a post's text, in a
-    column that was taken for another, only the length."""
+    """Return a cell as a message may show it, or only its length if it may be a post's text.
+
+    Args:
+        cell: An id, a label or a column's name; text is possible if the user named the wrong column.
+    """
     is_name = len(cell) <= LONGEST_NAME and len(cell.split()) <= MOST_WORDS
     return repr(cell) if is_name and not _SENTENCE_END.search(cell) else f"a text of {len(cell)} characters"
 
@@ -28,14 +31,23 @@ class Problems:
     shown: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, kind: str, place: str) -> None:
-        """One more problem of a kind (a sentence saying what was expected) at a place."""
+        """Note a problem.
+
+        Args:
+            kind: A sentence that says what is wrong and what was expected.
+            place: File and row, as a message shows them.
+        """
         self.counts[kind] += 1
         places = self.shown.setdefault(kind, [])
         if len(places) < SHOWN_PER_KIND:
             places.append(place)
 
     def raise_if_any(self) -> None:
-        """DataError with the first SHOWN_PER_KIND of each kind and the number of the rest."""
+        """Raise if there are problems.
+
+        Raises:
+            DataError: With the first SHOWN_PER_KIND of each kind and the number of the rest.
+        """
         if not self.counts:
             return
         lines: list[str] = []

@@ -1,5 +1,7 @@
-"""The first pass over the tables: everything that is wrong with them, and all that is to be known before a
-post is written. Of a post itself only its id and a hash of its text stay in memory."""
+"""The first pass over the tables: finds everything that is wrong with them, and plans the splits.
+
+Of a post, only its id and a hash of its text stay in memory.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thriftune.config import CorpusConfig, suggest
-from thriftune.corpus.annotation_spool import Spool
+from thriftune.corpus.annotation_spool import AnnotationSpool
 from thriftune.corpus.problems import Problems, quoted
 from thriftune.corpus.sources import Tables, listed
 from thriftune.corpus.splits import check_splits, cut_from, group_duplicates, normalised, stratified_split
@@ -26,30 +28,39 @@ NO_SPLIT = -1
 
 @dataclass(frozen=True)
 class Plan:
-    """What the second pass goes by; posts are numbered in the order of their tables."""
+    """The result of the first pass; posts are numbered in the order of their tables."""
 
     criteria: tuple[str, ...]
     splits: NDArray[np.int8]
     """[posts], indices of SPLITS"""
     met: NDArray[np.bool_]
-    """[posts, criteria]"""
+    """[posts, criteria], whether the post meets the criterion"""
     text_keys: NDArray[np.void]
     """[posts], hashes of the normalised texts"""
     words: NDArray[np.uint32]
-    """[posts], white-space separated"""
-    annotations: Spool
+    """[posts], number of words between white space"""
+    annotations: AnnotationSpool
     set_aside: Mapping[str, int]
+    """Annotations by the label that the configuration sets aside."""
     duplicates: int
-    """Posts whose text an earlier one has."""
+    """Posts with the same text as an earlier one."""
 
 
 def text_key(text: str) -> bytes:
-    """A hash of what makes two texts the same (see normalised), TEXT_KEY_BYTES long."""
+    """Return a hash of the normalised text, TEXT_KEY_BYTES long.
+
+    Args:
+        text: A post.
+    """
     return hashlib.blake2b(normalised(text).encode("utf-8"), digest_size=TEXT_KEY_BYTES).digest()
 
 
-class Reading:
-    """What the tables say, post by post, and what is wrong with them."""
+class TableScan:
+    """Reads and checks tables, once.
+
+    Args:
+        config: The corpus section.
+    """
 
     def __init__(self, config: CorpusConfig) -> None:
         self._config = config
@@ -59,13 +70,15 @@ class Reading:
         self._rows, self._tables = array("q"), array("b")
         self._keys = bytearray()
         self._words = array("I")
-        self._spool = Spool()
+        self._spool = AnnotationSpool()
         self._set_aside: Counter[str] = Counter()
 
     def plan(self, tables: Tables, lacking: Collection[SplitName]) -> Plan:
-        """Read all tables. DataError with all that is wrong with them.
+        """Return the plan of the corpus; DataError with everything that is wrong with the tables.
 
-        lacking: the splits that a data set with ready ones has not; they are cut from train.
+        Args:
+            tables: Posts, annotations and splits.
+            lacking: Splits that a data set with ready splits lacks; they are cut from train.
         """
         for table in tables.posts:
             self._posts(table)
@@ -90,7 +103,7 @@ class Reading:
         )
 
     def _posts(self, table: Table) -> None:
-        """Texts, and the criteria met where a column lists them: without a sentence that shows it."""
+        """Read posts, and the criteria that they meet if a column lists them."""
         names, problems = self._config.columns, self._problems
         self._read.append(table)
         for row, cells in table.rows:
@@ -110,7 +123,7 @@ class Reading:
                 first = self._read[self._tables[number]]
                 earlier = f"row {self._rows[number]}" + ("" if first is table else f" of {first.source}")
                 problems.add(
-                    "a post id stands twice; expected unique ids",
+                    "a post id occurs twice; expected unique ids",
                     f"{table.place(row)}: {quoted(post_id)}, as {earlier}",
                 )
             else:
@@ -118,18 +131,24 @@ class Reading:
                 self._tables.append(len(self._read) - 1)
                 self._keys += key
                 self._words.append(len(text.split()))
-            labels: list[str] = []
-            try:
-                labels = listed(cells[names.labels]) if names.labels else []
-            except TypeError as error:
-                problems.add("a post lists a label that is no text", f"{table.place(row)}: {error}")
-            for label in labels:
-                if not label.strip():
-                    problems.add("a post lists an empty label", f"{table.place(row)}: {quoted(post_id)}")
-                self._keep(number, label.strip(), "", "1", table, row)
+            if names.labels:
+                self._labels(number, cells[names.labels], post_id, table, row)
+
+    def _labels(self, post: int, labels: str, post_id: str, table: Table, row: int) -> None:
+        """Keep the criteria that a post lists; no sentence shows them."""
+        problems = self._problems
+        names: list[str] = []
+        try:
+            names = listed(labels)
+        except TypeError as error:
+            problems.add("a post lists a label that is not text", f"{table.place(row)}: {error}")
+        for label in names:
+            if not label.strip():
+                problems.add("a post lists an empty label", f"{table.place(row)}: {quoted(post_id)}")
+            self._keep(post, label.strip(), "", "1", table, row)
 
     def _annotations(self, table: Table) -> None:
-        """One row a sentence and criterion."""
+        """Read annotations, one row per sentence and criterion."""
         names, problems = self._config.columns, self._problems
         for row, cells in table.rows:
             post_id, criterion = cells[names.post_id], cells[names.criterion].strip()
@@ -166,7 +185,7 @@ class Reading:
     def _own_splits(
         self, tables: Tables, groups: NDArray[np.int64], lacking: Collection[SplitName]
     ) -> NDArray[np.int8] | None:
-        """The splits that the data bring, NO_SPLIT where they name none; None where they bring no splits."""
+        """Return the data's own splits, NO_SPLIT for posts without one; None if the data have no splits."""
         splits = np.full(len(groups), NO_SPLIT, dtype=np.int8)
         if all(table.split is not None for table in tables.posts):
             ready = np.array([SPLITS.index(table.split) for table in tables.posts if table.split])
@@ -195,13 +214,11 @@ class Reading:
                 )
             elif name in SPLITS:
                 if splits[post] not in (NO_SPLIT, SPLITS.index(name)):
-                    self._problems.add(
-                        "a post stands in two splits", f"{table.place(row)}: {quoted(post_id)}"
-                    )
+                    self._problems.add("a post is in two splits", f"{table.place(row)}: {quoted(post_id)}")
                 splits[post] = SPLITS.index(name)
 
     def _criteria(self) -> tuple[str, ...]:
-        """The labels to learn, in order."""
+        """Return the labels to learn, in order."""
         counts = self._spool.counts()
         positive = {criterion for criterion, status in counts if status == 1}
         if self._config.criteria is None:
@@ -230,7 +247,7 @@ class Reading:
         met: NDArray[np.bool_],
         lacking: Collection[SplitName],
     ) -> NDArray[np.int8]:
-        """The data's own splits; what they lack is cut from train, all of it where they have train alone."""
+        """Return the splits of all posts; those that the data lack are cut from train."""
         config = self._config.split
         if given is None:
             return stratified_split(groups, met, config)

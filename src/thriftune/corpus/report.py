@@ -1,28 +1,67 @@
-"""The data report: counts, label balance, lengths, alignment, duplicates."""
+"""The data report: counts, label balance, lengths, alignment, duplicates. It holds no text of posts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-from thriftune.corpus.reading import Plan
 from thriftune.corpus.types import SPLITS
-from thriftune.corpus.writing import Made
+
+if TYPE_CHECKING:
+    from thriftune.corpus.reading import Plan
+    from thriftune.corpus.sources import Revision
+    from thriftune.corpus.writing import IngestProgress
+
+
+class AnnotationCounts(TypedDict):
+    """Rows of the annotations."""
+
+    positive: int
+    explicit_negative: int
+    set_aside: dict[str, int]
+    """By the label that the configuration sets aside."""
+
+
+class DataReport(TypedDict):
+    """The content of report.json; splits and criteria are keys."""
+
+    source: Revision
+    posts: dict[str, int]
+    """By split."""
+    posts_without_criterion: int
+    annotations: AnnotationCounts
+    positive_posts: dict[str, dict[str, int]]
+    """By criterion and split."""
+    alignment: dict[str, int]
+    """Annotations by how their sentence was found, see Found."""
+    alignment_shared: int
+    """Annotated sentences that got the place of a different one."""
+    words_per_post: dict[str, float]
+    sentences_per_post: dict[str, float]
+    duplicate_posts: int
+    fingerprint: NotRequired[str]
+    """Of the corpus; there once it is committed."""
 
 
 def data_report(
-    plan: Plan, made: Made, sentences: NDArray[np.uint32], source: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Figures of an ingested corpus; holds no post text. sentences: candidates of each post."""
+    plan: Plan, made: IngestProgress, sentences: NDArray[np.uint32], source: Revision
+) -> DataReport:
+    """Return the figures of an ingested corpus.
+
+    Args:
+        plan: What the first pass found.
+        made: What the second pass wrote.
+        sentences: `[posts]` uint32, candidate sentences of each post.
+        source: Where the data came from.
+    """
     by_status = {
         status: sum(count for (_, own), count in plan.annotations.counts().items() if own == status)
         for status in (0, 1)
     }
     return {
-        "source": dict(source),
+        "source": source,
         "posts": {name: int((plan.splits == number).sum()) for number, name in enumerate(SPLITS)},
         "posts_without_criterion": int((~plan.met.any(axis=1)).sum()),
         "annotations": {

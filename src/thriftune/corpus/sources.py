@@ -1,4 +1,4 @@
-"""Where a corpus comes from: the sample, the user's files, or a data set on the hub; as tables."""
+"""Sources of a corpus as tables: the sample, the user's files, or a data set on the hub."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from thriftune import files
 from thriftune.config import CorpusConfig, suggest
@@ -19,8 +19,21 @@ from thriftune.hub import Hub, Repository
 
 SAMPLE = Path(__file__).parent / "sample_data"
 PINS = "revisions.json"
-"""Below corpus.root: the commits that the hub's branches stand for."""
+"""File in corpus.root with the commits of the hub's branches."""
 OF_READY_SPLITS = ("*.parquet", "*.csv", "*.tsv", "*.jsonl", "*.json", "README.md")
+
+
+class Revision(TypedDict, total=False):
+    """Where the posts came from, as corpus.json has it; DataRevision is the same in a study's files."""
+
+    source: str
+    id: str | None
+    """Of the data set on the hub."""
+    revision: str
+    """The branch, tag or commit that was asked for."""
+    commit: str
+    sha256: dict[str, str]
+    """Of every file, by its name."""
 
 
 @dataclass(frozen=True)
@@ -28,18 +41,24 @@ class Sources:
     """The files that a corpus is made from."""
 
     posts: Path | None
-    """None: the ready splits of `folder` are the posts."""
+    """None: the posts are the ready splits in `folder`."""
     annotations: Path | None
     splits: Path | None = None
     folder: Path | None = None
     commit: str | None = None
 
-    def revision(self, config: CorpusConfig) -> dict[str, Any]:
-        """What is on record of where the data came from: source, commit, SHA-256 of every file."""
-        revision: dict[str, Any] = {"source": config.source}
+    def revision(self, config: CorpusConfig) -> Revision:
+        """Return where the data came from: source, commit, SHA-256 of every file.
+
+        Args:
+            config: The corpus section.
+        """
+        revision: Revision = {"source": config.source}
         if self.commit is not None:
-            revision |= {"id": config.hub.id, "revision": config.hub.revision, "commit": self.commit}
-        return revision | {"sha256": {name: _hash(path) for name, path in self._files(config)}}
+            revision["id"], revision["revision"] = config.hub.id, config.hub.revision
+            revision["commit"] = self.commit
+        revision["sha256"] = {name: _hash(path) for name, path in self._files(config)}
+        return revision
 
     def _files(self, config: CorpusConfig) -> Iterator[tuple[str, Path]]:
         if self.folder is not None and self.posts is None:
@@ -55,9 +74,13 @@ class Sources:
 
 
 def find_sources(config: CorpusConfig, hub: Hub | None = None) -> Sources:
-    """The files of the configured source; those of the hub are downloaded where the cache lacks them.
+    """Return the files of the configured source; files on the hub are downloaded if they are not cached.
 
-    Raises ConfigError or UnavailableError where the hub does not have them, or cannot be had.
+    It is a ConfigError or an UnavailableError if the hub does not have them or cannot be reached.
+
+    Args:
+        config: The corpus section.
+        hub: None for the usual one.
     """
     if config.source == "sample":
         return Sources(SAMPLE / "posts.csv", SAMPLE / "annotations.csv")
@@ -80,22 +103,27 @@ def _hash(path: Path) -> str:
         return files.sha256_file(path)
     except OSError as error:
         raise DataError(
-            f"cannot be read: {error.strerror}", where=str(path), remedy="see who may read it, and its disk."
+            f"cannot be read: {error.strerror}", where=str(path), remedy="check its permissions and its disk."
         ) from error
 
 
 @dataclass(frozen=True)
 class Tables:
-    """What a corpus is made from; of files, checked for their columns."""
+    """The tables that a corpus is made from; those in files are known to have the columns."""
 
     posts: tuple[Table, ...]
     annotations: Table | None
     splits: Table | None
-    """post_id and split of posts that bring theirs; None also where each table of posts is a split."""
+    """post_id and split; None if the data have no splits, or each table of posts is one."""
 
 
 def read_tables(config: CorpusConfig, sources: Sources) -> Tables:
-    """The tables of the sources. DataError where one cannot be read, or lacks a column."""
+    """Return the tables of the sources; DataError if one cannot be read or lacks a column.
+
+    Args:
+        config: The corpus section.
+        sources: As find_sources returned them.
+    """
     if sources.posts is None:
         return _ready_splits(config, sources)
     names, section = config.columns, "hub" if config.source == "hub" else "files"
@@ -116,7 +144,7 @@ def read_tables(config: CorpusConfig, sources: Sources) -> Tables:
 
 
 def _ready_splits(config: CorpusConfig, sources: Sources) -> Tables:
-    """The splits of a data set as `datasets` reads them from its files."""
+    """Return the splits of a data set as `datasets` reads them from its files."""
     named = [(split, getattr(config.hub.splits, split)) for split in SPLITS]
     tables = [
         Table(
@@ -129,7 +157,7 @@ def _ready_splits(config: CorpusConfig, sources: Sources) -> Tables:
 
 
 def _ready_rows(config: CorpusConfig, folder: Path | None, split: SplitName, name: str) -> Iterator[Row]:
-    """The posts of one of them. DataError where it cannot be read."""
+    """Yield the posts of one split of a data set; DataError if it cannot be read."""
     import datasets
 
     behind = None
@@ -140,19 +168,19 @@ def _ready_rows(config: CorpusConfig, folder: Path | None, split: SplitName, nam
             yield behind, cells
     except (ValueError, TypeError, OSError, datasets.exceptions.DatasetsError) as error:
         if behind is None:
-            reason = " ".join(str(error).splitlines()[:2])  # the second one names what there is
+            reason = " ".join(str(error).splitlines()[:2])  # the second line lists the splits
         else:
-            reason = f"{type(error).__name__} behind row {behind}"  # what it says may quote a post
+            reason = f"{type(error).__name__} after row {behind}"  # its text may quote a post
         raise DataError(
             f"the split {name!r} of {config.hub.id} cannot be read: {reason}",
             where=f"corpus.hub.splits.{split}",
-            remedy="name its splits by corpus.hub.splits.* (null: it has none) and its configuration by "
-            "corpus.hub.config; or two tables among its files by corpus.hub.posts and .annotations.",
+            remedy="set corpus.hub.splits.* to its splits (null: it has none) and corpus.hub.config to its "
+            "configuration; or corpus.hub.posts and .annotations to two tables among its files.",
         ) from error
 
 
 def _rows(dataset: Any, config: CorpusConfig, source: str, split: str) -> Iterator[Row]:
-    """Its posts; one without an id gets one of its split and row."""
+    """Yield the posts of a split; those without an id get one from split and row."""
     names = config.columns
     assert names.labels is not None
     decode = _label_names(dataset.features, names.labels)
@@ -175,7 +203,7 @@ def _rows(dataset: Any, config: CorpusConfig, source: str, split: str) -> Iterat
 
 
 def _label_names(features: Any, column: str | None) -> Any:
-    """What makes a list of names of a cell: of numbers too, where the data set says what they stand for."""
+    """Return a function from a cell to a list of labels; numbers are looked up in the data set's names."""
     import datasets
 
     feature = (features or {}).get(column)
@@ -190,7 +218,7 @@ def _label_names(features: Any, column: str | None) -> Any:
             raise DataError(
                 f"expected a label from 0 to {len(names) - 1}, found {values} (-1: it is not published)",
                 where=place,
-                remedy="leave that split out: corpus.hub.splits.* null; ours is cut from train then.",
+                remedy="set its corpus.hub.splits.* to null; that split is then cut from train.",
             )
         return [names[item] if names and isinstance(item, int) else cell(item) for item in values]
 
@@ -198,7 +226,11 @@ def _label_names(features: Any, column: str | None) -> Any:
 
 
 def listed(text: str) -> list[str]:
-    """The labels of a cell: a JSON list, or a text split at `;`. TypeError where one is no text."""
+    """Return the labels of a cell; TypeError if one is neither text nor a number.
+
+    Args:
+        text: A JSON list, or labels separated by `;`.
+    """
     if text.lstrip().startswith("["):
         try:
             return [cell(item) for item in json.loads(text)]

@@ -1,8 +1,8 @@
-"""Splits by post: the user's own, else seeded and multi-label-stratified.
+"""Splits by post: the user's own, else seeded and stratified by all labels.
 
-Posts with the same normalised text form a group and go to one split together. The stratification is
-iterative (Sechidis, Tsoumakas and Vlahavas, 2011), by the library iterative-stratification; of very many
-posts each combination of labels is dealt out by itself.
+Posts with the same normalised text form a group, which goes to one split. The stratification is iterative
+(Sechidis, Tsoumakas and Vlahavas, 2011), by the library iterative-stratification; above MOST_ITERATIVE posts,
+each combination of labels is split on its own.
 """
 
 from __future__ import annotations
@@ -21,23 +21,34 @@ from thriftune.errors import DataError
 
 LEAST_POSTS = 10
 MOST_ITERATIVE = 20_000
-"""Different posts up to which the stratification is iterative; its time grows faster than their number."""
+"""Most different posts for iterative stratification, whose time grows faster than their number."""
 TRAIN, VALIDATION, TEST = range(3)
 Splits = NDArray[np.int8]
 """[posts], indices of SPLITS"""
 Targets = NDArray[np.bool_]
-"""[groups, criteria + 1]: labels, and whether there is none"""
+"""[groups, criteria + 1]: labels, and whether the group has none"""
 Cut = tuple[NDArray[np.int64], NDArray[np.int64]]
-"""Rows that are kept and rows that are cut off, each in order."""
+"""Rows that are kept and rows that are held out, each in order."""
 
 
 def normalised(text: str) -> str:
-    """The text by which two posts count as the same: NFKC, case and white space folded."""
+    """Return the text by which two posts count as equal: NFKC, case and white space folded.
+
+    Args:
+        text: A post.
+    """
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def group_duplicates(keys: NDArray[Any]) -> NDArray[np.int64]:
-    """A group number per post, counted from 0 in order of appearance; posts with the same key share one."""
+    """Return the group of each post; posts with the same key share one.
+
+    Args:
+        keys: `[posts]`, any sortable dtype.
+
+    Returns:
+        `[posts]` int64, counted from 0 in order of appearance.
+    """
     _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
     ranks = np.empty(len(first), dtype=np.int64)
     ranks[np.argsort(first)] = np.arange(len(first))
@@ -45,9 +56,17 @@ def group_duplicates(keys: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def stratified_split(groups: NDArray[np.int64], labels: NDArray[np.bool_], config: SplitConfig) -> Splits:
-    """The split of every post; groups as of group_duplicates, labels [posts, criteria].
+    """Return the split of every post.
 
-    Raises DataError for fewer than LEAST_POSTS different posts.
+    It is a DataError if there are fewer than LEAST_POSTS different posts, or a split would be empty.
+
+    Args:
+        groups: `[posts]` int64, as group_duplicates returned them.
+        labels: `[posts, criteria]` bool, whether the post meets the criterion.
+        config: Shares and seed.
+
+    Returns:
+        `[posts]` int8, indices of SPLITS.
     """
     of, targets = _grouped(groups, labels)
     held = config.validation_share + config.test_share
@@ -64,8 +83,19 @@ def stratified_split(groups: NDArray[np.int64], labels: NDArray[np.bool_], confi
 def cut_from(
     groups: NDArray[np.int64], labels: NDArray[np.bool_], config: SplitConfig, name: SplitName
 ) -> Splits:
-    """The one split that the data lack, cut from posts that were all to be trained on; see
-    stratified_split."""
+    """Return training posts with one missing split cut from them.
+
+    It is a DataError if there are too few posts, see stratified_split.
+
+    Args:
+        groups: `[posts]` int64, see group_duplicates.
+        labels: `[posts, criteria]` bool, whether the post meets the criterion.
+        config: Shares and seed.
+        name: The missing split.
+
+    Returns:
+        `[posts]` int8, indices of SPLITS: train, or the missing one.
+    """
     of, targets = _grouped(groups, labels)
     share = config.test_share if name == "test" else config.validation_share
     _, held = _cutter(targets)(targets, share, config.seed)
@@ -85,7 +115,7 @@ def _check_none_is_empty(splits: Splits, names: Collection[SplitName]) -> None:
 
 
 def _grouped(groups: NDArray[np.int64], labels: NDArray[np.bool_]) -> tuple[NDArray[np.int64], Targets]:
-    """(group of every post, counted from 0 without gaps; targets of the first of each)."""
+    """Return the group of every post, counted from 0 without gaps, and each group's targets."""
     of = group_duplicates(groups)
     heads = np.unique(of, return_index=True)[1]
     if len(heads) < LEAST_POSTS:
@@ -105,8 +135,16 @@ def check_splits(
     problems: Problems,
     lacking: Collection[SplitName] = (),
 ) -> None:
-    """Add to `problems`: a post without a split (below 0), an empty split but those that are `lacking`, a
-    text in two splits."""
+    """Note what is wrong with splits: posts without one, empty splits, a text in two splits.
+
+    Args:
+        splits: `[posts]` int8, indices of SPLITS; below 0 for none.
+        groups: `[posts]` int64, see group_duplicates.
+        post_ids: Ids of the posts.
+        source: The table with the splits, for messages.
+        problems: Where problems are noted.
+        lacking: Splits that may be empty.
+    """
     for post in np.flatnonzero(splits < 0).tolist():
         problems.add(
             "a post has no split; expected train, validation or test", f"{source}: {quoted(post_ids[post])}"
@@ -117,7 +155,7 @@ def check_splits(
     first = np.unique(groups, return_index=True)[1][groups]
     for post in np.flatnonzero(splits != splits[first]).tolist():
         one, other = (f"{quoted(post_ids[at])} ({_name(splits[at])})" for at in (int(first[post]), post))
-        problems.add("the same text stands in two splits (leakage)", f"{source}: {one} and {other}")
+        problems.add("the same text is in two splits (leakage)", f"{source}: {one} and {other}")
 
 
 def _name(split: int) -> str | None:
@@ -135,14 +173,16 @@ def _iterative(targets: Targets, share: float, seed: int) -> Cut:
         return _dealt(targets, share, seed)
     splitter = MultilabelStratifiedShuffleSplit(n_splits=1, test_size=share, random_state=seed)
     kept, cut = next(splitter.split(np.zeros((len(targets), 1)), targets.astype(int)))
-    if not len(kept) or not len(cut):  # of few posts it may give all to one side
+    if not len(kept) or not len(cut):  # with few posts it may put all on one side
         return _dealt(targets, share, seed)
     return np.sort(kept), np.sort(cut)
 
 
 def _dealt(targets: Targets, share: float, seed: int) -> Cut:
-    """Rows with the same labels stand together in random order, and each share-th of the line is cut: of
-    every combination its share, to within one row."""
+    """Return a cut with the same share of every combination of labels, to within one row.
+
+    Rows are sorted by combination, in random order within each, and taken at regular steps.
+    """
     shuffled = np.random.default_rng(seed).permutation(len(targets))
     combination = np.unique(np.packbits(targets, axis=1), axis=0, return_inverse=True)[1].reshape(-1)
     line = shuffled[np.argsort(combination[shuffled], kind="stable")]

@@ -1,4 +1,4 @@
-"""Reads posts, annotations and splits tables row by row; every cell is text, every row keeps its number."""
+"""Tables of posts, annotations and splits, read row by row; cells are text, rows keep their number."""
 
 from __future__ import annotations
 
@@ -15,44 +15,55 @@ from thriftune.corpus.problems import Problems, quoted
 from thriftune.corpus.types import SplitName
 from thriftune.errors import DataError
 
-ONE_A_LINE = "write each row as one JSON object on a line of its own."
+ONE_PER_LINE = "write each row as one JSON object on a line of its own."
 PARQUET_ROWS = 1024
-"""Rows of a Parquet table that are in memory at once."""
+"""Rows of a Parquet table in memory at once."""
 Row = tuple[int, dict[str, str]]
 """(1-based line or row number in the file, cells by column name)."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table that is read anew, row by row, as often as its rows are asked for; None becomes ''."""
+    """A table that is read from the start each time its rows are asked for; None becomes ""."""
 
     source: str
+    """Its name in messages."""
     read: Callable[[], Iterator[Row]]
     split: SplitName | None = None
-    """The split of all its posts, where it is one."""
+    """The split of all its posts; None if it has posts of several."""
 
     @property
     def rows(self) -> Iterator[Row]:
-        """Every row, from the first. DataError where one cannot be read."""
+        """All rows from the first; iteration raises DataError at one that cannot be read."""
         return self.read()
 
     def place(self, number: int) -> str:
-        """A row, for a message."""
+        """Return the place of a row for a message.
+
+        Args:
+            number: The row's number.
+        """
         return f"{self.source}, row {number}"
 
 
 Columns = Mapping[str, str]
-"""The columns that are read, each with the parameter that names it; "" where none does."""
+"""The columns to read, each with the parameter that names it; "" if its name is fixed."""
 
 
 def read_table(path: Path, columns: Columns, key: str) -> Table:
-    """The named columns of a CSV (UTF-8, with header), JSONL or Parquet table.
+    """Return a CSV (UTF-8, with header), JSONL or Parquet table; later rows are checked when they are read.
 
-    Raises DataError where the file is missing, of another format, empty, or lacks a column; `key` is the
-    parameter that names the file. What is wrong further down is raised when the rows are read.
+    Args:
+        path: The file.
+        columns: The columns to read.
+        key: The parameter that names the file.
+
+    Raises:
+        DataError: If the file is missing, has another format, is empty, or lacks a column.
     """
     if not path.is_file():
-        raise no_such_file(path, key)
+        missing = no_such_file(path, key)
+        raise missing
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise DataError(
@@ -67,7 +78,12 @@ def read_table(path: Path, columns: Columns, key: str) -> Table:
 
 
 def no_such_file(path: Path, key: str) -> DataError:
-    """The error for a table that is not there; `key` is the parameter that names it."""
+    """Return the error for a missing table.
+
+    Args:
+        path: Where it was expected.
+        key: The parameter that names the file.
+    """
     if path.is_dir():
         found = "this is a folder, not a table"
     else:  # a pipe, say, cannot be read twice
@@ -79,7 +95,7 @@ def _require(columns: Columns, header: Sequence[str], path: Path) -> None:
     twice = [name for name in columns if header.count(name) > 1]
     if twice:
         raise DataError(
-            f"the column {twice[0]!r} stands twice", where=str(path), remedy="remove or rename one of them."
+            f"there are two columns {twice[0]!r}", where=str(path), remedy="remove or rename one of them."
         )
     missing = [name for name in columns if name not in header]
     if missing:
@@ -92,25 +108,29 @@ def _require(columns: Columns, header: Sequence[str], path: Path) -> None:
 
 
 def how_to_name(*keys: str) -> str:
-    """What to do where columns are missing that these parameters name ("": one whose name is fixed)."""
+    """Return what to do if columns are missing.
+
+    Args:
+        keys: The parameters that name them; "" for a column with a fixed name.
+    """
     named = ", ".join(f"{key}=..." for key in keys if key)
     return f"name yours: {named}" if named else "rename yours."
 
 
 def _lines(path: Path, newline: str) -> Iterator[str]:
-    """Its lines as text, each with its end; newline as open() takes it."""
+    """Yield the lines of a UTF-8 file with their ends; newline as for open()."""
     with path.open(encoding="utf-8-sig", newline=newline) as handle:
         try:
             for line in handle:
                 if "\0" in line:
-                    _say_what_is_no_text(path)
+                    _raise_not_text(path)
                 yield line
         except UnicodeDecodeError:
-            _say_what_is_no_text(path)
+            _raise_not_text(path)
 
 
-def _say_what_is_no_text(path: Path) -> NoReturn:
-    """The error for the first byte of a file that is no UTF-8 text."""
+def _raise_not_text(path: Path) -> NoReturn:
+    """Raise DataError for the first byte of a file that is not UTF-8 text."""
     first = 0
     with path.open("rb") as handle:
         for number, raw in enumerate(handle, start=1):
@@ -118,7 +138,7 @@ def _say_what_is_no_text(path: Path) -> NoReturn:
                 raise DataError(
                     f"expected text, found a zero byte at line {number} (byte {first + nul})",
                     where=str(path),
-                    remedy="save the table as UTF-8 text; a spreadsheet's own format is none.",
+                    remedy="save the table as UTF-8 text, not in a spreadsheet's own format.",
                 )
             try:
                 raw.decode("utf-8")
@@ -170,10 +190,12 @@ def _read_jsonl(path: Path, columns: Columns) -> Iterator[Row]:
             cells = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise DataError(
-                f"expected one JSON object a line: {error}", where=f"{path}, line {number}", remedy=ONE_A_LINE
+                f"expected one JSON object per line: {error}",
+                where=f"{path}, line {number}",
+                remedy=ONE_PER_LINE,
             ) from error
         if not isinstance(cells, dict):
-            raise DataError("expected a JSON object", where=f"{path}, line {number}", remedy=ONE_A_LINE)
+            raise DataError("expected a JSON object", where=f"{path}, line {number}", remedy=ONE_PER_LINE)
         header |= dict.fromkeys(cells)
         yield number, _cells(cells, columns, f"{path}, line {number}")
     if header:  # a row may lack what another one has
@@ -194,9 +216,9 @@ def _read_parquet(path: Path, columns: Columns) -> Iterator[Row]:
                     yield number, _cells(cells, columns, f"{path}, row {number}")
     except (ArrowException, OSError, UnicodeDecodeError, OverflowError) as error:
         raise DataError(
-            f"not a Parquet table, or a damaged one, behind row {number}: {error}",
+            f"not a Parquet table, or a damaged one, after row {number}: {error}",
             where=str(path),
-            remedy="write it again, or give the file the suffix of what it is.",
+            remedy="write it again, or give the file the suffix of its format.",
         ) from error
 
 
@@ -208,12 +230,19 @@ def _cells(cells: Mapping[str, Any], columns: Columns, place: str) -> dict[str, 
         return {name: cell(cells.get(name)) for name in columns}
     except TypeError as error:
         raise DataError(
-            str(error), where=place, remedy="write it as text, a number or, of labels, a list."
+            str(error), where=place, remedy="write it as text, a number or, for labels, a list."
         ) from error
 
 
 def cell(value: Any) -> str:
-    """A value as text: nothing, or no number, is '', a list is JSON. TypeError for what is neither."""
+    """Return a value as text: "" for None and NaN, JSON for a list.
+
+    Args:
+        value: A cell as JSON, Parquet or `datasets` has it.
+
+    Raises:
+        TypeError: If it is an object, bytes or a truth value.
+    """
     if isinstance(value, dict | bytes | bool):
         raise TypeError(f"expected text or a number, found {type(value).__name__}")
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Tokenises a corpus once per encoder and length, to Arrow on disk."""
+"""Tokenised corpora: Arrow files on disk, made once per encoder, length and split."""
 
 from __future__ import annotations
 
@@ -12,25 +12,33 @@ from contextlib import suppress
 from dataclasses import asdict
 from itertools import chain, count, islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 import datasets
 from datasets.arrow_writer import ArrowWriter
 
 from thriftune import files
+from thriftune.corpus.rows import Row
 from thriftune.corpus.types import Post, SplitName
-from thriftune.dual_agent.windows import Layout, marked_sentences, tokens_inside, window_cutter, window_room
+from thriftune.dual_agent.windows import (
+    Layout,
+    PostWindows,
+    marked_sentences,
+    tokens_inside,
+    window_cutter,
+    window_room,
+)
 from thriftune.errors import ConfigError
 from thriftune.observe.progress import counted
 
 log = logging.getLogger(__name__)
 
 RULES_VERSION = 4
-"""Raised when this module makes other rows of the same posts."""
+"""To be raised when this module makes different rows of the same posts."""
 BATCH_POSTS = 256
-"""Posts that are in memory at once."""
+"""Posts in memory at once."""
 SHARD_POSTS = 16_384
-"""Posts of one file; a process that goes on after a kill does so behind the last whole one."""
+"""Posts of one file; after a kill, tokenising resumes after the last complete file."""
 _WORD = re.compile(r"\w+")
 
 FACTS, _TEMPORARY = "facts.json", ".tmp-"
@@ -53,24 +61,47 @@ FEATURES = datasets.Features(
 
 
 class PostSource(Protocol):
-    """What this module needs of a corpus."""
+    """The part of a corpus that is tokenised; Corpus is one."""
 
     @property
-    def fingerprint(self) -> str: ...
+    def fingerprint(self) -> str:
+        """Hash of criteria and posts."""
+
     @property
-    def criteria(self) -> tuple[str, ...]: ...
+    def criteria(self) -> tuple[str, ...]:
+        """Names of the criteria, in order."""
+
     @property
-    def counts(self) -> Mapping[str, int]: ...
-    def posts(self, split: SplitName) -> Iterator[Post]: ...
+    def counts(self) -> Mapping[str, int]:
+        """Posts by split."""
+
+    def posts(self, split: SplitName) -> Iterator[Post]:
+        """Return the posts of a split, in order.
+
+        Args:
+            split: The split.
+        """
+
+
+class _Shard(TypedDict):
+    """One file of a tokenised split, as facts.json records it."""
+
+    name: str
+    posts: int
+    sha256: str
 
 
 _in_use: dict[Path, int] = {}
-"""Descriptors of the facts of what this process reads, hashed once each; a shared lock tells other
-processes."""
+"""Descriptors of the facts.json of each split that this process reads and has hashed; a shared lock on them
+tells other processes that the split is in use."""
 
 
 class TokenisedStore:
-    """Tokenised splits on disk, keyed by data, split, tokenizer and settings."""
+    """Tokenised splits on disk, by data, split, tokenizer and layout.
+
+    Args:
+        root: The folder of the cache.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
@@ -83,7 +114,18 @@ class TokenisedStore:
         tokenizer_fingerprint: str,
         layout: Layout,
     ) -> datasets.Dataset:
-        """The split's rows (see FEATURES); tokenised now where they are not there yet."""
+        """Return the rows of a split (see Row), tokenised now unless the cache has them undamaged.
+
+        Args:
+            corpus: Where the posts come from.
+            split: The split; no other is read.
+            tokenizer: A fast tokenizer of transformers.
+            tokenizer_fingerprint: Hash of all that decides its tokens.
+            layout: How posts become windows.
+
+        Returns:
+            A memory-mapped data set, which stays on disk.
+        """
         key = files.sha256_json(
             [RULES_VERSION, corpus.fingerprint, split, tokenizer_fingerprint, asdict(layout)]
         )
@@ -101,10 +143,10 @@ class TokenisedStore:
         )
 
     def dispose(self, remove: Callable[[Path], None]) -> None:
-        """Call `remove` for the folder of each tokenised split that no process reads or makes.
+        """Call `remove` for the folder of each tokenised split that no process reads or writes.
 
-        The folder is locked meanwhile, so that a process that has just found it there, and does not hold it
-        yet, either keeps it or finds it gone and tokenises again.
+        The folder is locked meanwhile: a process that has found it, but has not marked it as in use yet,
+        either keeps it or finds it gone and tokenises again.
 
         Args:
             remove: Deletes the folder, or leaves it.
@@ -122,7 +164,7 @@ class TokenisedStore:
     def _write(
         self, folder: Path, corpus: PostSource, split: SplitName, tokenizer: Any, layout: Layout
     ) -> int:
-        """Tokenise into shards, behind those that a killed process has left; the number of posts."""
+        """Tokenise into shards, after those of a killed process; return the number of posts."""
         temporary = folder.with_name(f"{_TEMPORARY}{folder.name}")
         files.make_directory(temporary)
         left = _shards(temporary)
@@ -131,7 +173,7 @@ class TokenisedStore:
             islice(corpus.posts(split), done, None), "tokenised", corpus.counts[split], done, bar=False
         )
         rows = tokenise(posts, tokenizer, corpus.criteria, layout)
-        gc.freeze()  # or the collector goes through all that the libraries hold every few hundred rows
+        gc.freeze()  # or the collector visits all objects of the libraries every few hundred rows
         try:
             for number in count(len(left)):
                 own = [*islice(rows, 1)]
@@ -147,7 +189,7 @@ class TokenisedStore:
         return sum(shard["posts"] for shard in left)
 
 
-def _write_shard(path: Path, rows: Iterable[dict[str, Any]]) -> int:
+def _write_shard(path: Path, rows: Iterable[Row]) -> int:
     posts = 0
     with ArrowWriter(path=str(path), features=FEATURES, writer_batch_size=BATCH_POSTS) as writer:
         for row in rows:
@@ -158,10 +200,10 @@ def _write_shard(path: Path, rows: Iterable[dict[str, Any]]) -> int:
     return posts
 
 
-def _shards(folder: Path) -> list[dict[str, Any]]:
-    """The shards that are on record in a folder, where each is what was written; else none."""
+def _shards(folder: Path) -> list[_Shard]:
+    """Return the recorded shards of a folder if all are undamaged, else none."""
     try:
-        shards: list[dict[str, Any]] = files.read_json(folder / FACTS)["shards"]
+        shards: list[_Shard] = files.read_json(folder / FACTS)["shards"]
         if all(files.sha256_file(folder / shard["name"]) == shard["sha256"] for shard in shards):
             return shards
     except (OSError, ValueError, KeyError, TypeError):
@@ -170,12 +212,12 @@ def _shards(folder: Path) -> list[dict[str, Any]]:
 
 
 def _is_whole(folder: Path) -> bool:
-    """Whether the rows are those that were written."""
+    """Return whether a folder has the rows that were written."""
     if not folder.exists():
         return False
     if _shards(folder):
         return True
-    log.warning("%s is damaged or incomplete: the posts are tokenised again", folder)
+    log.warning("%s is damaged or incomplete; tokenising the posts again", folder)
     return False
 
 
@@ -196,26 +238,32 @@ def _is_held(path: Path) -> bool:
     return False
 
 
-def tokenise(
-    posts: Iterable[Post], tokenizer: Any, criteria: Sequence[str], layout: Layout
-) -> Iterator[dict[str, Any]]:
-    """One row (see FEATURES) a post.
+def tokenise(posts: Iterable[Post], tokenizer: Any, criteria: Sequence[str], layout: Layout) -> Iterator[Row]:
+    """Yield one row per post, in order.
 
-    input_ids, owned and sentence are `[windows][tokens]`; sentence is the index of the candidate
-    sentence or -1; sentence_targets is `[sentences][criteria]`; evidence_known is 0 for a criterion
-    whose evidence could not be aligned; evidence is [[criterion, start, end], ...], words the character
-    ranges of runs of word characters. Where the layout asks for them, tokens are the character ranges of the
-    post's tokens and evidence_tokens is [[criterion, first token, last token], ...], else both are empty.
+    Args:
+        posts: Posts of a corpus.
+        tokenizer: A fast tokenizer of transformers.
+        criteria: Names of the criteria, in the order of the targets; evidence for others is ignored.
+        layout: How posts become windows; without token_ranges, `tokens` and `evidence_tokens` are empty.
     """
     check_layout(tokenizer, layout)
     cut = window_cutter(tokenizer, layout)
     for post in posts:
-        windows = cut(post.text, post.sentences)
-        yield {"post_id": post.post_id, **windows, **_targets(post, criteria, windows["tokens"])}
+        yield _row(post, criteria, cut(post.text, post.sentences))
 
 
 def check_layout(tokenizer: Any, layout: Layout) -> None:
-    """ConfigError where a tokenizer cannot cut posts so, or no window would get further."""
+    """Raise unless a tokenizer can cut posts into windows that advance.
+
+    Args:
+        tokenizer: A tokenizer of transformers.
+        layout: How posts become windows.
+
+    Raises:
+        ConfigError: If it is not a fast tokenizer, cannot separate a description, or the windows would not
+        advance.
+    """
     if not getattr(tokenizer, "is_fast", False):
         raise ConfigError(
             "the tokenizer gives no character offsets (it is not a fast one)",
@@ -224,7 +272,7 @@ def check_layout(tokenizer: Any, layout: Layout) -> None:
         )
     if layout.descriptions and tokenizer.sep_token_id is None:
         raise ConfigError(
-            "the tokenizer has no token that separates a post from a description",
+            "the tokenizer has no token to separate a post from a description",
             where="model.reading",
             remedy="set it to posts, or choose another encoder.",
         )
@@ -234,11 +282,11 @@ def check_layout(tokenizer: Any, layout: Layout) -> None:
         raise ConfigError(
             f"training.overlap {layout.overlap} leaves no step forward in a window of {room} tokens",
             where="training.overlap",
-            remedy=f"make it smaller than training.max_length less the special tokens{segment}.",
+            remedy=f"make it smaller than training.max_length minus the special tokens{segment}.",
         )
 
 
-def _targets(post: Post, criteria: Sequence[str], tokens: Sequence[Sequence[int]]) -> dict[str, Any]:
+def _row(post: Post, criteria: Sequence[str], windows: PostWindows) -> Row:
     column = {criterion: index for index, criterion in enumerate(criteria)}
     marks = [[0] * len(criteria) for _ in post.sentences]
     known = [1] * len(criteria)
@@ -254,10 +302,12 @@ def _targets(post: Post, criteria: Sequence[str], tokens: Sequence[Sequence[int]
         evidence.append([index, item.start, item.end])
         for sentence in marked_sentences((item.start, item.end), post.sentences):
             marks[sentence][index] = 1
-        inside = tokens_inside(tokens, (item.start, item.end))
+        inside = tokens_inside(windows["tokens"], (item.start, item.end))
         if inside is not None:
             evidence_tokens.append([index, *inside])
     return {
+        "post_id": post.post_id,
+        **windows,
         "criteria": [int(criterion in post.criteria) for criterion in criteria],
         "sentence_targets": marks,
         "evidence_known": known,

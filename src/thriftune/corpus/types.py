@@ -1,5 +1,4 @@
-"""The values that the corpus is made of. Characters are counted as Python counts them; ends are
-exclusive."""
+"""Posts and their evidence. Characters are counted as in Python; ends are exclusive."""
 
 from __future__ import annotations
 
@@ -9,7 +8,7 @@ from typing import Literal
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 Found = Literal["exact", "folded", "fuzzy", "none", "label"]
-"""How a sentence was found in its post; label: the data name the criterion alone, and no sentence."""
+"""How a sentence was found in its post; label: the data name only the criterion, without a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +19,11 @@ class Evidence:
     status: int
     """1: evidence for the criterion; 0: explicit negative."""
     start: int | None
-    """First character in the post; None where the sentence could not be aligned."""
+    """First character in the post; None if the sentence could not be aligned."""
     end: int | None
     found: Found
     similarity: float
-    """0 to 100, see Aligner.align; 100 for exact and folded matches, 0 where not found."""
+    """0 to 100, see Aligner.align; 100 for exact and folded matches, 0 if not found."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The second pass over the posts: each is cut into sentences, aligned and appended to its split's file.
 
-How far it came is noted with every few megabytes, after the bytes are durable; whoever is killed goes on from
-the last note, and what was written behind it is cut off.
+Progress is recorded every few megabytes, after the bytes are durable. After a kill, the work resumes from the
+last record, and what was written after it is cut off.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
@@ -33,24 +34,24 @@ BATCH_BYTES = 1 << 23
 NOTE, SENTENCES = "made.json", "sentences.u32"
 SPLITS_CSV = "splits.csv"
 CORPUS = "corpus"
-"""Folder of what becomes the corpus; what stands beside it is needed only while it is made."""
+"""Folder that becomes the corpus; the files beside it are needed only meanwhile."""
 
 
 @dataclass
-class Made:
-    """How far the making of a corpus came."""
+class IngestProgress:
+    """The part of a corpus that is on disk."""
 
     posts: int = 0
     sizes: dict[str, int] = field(default_factory=dict)
     """Bytes of each file, by its path in the folder."""
     alignment: dict[str, int] = field(default_factory=dict)
-    """Annotations by how their place was found."""
+    """Annotations by how their sentence was found, see Found."""
     shared: int = 0
-    """Annotated sentences that were found where another one of their criterion was."""
+    """Annotated sentences that got the place of a different one."""
 
 
-def split_file(name: str) -> str:
-    """Path of a split's posts."""
+def _split_file(name: str) -> str:
+    """Return the path of a split's posts."""
     return f"{CORPUS}/{name}.jsonl"
 
 
@@ -58,15 +59,21 @@ def _ids_file(name: str) -> str:
     return f"{name}.csv"
 
 
-FILES = (*map(split_file, SPLITS), *map(_ids_file, SPLITS), SENTENCES)
+FILES = (*map(_split_file, SPLITS), *map(_ids_file, SPLITS), SENTENCES)
 
 
-def make_posts(folder: Path, tables: Sequence[Table], plan: Plan, config: CorpusConfig) -> Made:
-    """Write every post into the folder, from where an earlier call was cut off.
+def make_posts(folder: Path, tables: Sequence[Table], plan: Plan, config: CorpusConfig) -> IngestProgress:
+    """Return the counts of a corpus, after writing its posts from where a killed call stopped.
 
-    Raises DataError where a table is not what the plan was made of.
+    It is a DataError if the tables have changed since the first pass.
+
+    Args:
+        folder: As CorpusStore.writing provides it.
+        tables: The posts.
+        plan: The result of the first pass.
+        config: The corpus section.
     """
-    made = _go_on(folder)
+    made = _resume(folder)
     batch = {name: io.BytesIO() for name in FILES}
     alignment = Counter(made.alignment)
     rows = plan.annotations.by_post(made.posts)
@@ -74,7 +81,7 @@ def make_posts(folder: Path, tables: Sequence[Table], plan: Plan, config: Corpus
     todo = islice(enumerate(_texts(tables, config)), made.posts, None)
     for number, (post_id, text) in counted(todo, "aligned", len(plan.splits), made.posts):
         if number >= len(plan.splits) or text_key(text) != plan.text_keys[number].tobytes():
-            raise _changed(tables)
+            _raise_changed(tables)
         own: list[Annotation] = []
         if following is not None and following[0] == number:
             own = following[1]
@@ -84,21 +91,25 @@ def make_posts(folder: Path, tables: Sequence[Table], plan: Plan, config: Corpus
         made.shared += shared
         alignment.update(item.found for item in post.evidence)
         split = SPLITS[plan.splits[number]]
-        batch[split_file(split)].write(f"{post_to_line(post)}\n".encode())
+        batch[_split_file(split)].write(f"{post_to_line(post)}\n".encode())
         batch[_ids_file(split)].write(_csv_row(post_id, split))
         batch[SENTENCES].write(array("I", [len(post.sentences)]).tobytes())
         made.posts = number + 1
         if sum(buffer.tell() for buffer in batch.values()) >= BATCH_BYTES:
-            _note(folder, made, alignment, batch)
+            _flush(folder, made, alignment, batch)
     if made.posts != len(plan.splits):
-        raise _changed(tables)
-    _note(folder, made, alignment, batch)
+        _raise_changed(tables)
+    _flush(folder, made, alignment, batch)
     _write_splits(folder)
     return made
 
 
 def sentence_counts(folder: Path) -> np.ndarray:
-    """Candidate sentences of each post, uint32."""
+    """Return the number of candidate sentences of each post, `[posts]` uint32.
+
+    Args:
+        folder: The folder that make_posts has filled.
+    """
     return np.fromfile(folder / SENTENCES, dtype=np.uint32)
 
 
@@ -111,7 +122,7 @@ def _texts(tables: Sequence[Table], config: CorpusConfig) -> Iterator[tuple[str,
 def _post(
     post_id: str, text: str, criteria: tuple[str, ...], annotations: Sequence[Annotation], threshold: float
 ) -> tuple[Post, int]:
-    """(the post, annotated sentences at the place of another one)"""
+    """Return a post, and how many of its annotated sentences got the place of a different one."""
     sentences = split_sentences(text)
     if not annotations:
         return Post(post_id, text, criteria, (), sentences), 0
@@ -123,15 +134,15 @@ def _post(
     return Post(post_id, text, criteria, tuple(evidence), sentences), aligner.shared
 
 
-def _go_on(folder: Path) -> Made:
-    """What an earlier call noted, its files cut to that; from the start where there is nothing to go by."""
+def _resume(folder: Path) -> IngestProgress:
+    """Return the recorded progress after cutting the files to it; none if anything is damaged."""
     try:
-        made = Made(**files.read_json(folder / NOTE))
+        made = IngestProgress(**files.read_json(folder / NOTE))
         whole = all((folder / name).stat().st_size >= made.sizes[name] for name in FILES)
     except (OSError, ValueError, KeyError, TypeError):
-        made, whole = Made(), False
+        made, whole = IngestProgress(), False
     if not whole:
-        made = Made(sizes=dict.fromkeys(FILES, 0))
+        made = IngestProgress(sizes=dict.fromkeys(FILES, 0))
     files.make_directory(folder / CORPUS)
     for name in FILES:
         with (folder / name).open("ab") as handle:
@@ -139,7 +150,10 @@ def _go_on(folder: Path) -> Made:
     return made
 
 
-def _note(folder: Path, made: Made, alignment: Mapping[str, int], batch: Mapping[str, io.BytesIO]) -> None:
+def _flush(
+    folder: Path, made: IngestProgress, alignment: Mapping[str, int], batch: Mapping[str, io.BytesIO]
+) -> None:
+    """Append the batch to the files, make them durable, and record the progress."""
     for name, buffer in batch.items():
         if buffer.tell():
             files.append_bytes(folder / name, buffer.getvalue())
@@ -152,7 +166,7 @@ def _note(folder: Path, made: Made, alignment: Mapping[str, int], batch: Mapping
 
 
 def _write_splits(folder: Path) -> None:
-    """One table of which post is in which split."""
+    """Write the table of posts and their splits."""
     with files.replacing(folder / CORPUS / SPLITS_CSV) as target:
         target.write(_csv_row("post_id", "split"))
         for name in SPLITS:
@@ -163,16 +177,16 @@ def _write_splits(folder: Path) -> None:
 
 def _csv_row(*cells: str) -> bytes:
     text = io.StringIO()
-    if any("\r" in cell for cell in cells):  # ends a row for a reader, and the writer does not know
+    if any("\r" in cell for cell in cells):  # ends a row for csv.reader, but csv.writer does not quote it
         csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL).writerow(cells)
     else:
         csv.writer(text, lineterminator="\n").writerow(cells)
     return text.getvalue().encode("utf-8")
 
 
-def _changed(tables: Sequence[Table]) -> DataError:
-    return DataError(
+def _raise_changed(tables: Sequence[Table]) -> NoReturn:
+    raise DataError(
         "the posts changed while they were read",
         where=", ".join(table.source for table in tables),
-        remedy="run the command again once nobody writes to them.",
+        remedy="run the command again when no other program writes to them.",
     )

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 import torch
 from torch import Tensor
@@ -144,7 +144,7 @@ class DualAgent(Agents):
                     digest.update(f"{name} {list(parameter.shape)} ".encode())
                     digest.update(_bytes_of(parameter))
             frozen = {layer: digest.hexdigest() for layer, digest in hashes.items()}
-            self._base = {**self._source, "frozen": frozen} if frozen else {}  # type: ignore[typeddict-item]
+            self._base = cast(Base, {**self._source, "frozen": frozen} if frozen else {})
         return self._base or None
 
     def signature(self) -> dict[str, Any]:

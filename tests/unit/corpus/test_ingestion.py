@@ -58,7 +58,7 @@ def test_every_problem_of_a_table_is_told_at_once(folder: Path) -> None:
     )
     message = refused(folder)
     for text in (
-        "stands twice",
+        "occurs twice",
         "row 22: 'p1'",
         "not 0 or 1",
         "not there",
@@ -77,7 +77,7 @@ SAID = "I have not slept since spring."
     ("posts", "annotations", "more", "said"),
     [
         ([["post_id", "text"], [SAID, " "]], [], {}, "has no text"),
-        ([["post_id", "text"], [SAID, "a"], [SAID, "b"]], [], {}, "stands twice"),
+        ([["post_id", "text"], [SAID, "a"], [SAID, "b"]], [], {}, "occurs twice"),
         ([[SAID, "a"]], [], {}, "there is no column 'post_id'"),
         (POSTS, [[SAID, "x", "MOOD", "1"]], {}, "not there"),
         (POSTS, [["p0", "x", "MOOD", SAID]], {}, "not 0 or 1"),
@@ -186,7 +186,7 @@ def test_unchanged_inputs_are_not_read_again_and_damage_is_noticed(folder: Path)
     (first.folder / "test.jsonl").unlink()
     with pytest.raises(DataError, match="test split's file is gone"):
         list(first.posts("test"))
-    with pytest.raises(DataError, match="is not there"):
+    with pytest.raises(DataError, match="there is no corpus"):
         store.open("f" * 64)
 
 
@@ -317,7 +317,7 @@ def test_few_posts_leave_no_split_empty(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("p.csv", b"post_id,text,text\n1,a,b\n", "'text' stands twice"),
+        ("p.csv", b"post_id,text,text\n1,a,b\n", "two columns 'text'"),
         ("p.jsonl", b'{"post_id": 1, "text": {"a": 1}}\n', "line 1: expected text or a number, found dict"),
         ("p.jsonl", b"[" * 100_000, "line 1"),
     ],

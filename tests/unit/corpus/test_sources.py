@@ -170,7 +170,7 @@ dataset_info:
     content = {"README.md": schema.encode(), "train.jsonl": lines(rows)}
     with pytest.raises(DataError) as caught:
         corpus_of(tmp_path, server, content, splits=TRAIN_ALONE)
-    assert "ValueError behind row " in str(caught.value)
+    assert "ValueError after row " in str(caught.value)
     assert secret in str(caught.value.__cause__)
     assert secret not in str(caught.value)
 

@@ -16,9 +16,9 @@ from tests.support.tables import POSTS, ROWS, config_at, write
 from thriftune import files
 from thriftune.config import EncoderFromConfig, SplitConfig
 from thriftune.corpus import tokens, writing
-from thriftune.corpus.annotation_spool import Spool
+from thriftune.corpus.annotation_spool import AnnotationSpool
 from thriftune.corpus.ingestion import ingest
-from thriftune.corpus.reading import Reading
+from thriftune.corpus.reading import TableScan
 from thriftune.corpus.sources import find_sources, read_tables
 from thriftune.corpus.splits import MOST_ITERATIVE, SPLITS, group_duplicates, stratified_split
 from thriftune.corpus.store import CorpusStore
@@ -103,10 +103,10 @@ def test_posts_that_change_between_the_two_readings_are_noticed(folder: Path) ->
     """They would get another post's annotations."""
     config, store = config_at(folder), CorpusStore(folder / "out")
     tables = read_tables(config, find_sources(config))
-    plan = Reading(config).plan(tables, ())
+    plan = TableScan(config).plan(tables, ())
     for changed in (POSTS[:-1], [*POSTS[:3], ["p2", "Other."], *POSTS[4:], ["p20", "x"]]):
         write(folder / "posts.csv", changed)
-        with pytest.raises(DataError, match="changed while they were read"), store.making("0" * 64) as place:
+        with pytest.raises(DataError, match="changed while they were read"), store.writing("0" * 64) as place:
             writing.make_posts(place, tables.posts, plan, config)
 
 
@@ -141,7 +141,7 @@ def test_a_byte_that_is_no_text_is_found_far_down(folder: Path) -> None:
 
 def test_rows_come_back_by_post_in_the_order_they_came() -> None:
     """However many there are, and from any post on."""
-    spool = Spool()
+    spool = AnnotationSpool()
     for number in range(25_000):
         spool.add(number % 100, "A" if number % 3 else "B", str(number), number % 2)
     spool.finish()

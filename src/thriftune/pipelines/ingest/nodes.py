@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from thriftune import corpus as corpus_room
 
 if TYPE_CHECKING:
     from thriftune.config import Parameters
     from thriftune.corpus import Corpus, CorpusStore
+    from thriftune.corpus.report import DataReport
 
 
-def ingest_corpus(corpora: CorpusStore, settings: Parameters) -> tuple[Corpus, dict[str, Any]]:
+def ingest_corpus(corpora: CorpusStore, settings: Parameters) -> tuple[Corpus, DataReport]:
     """Read, check, align and split the posts; nothing is done where its inputs are unchanged.
 
     Args:
