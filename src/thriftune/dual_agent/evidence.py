@@ -22,17 +22,13 @@ from .batch import Batch
 from .chain import BEGIN, INSIDE, OUTSIDE, LinearChain
 from .heads import build_head
 from .pooling import pool_sentences
+from .ranges import Range, ranges_inside, ranges_of_labels, ranges_of_tables
 
-LEAST_SCORE = 0.02
-"""Ranges with a lower probability are ignored."""
 PRIOR = 0.01
 """Initial probability of a start, an end or a range, so that the many negatives do not dominate the first
 steps (Lin et al., 2017)."""
 BIAFFINE_SIZE = 64
 """Width of the vectors in which starts and ends are compared."""
-
-Range = tuple[int, int, int, float]
-"""Criterion, first and last token of the post, score between 0 and 1."""
 
 
 @dataclass(frozen=True)
@@ -222,7 +218,7 @@ class SpanScorer(TokenAgent):
         found = []
         for logits in torch.split(outputs.logits.float().cpu(), counts.tolist()):
             start, end = torch.sigmoid(logits).unbind(dim=1)  # [tokens, criteria]
-            found.append(_ranges_of_tables(start[:, :, None] * _from_each_on(end, self.longest)))
+            found.append(ranges_of_tables(start[:, :, None] * _from_each_on(end, self.longest)))
         return found
 
 
@@ -268,7 +264,7 @@ class BiaffineScorer(TokenAgent):
     def _ranges(self, outputs: EvidenceOutputs, counts: Tensor) -> list[list[Range]]:
         inside = ranges_inside(counts, self.longest)
         scores = (torch.sigmoid(outputs.logits.float()) * inside[:, :, None]).cpu()
-        return [_ranges_of_tables(table.transpose(1, 2)) for table in torch.split(scores, counts.tolist())]
+        return [ranges_of_tables(table.transpose(1, 2)) for table in torch.split(scores, counts.tolist())]
 
 
 class Tagger(TokenAgent):
@@ -303,7 +299,7 @@ class Tagger(TokenAgent):
         labels = self.chain.likeliest(emissions, there).cpu()  # [posts, tokens, criteria]
         inside = 1 - self.chain.marginals(emissions, there)[..., OUTSIDE].float().cpu()
         return [
-            _ranges_of_labels(labels[post, :count], inside[post, :count])
+            ranges_of_labels(labels[post, :count], inside[post, :count])
             for post, count in enumerate(counts.tolist())
         ]
 
@@ -350,75 +346,6 @@ def padded(outputs: EvidenceOutputs) -> tuple[Tensor, Tensor]:
     whole = logits.new_zeros((*there.shape, *logits.shape[1:]))
     whole[there] = logits
     return whole, there
-
-
-def ranges_inside(counts: Tensor, longest: int) -> Tensor:
-    """Return whether a range that starts at a token ends within its post.
-
-    Args:
-        counts: `[posts]` int64, tokens of each post.
-        longest: Most tokens of a range.
-
-    Returns:
-        `[tokens, longest]` bool; column j is for a range of j + 1 tokens.
-    """
-    ends = counts.cumsum(0).repeat_interleave(counts)  # [tokens]: end of the post of each
-    token = torch.arange(len(ends), device=counts.device)
-    return token[:, None] + torch.arange(longest, device=counts.device) < ends[:, None]
-
-
-def best_ranges(table: Tensor) -> list[tuple[int, int, float]]:
-    """Return ranges greedily by score, each the best that overlaps no earlier one, down to LEAST_SCORE.
-
-    Of equal scores, the range that begins first comes first, then the shorter one.
-
-    Args:
-        table: `[first, length - 1]` float32 scores; it is overwritten.
-
-    Returns:
-        (first token, last token, score) of each range.
-    """
-    longest, found = table.shape[1], []
-    length = torch.arange(longest)
-    best, more = table.max(dim=1)
-    while len(best):
-        first = int(best.argmax())
-        score, last = float(best[first]), first + int(more[first])
-        if score < LEAST_SCORE:
-            break
-        found.append((first, last, score))
-        near = slice(
-            max(0, first - longest + 1), last + 1
-        )  # all other ranges end before it or start after it
-        begins = torch.arange(near.start, near.stop)
-        table[near][begins[:, None] + length >= first] = 0.0
-        best[near], more[near] = table[near].max(dim=1)
-    return found
-
-
-def _ranges_of_tables(tables: Tensor) -> list[Range]:
-    """Return the ranges of one post from its scores `[tokens, criteria, longest]`."""
-    found: list[Range] = []
-    for criterion in range(tables.shape[1]):
-        table = tables[:, criterion].clone()
-        found += [(criterion, *each) for each in sorted(best_ranges(table))]
-    return found
-
-
-def _ranges_of_labels(labels: Tensor, inside: Tensor) -> list[Range]:
-    """Return the ranges of one post; labels and probabilities of not outside are `[tokens, criteria]`."""
-    found: list[Range] = []
-    for criterion in range(labels.shape[1]):
-        row = [*labels[:, criterion].tolist(), OUTSIDE]
-        first = None
-        for token, label in enumerate(row):
-            if first is not None and label != INSIDE:
-                score = float(inside[first:token, criterion].mean())
-                found.append((criterion, first, token - 1, score))
-                first = None
-            if label == BEGIN:
-                first = token
-    return found
 
 
 def _from_each_on(values: Tensor, longest: int) -> Tensor:

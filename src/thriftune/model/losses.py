@@ -10,14 +10,8 @@ from thriftune.config import AgentConfig
 from thriftune.dual_agent.agents import Outputs
 from thriftune.dual_agent.batch import Batch
 from thriftune.dual_agent.chain import BEGIN, INSIDE, OUTSIDE
-from thriftune.dual_agent.evidence import (
-    BiaffineScorer,
-    EvidenceOutputs,
-    SpanScorer,
-    Tagger,
-    padded,
-    ranges_inside,
-)
+from thriftune.dual_agent.evidence import BiaffineScorer, EvidenceOutputs, SpanScorer, Tagger, padded
+from thriftune.dual_agent.ranges import ranges_inside
 from thriftune.model.trainable import DualAgent
 
 

@@ -19,16 +19,8 @@ from transformers import PreTrainedTokenizerFast
 from thriftune.corpus.tokens import tokenise
 from thriftune.corpus.types import Post
 from thriftune.dual_agent.chain import BEGIN, INSIDE, OUTSIDE, LinearChain
-from thriftune.dual_agent.evidence import (
-    LEAST_SCORE,
-    BiaffineScorer,
-    EvidenceOutputs,
-    SpanScorer,
-    Tagger,
-    best_ranges,
-    padded,
-    ranges_inside,
-)
+from thriftune.dual_agent.evidence import BiaffineScorer, EvidenceOutputs, SpanScorer, Tagger, padded
+from thriftune.dual_agent.ranges import LEAST_SCORE, best_ranges, ranges_inside
 from thriftune.dual_agent.windows import Layout, marked_sentences, tokens_inside
 from thriftune.evaluation.evidence_metrics import evidence_metrics
 from thriftune.evaluation.predict import predict
