@@ -15,7 +15,12 @@ from thriftune.units import human_bytes
 
 
 def doctor_rows(root: Path, settings: Parameters) -> dict[str, Any]:
-    """Versions, device, memory, disk, mounts, stores and caches."""
+    """Return versions, device, memory, disk, mounts, stores and caches, by name.
+
+    Args:
+        root: The project's folder.
+        settings: The project's parameters.
+    """
     import torch
 
     from thriftune.training.seeding import no_gpu

@@ -17,7 +17,7 @@ from thriftune.config import Parameters, override
 from thriftune.corpus.store import CorpusStore
 from thriftune.dual_agent.predictor import FACTS, HEADS
 from thriftune.errors import ConfigError, StudyError
-from thriftune.maintenance.studies import no_such_study
+from thriftune.maintenance.studies import refuse_unknown_study
 from thriftune.model.encoder import Encoder, load_arguments
 from thriftune.model.trainable import DualAgent, shape_of
 from thriftune.search.optuna_study import OptunaStudy
@@ -33,16 +33,30 @@ EXAMPLE, PACKAGE = "predict.py", "dual_agent"
 def export_checkpoint(
     root: Path, settings: Parameters, name: str, target: Path, trial: int | None, epoch: int | None
 ) -> str:
-    """Write encoder and tokenizer as `transformers` saves them (adapters merged in), the heads, a JSON file
-    of labels and shapes, and the code that predicts with them; a line that says where.
+    """Write a checkpoint as a folder that works without this project.
 
-    Raises StudyError where there is no such checkpoint, ConfigError where the target is in the way,
-    DamageError where the checkpoint is not what its manifest says.
+    The folder has encoder and tokenizer as `transformers` saves them (adapters merged in), the heads, a JSON
+    file of labels and shapes, and the code that predicts with them. StudyError is raised where there is no
+    such checkpoint, DamageError where it is not what its manifest says.
+
+    Args:
+        root: The project's folder.
+        settings: The project's parameters.
+        name: The study's.
+        target: The folder, which is missing or empty.
+        trial: Its number; None: any, the best first.
+        epoch: Its number; None: any, the best first.
+
+    Returns:
+        A line that says where the export is.
+
+    Raises:
+        ConfigError: The target is a file or has content.
     """
     handle = StudyHandle.of(root, settings, name)
     record = handle.record()
     if record is None:
-        raise no_such_study(root, settings, name)
+        refuse_unknown_study(root, settings, name)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         what = "the folder is not empty" if target.is_dir() else "this is a file"
         raise ConfigError(what, where=str(target), remedy="choose another.")
@@ -72,7 +86,14 @@ def export_checkpoint(
 
 
 def write_model(target: Path, agent: DualAgent, encoder: Encoder, facts: dict[str, Any]) -> None:
-    """Into an empty folder. facts: criteria, shape and layout at least."""
+    """Write a model's files into an empty folder.
+
+    Args:
+        target: The folder.
+        agent: The trained model.
+        encoder: Its encoder, for the tokenizer.
+        facts: criteria, shape and layout at least.
+    """
     agent.merged_encoder().save_pretrained(str(target))
     encoder.tokenizer.save_pretrained(str(target))
     heads = {

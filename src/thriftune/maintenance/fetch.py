@@ -12,9 +12,14 @@ from thriftune.training.sources import encoder_source, named_encoders
 
 
 def fetch(parameters: Parameters, hub: Hub, say: Callable[[str], None]) -> None:
-    """The data set's files and every encoder's, and nothing else; a line for each.
+    """Download the data set's files and every encoder's that a configuration needs, and nothing else.
 
-    Raises ConfigError where the hub does not have one, UnavailableError where it cannot be had.
+    ConfigError is raised where the hub does not have one, UnavailableError where the hub cannot be reached.
+
+    Args:
+        parameters: The configuration.
+        hub: The hub.
+        say: Called with a line for each download.
     """
     found = False
     if parameters.corpus.source == "hub":

@@ -17,8 +17,15 @@ if TYPE_CHECKING:
 
 
 def with_store_of(settings: Parameters, record: StudyRecord) -> Parameters:
-    """The settings with the MLflow store that a study's rows belong in: the one that tracking.mlflow_uri
-    names now, else the one that the study was run with last (a `--params` of that run, for instance)."""
+    """Return the settings with the MLflow store that a study's rows belong in.
+
+    It is the one that tracking.mlflow_uri names now, else the one that the study was run with last (by a
+    `--params` of that run, for instance).
+
+    Args:
+        settings: The project's parameters.
+        record: The study's record.
+    """
     run_with = record.parameters().tracking
     if settings.tracking.mlflow_uri is not None or run_with.mlflow_uri is None:
         return settings
@@ -29,12 +36,20 @@ def with_store_of(settings: Parameters, record: StudyRecord) -> Parameters:
 def flush_all(
     root: Path, settings: Parameters, *, owned: bool = False, say: Callable[[str], None] = lambda line: None
 ) -> int:
-    """Send what the journals of all studies hold and MLflow has not; rows sent.
+    """Send what the journals of all studies hold and MLflow does not have.
 
-    Each study's go to its own store (see with_store_of); `say` hears of every study whose store is not the
-    configured one. A study that a process is working on is left to that process's own sender. owned: the
-    caller holds the studies' locks. The first DamageError of a record or a journal, UnavailableError of a
-    store or StudyError of a study that others keep or have just started is raised once all others were sent.
+    Each study's rows go to its own store (see with_store_of). A study that a process works on is left to that
+    process. The first DamageError of a record or journal, UnavailableError of a store, or StudyError of a
+    study that others keep or have just started is raised once all others were sent.
+
+    Args:
+        root: The project's folder.
+        settings: The project's parameters.
+        owned: The caller holds the studies' locks.
+        say: Called with a line for every study whose store is not the configured one.
+
+    Returns:
+        The number of rows that were sent.
     """
     from thriftune.databases.location import mlflow_uri
 
@@ -87,8 +102,7 @@ def _flush(
 
 
 def _store_note(settings: Parameters, own: Parameters, record: StudyRecord, root: Path) -> str:
-    """Which store a study's rows went to, where the configuration and the study's record name different ones;
-    else empty."""
+    """Return where a study's rows went, if configuration and record name different stores; else nothing."""
     from thriftune.databases.location import mlflow_uri
     from thriftune.observe.sanitiser import Sanitiser
 

@@ -23,10 +23,18 @@ log = logging.getLogger(__name__)
 
 
 def rebuild(root: Path, settings: Parameters, *, really: bool, moving: bool = False) -> list[str]:
-    """Set the databases aside, fill new ones, and say what was done; a dry run unless `really`.
+    """Set the databases aside and fill new ones from the journals.
 
-    moving: studies that another arbiter keeps (see ownership) are the configured one's from then on.
-    StudyError while a process works on one of the studies, and for one that another arbiter keeps.
+    StudyError is raised while a process works on one of the studies, and for one that another arbiter keeps.
+
+    Args:
+        root: The project's folder.
+        settings: The project's parameters.
+        really: Do it; else only say what would be done.
+        moving: Studies that another arbiter keeps are the configured one's from then on.
+
+    Returns:
+        Lines that say what was done.
     """
     found, arbiter = handles(root, settings), ""
     with ExitStack() as stack:
@@ -66,8 +74,10 @@ def _rebuild(root: Path, settings: Parameters, found: list[StudyHandle], *, real
 
 
 def _databases(root: Path, settings: Parameters, found: list[StudyHandle]) -> list[Path]:
-    """What is set aside: Optuna's database, and of MLflow's stores the project's own SQLite file. Another
-    SQLite file only where it is damaged, since it may hold runs of other projects."""
+    """Return what is set aside: Optuna's database, and of MLflow's stores the project's own SQLite file.
+
+    Another SQLite file only where it is damaged, since it may hold runs of other projects.
+    """
     own = root / settings.tracking.root / MLFLOW_DATABASE
     stores = {mlflow_uri(settings.tracking, root)}
     for handle in found:

@@ -6,18 +6,33 @@ from pathlib import Path
 
 from thriftune.config import Parameters
 from thriftune.errors import StudyError
-from thriftune.maintenance.studies import no_such_study
+from thriftune.maintenance.studies import refuse_unknown_study
 from thriftune.search.optuna_study import OptunaStudy
 from thriftune.study.handle import StudyHandle
 from thriftune.study.storage import open_store
 
 
 def roll_back(root: Path, settings: Parameters, name: str, trial: int, epoch: int, *, really: bool) -> str:
-    """Let an unfinished trial resume from an earlier epoch: later checkpoints are set aside."""
+    """Let an unfinished trial resume from an earlier epoch: later checkpoints are quarantined.
+
+    Args:
+        root: The project's folder.
+        settings: The project's parameters.
+        name: The study's.
+        trial: The trial's number.
+        epoch: The epoch to resume after.
+        really: Do it; else only say what would be done.
+
+    Returns:
+        A line that says what was done.
+
+    Raises:
+        StudyError: There is no such study or trial, or the trial has ended.
+    """
     handle = StudyHandle.of(root, settings, name)
     record = handle.record()
     if record is None:
-        raise no_such_study(root, settings, name)
+        refuse_unknown_study(root, settings, name)
     rows = OptunaStudy.of(handle, record.parameters(root)).trials()
     if trial >= len(rows) or rows[trial].state.is_finished():
         raise StudyError(

@@ -9,7 +9,11 @@ from thriftune.json_records import JsonRecord
 
 
 def json_schema(name: str) -> Any:
-    """The JSON Schema of evaluation, trial, manifest or parameters."""
+    """Return the JSON Schema of a kind of file.
+
+    Args:
+        name: evaluation, trial, manifest or parameters.
+    """
     if name == "manifest":
         from thriftune.checkpoints.manifest import manifest_schema
 

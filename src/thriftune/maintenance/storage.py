@@ -21,7 +21,12 @@ log = logging.getLogger(__name__)
 
 
 def no_room(root: Path, settings: Parameters) -> OutOfStorageError:
-    """The report of a disk that filled up under something else than a checkpoint."""
+    """Return the report of a disk that filled up under something else than a checkpoint.
+
+    Args:
+        root: The project's folder.
+        settings: The project's parameters.
+    """
     places = [
         root / place
         for place in (
@@ -46,7 +51,11 @@ def no_room(root: Path, settings: Parameters) -> OutOfStorageError:
 
 
 def verify_all(models: Path) -> list[dict[str, Any]]:
-    """A row for every file of every checkpoint below `models` that is not what its manifest says."""
+    """Return a row for every file of every checkpoint that is not what its manifest says.
+
+    Args:
+        models: The folder that storage.root names.
+    """
     failed = []
     for folder in sorted(models.glob("study_*/trials/trial_*/checkpoints/epoch_*")):
         try:
@@ -57,10 +66,15 @@ def verify_all(models: Path) -> list[dict[str, Any]]:
 
 
 def clean(models: Path, optuna_url: str | None = None, *, really: bool) -> list[dict[str, Any]]:
-    """List what no study below `models` needs, and delete it where `really`.
+    """List what no study needs, and delete it where `really`.
 
     A study is held while its folders are deleted, so that no run of it starts meanwhile; one that a process
     works on is left alone.
+
+    Args:
+        models: The folder that storage.root names.
+        optuna_url: Of the server that says who owns a study; None: there is none.
+        really: Delete; else only list.
 
     Returns:
         A row for each folder: path, kind, bytes.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from thriftune import files
 from thriftune.config import Parameters, suggest
@@ -24,14 +24,23 @@ def _handle(root: Path, settings: Parameters, name: str) -> StudyHandle:
         if study.name == name:
             raise study.error
     if name not in (handle.name for handle in found):
-        raise no_such_study(root, settings, name)
+        refuse_unknown_study(root, settings, name)
     return StudyHandle.of(root, settings, name)
 
 
-def no_such_study(root: Path, settings: Parameters, name: str) -> StudyError:
-    """The error for a name that no study below storage.root has."""
+def refuse_unknown_study(root: Path, settings: Parameters, name: str) -> NoReturn:
+    """Raise for a name that no study below storage.root has, with the nearest one that there is.
+
+    Args:
+        root: The project's folder.
+        settings: The project's parameters.
+        name: The name.
+
+    Raises:
+        StudyError: Always.
+    """
     known = [study.name for studies in find_studies(root, settings) for study in studies]
-    return StudyError(
+    raise StudyError(
         f"there is no study {name!r}{suggest(name, known)}",
         where=str(root / settings.storage.root),
         remedy="`thriftune study list` names them. Where storage.root was given by --params, these commands "
@@ -40,7 +49,12 @@ def no_such_study(root: Path, settings: Parameters, name: str) -> StudyError:
 
 
 def list_studies(root: Path, settings: Parameters) -> list[ListedStudy]:
-    """A row a study; of a damaged one what can be known, and the problem."""
+    """Return a row for each study; for a damaged one what can be known, and the problem.
+
+    Args:
+        root: The project's folder.
+        settings: The project's parameters.
+    """
     from thriftune.reports.summary import listed, listed_damaged, summarise
     from thriftune.search.storage import read_trials
 
@@ -53,8 +67,16 @@ def list_studies(root: Path, settings: Parameters) -> list[ListedStudy]:
 
 
 def show_study(root: Path, settings: Parameters, name: str) -> StudySummary:
-    """All that is known of one study (see search.summary), and whether a process is at work on it (None where
-    that cannot be known here)."""
+    """Return all that is known of one study, and whether a process works on it.
+
+    Args:
+        root: The project's folder.
+        settings: The project's parameters.
+        name: The study's.
+
+    Returns:
+        See reports.summary; `at_work` is None where it cannot be known here.
+    """
     from thriftune.reports.summary import summarise
 
     handle = _handle(root, settings, name)
@@ -69,7 +91,18 @@ def _is_at_work(handle: StudyHandle) -> bool | None:
 
 
 def delete_study(root: Path, settings: Parameters, name: str, *, really: bool, tracking: bool) -> str:
-    """Delete checkpoints and folder, then the Optuna study; a dry run unless `really`."""
+    """Delete a study's checkpoints and folder, then its Optuna study.
+
+    Args:
+        root: The project's folder.
+        settings: The project's parameters.
+        name: The study's.
+        really: Do it; else only say what would be done.
+        tracking: Delete its MLflow runs too.
+
+    Returns:
+        A line that says what was done.
+    """
     from thriftune.search.storage import delete_optuna_study, is_known
 
     handle = StudyHandle.of(root, settings, name)

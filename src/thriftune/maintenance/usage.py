@@ -11,7 +11,12 @@ from thriftune.study.handle import find_studies
 
 
 def storage_rows(root: Path, settings: Parameters) -> list[dict[str, Any]]:
-    """Who holds which bytes, against the budget. What studies share counts in full for each."""
+    """Return who holds which bytes, against the budget; what studies share counts in full for each.
+
+    Args:
+        root: The project's folder.
+        settings: The project's parameters.
+    """
     places = (settings.corpus.root, settings.corpus.cache, settings.tracking.root)
     shared = files.directory_bytes(*(root / place for place in places))
     rows = []

@@ -103,8 +103,11 @@ def unfinished(study: StudyHandle, done: int, trials: int, *, explicit: bool) ->
         trials: Its trials in all.
         explicit: The evaluation itself was asked for.
 
+    Returns:
+        What the evaluation returns then.
+
     Raises:
-        RefusedError: It was.
+        RefusedError: The evaluation itself was asked for.
     """
     message = f"the study {study.name!r} is not over: {done} of {trials} trials are done"
     if explicit:
@@ -120,8 +123,11 @@ def without_checkpoints(study: StudyHandle, *, explicit: bool) -> NotEvaluated:
         study: The study.
         explicit: The evaluation itself was asked for.
 
+    Returns:
+        What the evaluation returns then.
+
     Raises:
-        RefusedError: It was.
+        RefusedError: The evaluation itself was asked for.
     """
     message = f"the study {study.name!r} ran with storage.checkpointing=false: no model for test"
     if explicit:

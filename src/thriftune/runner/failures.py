@@ -31,9 +31,16 @@ LONGEST_REASON = 500
 
 
 def failure_reason(error: Exception, redact: Sequence[str]) -> str | None:
-    """`cause: what was said`, one line without secrets, where the error is the trial's own; None else.
+    """Return `cause: message` for an error that is the trial's own failure, None for any other.
 
-    redact: the user's own patterns. The cause comes before the first `: `, so that reasons can be counted.
+    The cause ends at the first `: `, so that reasons can be counted.
+
+    Args:
+        error: What ended the trial.
+        redact: The user's own patterns of secrets.
+
+    Returns:
+        One line without secrets.
     """
     if isinstance(error, DivergedError):
         cause, said = DIVERGED, error.message
@@ -57,10 +64,17 @@ def release_memory() -> None:
 
 
 def check_failures(over: Sequence[FrozenTrial], trials: int, parameters: Parameters) -> None:
-    """StudyError where too many trials in a row have failed, and more are to come, or none has gone well.
+    """Raise where too many trials in a row have failed, and more are to come, or none has succeeded.
 
-    over: the trials that are over, in order. trials: how many there will be. A function of the history
-    alone: the same command ends the same until study.max_failed_trials is raised.
+    It depends on the history alone: the same command ends the same until study.max_failed_trials is raised.
+
+    Args:
+        over: The trials that have ended, in order.
+        trials: How many there will be.
+        parameters: Those of the run.
+
+    Raises:
+        StudyError: With what the failed trials have in common.
     """
     good = [trial for trial in over if trial.state.name != "FAIL"]
     row = [*takewhile(lambda trial: trial.state.name == "FAIL", reversed(over))][::-1]
@@ -100,8 +114,11 @@ def _in_common(row: Sequence[FrozenTrial], good: Sequence[FrozenTrial], paramete
 def _shared(
     failed: Sequence[Mapping[str, Any]], good: Sequence[Mapping[str, Any]], written: Mapping[str, Any]
 ) -> Iterable[str]:
-    """`key = value` where all that failed had the value and none that went well, and `key >= value`, or <=,
-    where a number tells them apart; of the keys that some trial set, in others as written."""
+    """Yield what tells the failed trials from the good ones.
+
+    `key = value` where all that failed had the value and none of the good ones, and `key >= value`, or <=,
+    where a number tells them apart; of the keys that some trial set, in others as written.
+    """
     for key in sorted({key for overrides in (*failed, *good) for key in overrides}):
         bad, well = ([each.get(key, written.get(key)) for each in part] for part in (failed, good))
         if all(value == bad[0] for value in bad):

@@ -52,8 +52,11 @@ def _seconds_of(path: Path) -> float:
 
 
 def _added_up(rows: Iterable[tuple[int, float | None]], last: int | None = None) -> float:
-    """Seconds of rows (step, value) in the order in which they were written, up to a step. A row that does
-    not reach beyond those before it is of steps made twice, with another tracking.log_every_steps."""
+    """Return the seconds of rows (step, value) in the order in which they were written, up to a step.
+
+    A row that does not reach beyond those before it is of steps made twice, with another
+    tracking.log_every_steps.
+    """
     total, reached = 0.0, 0
     for step, value in rows:
         if reached < step and (last is None or step <= last):
@@ -62,9 +65,15 @@ def _added_up(rows: Iterable[tuple[int, float | None]], last: int | None = None)
 
 
 def out_of_time(journal: Journal, limit: float | None, epoch: int, step: int) -> str | None:
-    """Why a trial ends after a saved epoch, whose last optimizer step is given; None where it goes on.
+    """Return why a trial ends after a saved epoch, or None to continue.
 
     The decision is recorded with its epoch before it takes effect, and stands whatever the limit is later.
+
+    Args:
+        journal: The trial's journal.
+        limit: Seconds of training; None: there is no limit.
+        epoch: The epoch that was saved.
+        step: Its last optimizer step.
     """
     recorded = journal.record(STOPPED)
     if recorded is None:

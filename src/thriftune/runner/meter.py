@@ -14,8 +14,11 @@ from thriftune.tracking.keys import EPOCH_SECONDS, HELD, MEMORY, OPEN_FILES, OWN
 
 
 class Meter:
-    """Measures the trials of one process. From one trial's end to the next nothing is left out: a trial's own
-    seconds include the sampling of its configuration, and telling and tidying the trial before it."""
+    """Measures the trials of one process.
+
+    From one trial's end to the next nothing is left out: a trial's own seconds include the sampling of its
+    configuration, and the end of the trial before it.
+    """
 
     def __init__(self, store: CheckpointStore, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
@@ -36,8 +39,17 @@ class Meter:
         self._earlier_seconds = sum(journal.value(EPOCH_SECONDS, step) or 0.0 for step in done)
 
     def trial_over(self, journal: Journal, number: int) -> float:
-        """Write the trial's figures to its journal; its seconds. What saves did beside writing bytes is the
-        framework's own, also where training went on meanwhile."""
+        """Write the trial's figures to its journal.
+
+        What saves did beside writing bytes is the framework's own, also where training continued meanwhile.
+
+        Args:
+            journal: The trial's journal.
+            number: The trial's.
+
+        Returns:
+            The trial's seconds.
+        """
         elapsed = self._clock() - self._noted_at
         upkeep = self._store.upkeep_seconds - self._upkeep
         process = self._process

@@ -15,11 +15,17 @@ from thriftune.units import human_bytes
 
 
 def check_configuration(parameters: Parameters) -> None:
-    """The metric's name, the encoder and its window, the device, the save interval, a budget that holds no
-    study at all.
+    """Check the metric's name, the encoder and its window, the device, the save interval and the budget.
 
-    Raises ConfigError, UnavailableError (an encoder's package) or OutOfStorageError. What depends on the
-    corpus or the model's weights is checked when those are there.
+    What depends on the corpus or the model's weights is checked when those are there. UnavailableError is
+    raised where an encoder's package is missing.
+
+    Args:
+        parameters: Those of the run.
+
+    Raises:
+        ConfigError: Something cannot work.
+        OutOfStorageError: The budget holds no study at all.
     """
     metric = parameters.study.metric
     if PER_CRITERION not in metric:
@@ -50,7 +56,15 @@ def check_configuration(parameters: Parameters) -> None:
 
 
 def check_metric(metric: str, produced: tuple[str, ...]) -> None:
-    """ConfigError with the nearest name where validation does not make the metric."""
+    """Raise, with the nearest name, unless validation makes the metric.
+
+    Args:
+        metric: Its dotted name.
+        produced: The names of all metrics.
+
+    Raises:
+        ConfigError: There is no such metric.
+    """
     if metric not in produced:
         raise ConfigError(
             f"validation makes no metric {metric!r}{suggest(metric, produced)}",
@@ -61,8 +75,16 @@ def check_metric(metric: str, produced: tuple[str, ...]) -> None:
 
 
 def require_mounted(study: StudyHandle) -> None:
-    """StudyError where Optuna knows the study and the store's root does not: most likely a
-    volume that is not mounted. Nothing is created and nothing deleted."""
+    """Raise where Optuna knows the study and the store's root does not: its volume may not be mounted.
+
+    Nothing is created and nothing deleted.
+
+    Args:
+        study: The study.
+
+    Raises:
+        StudyError: The study's folder is not there.
+    """
     from thriftune.study.marker import marker_of
 
     if study.record() is not None or not is_known(study):

@@ -46,17 +46,18 @@ def prepare(
 ) -> Preparation:
     """Check the configuration, make torch deterministic, and make sure that the budget holds the study.
 
+    ConfigError is raised for a configuration that cannot work, UnavailableError where the encoder or a server
+    cannot be reached, OutOfStorageError where the budget does not hold the study, StudyError where the
+    store's volume is not mounted.
+
     Args:
         parameters: Those of the run.
         corpus: The corpus to train on.
         study: The study, which may not be there yet.
         store: Its checkpoints.
 
-    Raises:
-        ConfigError: The configuration cannot work.
-        UnavailableError: The encoder, or a server, cannot be had.
-        OutOfStorageError: The budget does not hold the study.
-        StudyError: The store's volume is not mounted.
+    Returns:
+        The run, ready to start.
     """
     check_configuration(parameters)
     check_metric(parameters.study.metric, produced_metrics(parameters.model, corpus.criteria))

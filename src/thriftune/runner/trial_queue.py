@@ -61,10 +61,9 @@ class TrialQueue:
         return is_over(self.record, self.optuna)
 
     def next(self) -> RunningTrial | None:
-        """Return a trial that this process owns from now on; None where all are over or other processes'.
+        """Return a trial that this process owns from now on; None where none is left for it.
 
-        Raises:
-            StudyError: Too many trials in a row have failed, or the study was moved.
+        StudyError is raised where too many trials in a row have failed, or the study was moved.
         """
         while True:
             try:

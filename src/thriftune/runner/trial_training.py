@@ -73,10 +73,13 @@ class TrialTraining:
         )
 
     def checkpoints(self, resume: Resume | None = None) -> Iterator[Checkpoint]:
-        """Train, and yield a checkpoint for each saved epoch.
+        """Train the trial.
 
         Args:
             resume: Where to continue; None: from the beginning.
+
+        Returns:
+            A checkpoint for each saved epoch, made when it is asked for.
         """
         return train(self._trainer, resume)
 

@@ -57,37 +57,69 @@ class Ownership(Protocol):
     ) -> None: ...
 
     def check(self) -> None:
-        """Raise where this process no longer owns what it took: StudyError, or TakenOverError for a trial."""
+        """Raise unless this process still owns what it took: StudyError, or TakenOverError for a trial."""
 
     def check_quickly(self) -> None:
-        """The same from what is known already; asks nobody."""
+        """Raise as `check` does, from what is known already; no server is asked."""
 
     def take(self, trial: int, *, adopting: bool = False) -> bool:
-        """Own a trial of a shared study; whether no other process has it. adopting: it has begun."""
+        """Own a trial of a shared study, unless another process has it.
+
+        Args:
+            trial: The trial's number.
+            adopting: The trial was begun by another process.
+
+        Returns:
+            Whether this process owns it now.
+        """
 
     def give_back(self, trial: int) -> None:
-        """Own a trial no longer."""
+        """Own a trial no longer.
+
+        Args:
+            trial: The trial's number.
+        """
 
     def is_taken(self, trial: int) -> bool:
-        """Whether another process owns a trial of a shared study."""
+        """Return whether another process owns a trial of a shared study.
+
+        Args:
+            trial: The trial's number.
+        """
 
     def await_owners(self) -> None:
-        """Wait until owners that have lost the arbiter have had the time to come back."""
+        """Wait until owners that have lost the server have had the time to come back."""
 
     def alone(self, deed: str) -> AbstractContextManager[None]:
-        """For short deeds that only one process of a shared study does at a time; waits for its turn."""
+        """Wait for a section that only one process of a shared study is in at a time.
+
+        Args:
+            deed: Name of the section.
+
+        Returns:
+            The section, for a `with` block.
+        """
 
     def is_held(self) -> bool:
-        """Whether any process works on the study."""
+        """Return whether any process works on the study."""
 
 
 def running_elsewhere(store: CheckpointStore, ownership: Ownership) -> set[int]:
-    """The trials that other processes work on."""
+    """Return the numbers of the trials that other processes work on.
+
+    Args:
+        store: The study's checkpoints.
+        ownership: This process's share of the study.
+    """
     return {trial for trial in store.trials.running() if ownership.is_taken(trial)}
 
 
 def guard_of(ownership: Ownership) -> Callable[[], AbstractContextManager[None]] | None:
-    """In which one process at a time plans and commits; None where there is only one."""
+    """Return the section in which one process at a time plans and commits checkpoints; None for one alone.
+
+    Args:
+        ownership: This process's share of the study.
+    """
     return (lambda: ownership.alone(STORAGE)) if ownership.shared else None
 
 
@@ -104,7 +136,14 @@ class StudyLock:
         waiting: Callable[[], None] = lambda: None,
         moving: bool = False,
     ) -> None:
-        """waiting: called while another process is waited for; may raise. moving: from another arbiter."""
+        """Prepare the locks; nothing is owned before the `with` block.
+
+        Args:
+            folder: The study's.
+            shared: Other processes may work on other trials.
+            waiting: Called while another process is waited for; may raise.
+            moving: The record may name another arbiter.
+        """
         self.shared, self._moving = shared, moving
         self._folder, self._waiting = folder, waiting
         self._study = _FileLock(folder / LOCK, shared=shared)
@@ -139,6 +178,11 @@ class StudyLock:
         )
 
     def check(self) -> None:
+        """Raise unless the files of this process's locks are still there.
+
+        Raises:
+            StudyError: One was deleted, so that another process may own the study.
+        """
         for lock in (self._study, *self._trials.values()):
             if not lock.is_in_place():
                 raise StudyError(
@@ -151,6 +195,15 @@ class StudyLock:
     check_quickly = check
 
     def take(self, trial: int, *, adopting: bool = False) -> bool:
+        """Own a trial of a shared study, unless another process has it.
+
+        Args:
+            trial: The trial's number.
+            adopting: The trial was begun by another process.
+
+        Returns:
+            Whether this process owns it now.
+        """
         if not self.shared or trial in self._trials:
             return True
         lock = self._trial(trial)
@@ -163,10 +216,20 @@ class StudyLock:
         return True
 
     def give_back(self, trial: int) -> None:
+        """Own a trial no longer.
+
+        Args:
+            trial: The trial's number.
+        """
         if (lock := self._trials.pop(trial, None)) is not None:
             lock.release(remove=True)
 
     def is_taken(self, trial: int) -> bool:
+        """Return whether another process owns a trial of a shared study.
+
+        Args:
+            trial: The trial's number.
+        """
         return self.shared and trial not in self._trials and self._trial(trial).is_held()
 
     @contextmanager
@@ -184,12 +247,21 @@ class StudyLock:
             lock.release()
 
     def alone(self, deed: str) -> AbstractContextManager[None]:
+        """Wait for a section that only one process of a shared study is in at a time.
+
+        Args:
+            deed: Name of the section.
+
+        Returns:
+            The section, for a `with` block.
+        """
         return self._turn(deed) if self.shared else nullcontext()
 
     def await_owners(self) -> None:
-        """Nobody loses a lock of the kernel's and lives on."""
+        """Return at once: a process that lives does not lose a lock of the kernel."""
 
     def is_held(self) -> bool:
+        """Return whether any process works on the study."""
         self._require_arbiter()
         return self._study.is_held()
 
@@ -222,10 +294,13 @@ class _FileLock:
         self._descriptor = -1
 
     def acquire(self, patience: float = PATIENCE_SECONDS) -> None:
-        """BlockingIOError where another process holds it.
+        """Take the lock.
 
-        Tried for a while, since who only asks `is_held` holds it for an instant; and opened again where the
-        file was deleted meanwhile: a lock on a file without a name keeps nobody out.
+        It is tried for a while, since a process that only asks `is_held` holds it for an instant; and opened
+        again where the file was deleted meanwhile: a lock on a file without a name keeps nobody out.
+
+        Raises:
+            BlockingIOError: Another process holds it.
         """
         deadline = time.monotonic() + patience
         self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -37,7 +37,16 @@ class StudyHandle:
 
     @classmethod
     def of(cls, root: Path, settings: Parameters, name: str) -> Self:
-        """The handle on a study of the project in `root`."""
+        """Return the handle on a study of a project.
+
+        Args:
+            root: The project's folder.
+            settings: The project's parameters.
+            name: As study.name has it.
+
+        Returns:
+            The handle; there need not be such a study.
+        """
         tracking = settings.tracking
         models = root / settings.storage.root
         return cls(name, models, root / tracking.root, tracking.optuna_url, settings.study.parallel)
@@ -60,9 +69,16 @@ class StudyHandle:
     def ownership(
         self, *, alone: bool = False, waiting: Callable[[], None] = lambda: None, moving: bool = False
     ) -> Ownership:
-        """The study for the time of a `with` block, or a share of it where it is parallel. alone: not with
-        others. waiting: called while others are waited for; may raise. moving: from another arbiter, which
-        its record names, to the configured one."""
+        """Return what owns the study, or a share of it where it is parallel, for a `with` block.
+
+        Args:
+            alone: Own all of it, also where it is parallel.
+            waiting: Called while others are waited for; may raise.
+            moving: The record may name another arbiter than the configured one.
+
+        Returns:
+            The ownership, not taken yet.
+        """
         shared = self.is_parallel and not alone
         return ownership(self.folder, self.optuna_url, shared=shared, waiting=waiting, moving=moving)
 
@@ -84,7 +100,18 @@ def ownership(
     waiting: Callable[[], None] = lambda: None,
     moving: bool = False,
 ) -> Ownership:
-    """Of the study in a folder: among the machines that use one PostgreSQL, else on this machine."""
+    """Return what owns the study of a folder: locks of one PostgreSQL server, else locks on files.
+
+    Args:
+        folder: The study's.
+        optuna_url: Of the server; None: there is none.
+        shared: Other processes may work on other trials.
+        waiting: Called while others are waited for; may raise.
+        moving: The record may name another arbiter than the configured one.
+
+    Returns:
+        The ownership, not taken yet.
+    """
     if optuna_url is None:
         from thriftune.study.file_locks import StudyLock
 
@@ -96,6 +123,9 @@ def ownership(
 
 def as_single_trial(parameters: Parameters) -> Parameters:
     """Return the same configuration as a study of one trial, named `<study.name>-train`.
+
+    Args:
+        parameters: Those of the run.
 
     Raises:
         ConfigError: With the suffix the name is longer than a study's may be.
@@ -124,7 +154,12 @@ class DamagedStudy:
 
 
 def handles(root: Path, settings: Parameters) -> list[StudyHandle]:
-    """Every study below storage.root; DamageError where one's record cannot be read."""
+    """Return every study below storage.root; a record that cannot be read is raised as DamageError.
+
+    Args:
+        root: The project's folder.
+        settings: The project's parameters.
+    """
     found, damaged = find_studies(root, settings)
     if damaged:
         raise damaged[0].error
@@ -132,7 +167,15 @@ def handles(root: Path, settings: Parameters) -> list[StudyHandle]:
 
 
 def find_studies(root: Path, settings: Parameters) -> tuple[list[StudyHandle], list[DamagedStudy]]:
-    """Every study below storage.root, those with a damaged record apart: they hide no other study."""
+    """Return every study below storage.root, those with a damaged record apart: they hide no other study.
+
+    Args:
+        root: The project's folder.
+        settings: The project's parameters.
+
+    Returns:
+        The studies, and the damaged ones.
+    """
     found, damaged = list[StudyHandle](), list[DamagedStudy]()
     for path in sorted((root / settings.storage.root).glob(f"study_*/{STUDY}")):
         try:

@@ -14,17 +14,32 @@ MARKERS = ".studies"
 
 
 def marker_of(root: Path, study_id: str) -> Path:
-    """The marker's path."""
+    """Return the path of a study's marker.
+
+    Args:
+        root: The folder that storage.root names.
+        study_id: The study's.
+    """
     return root / MARKERS / study_id
 
 
 def set_marker(root: Path, study_id: str) -> None:
-    """Leave the study's id in the root; durable."""
+    """Leave the study's id in the root, durably.
+
+    Args:
+        root: The folder that storage.root names.
+        study_id: The study's.
+    """
     marker = marker_of(root, study_id)
     if not marker.exists():
         files.write_bytes(marker, f"{study_id}\n".encode())
 
 
 def remove_marker(root: Path, study_id: str) -> None:
-    """The study is deleted on purpose."""
+    """Remove the marker of a study that is deleted on purpose.
+
+    Args:
+        root: The folder that storage.root names.
+        study_id: The study's.
+    """
     files.remove_file(marker_of(root, study_id))

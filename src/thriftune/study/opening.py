@@ -37,6 +37,8 @@ def open_or_create(
 ) -> StudyRecord:
     """Return the study's record, which is made at its first start, and note what has changed since.
 
+    More trials than on record need study.extend, which is a RefusedError too.
+
     Args:
         folder: The study's folder.
         study_id: The id that is derived from its name.
@@ -45,10 +47,11 @@ def open_or_create(
         data: The corpus of this run.
         arbiter: What says who owns the study, for this process.
 
+    Returns:
+        The record as it stands on disk now.
+
     Raises:
-        RefusedError: Something that can change a result differs, more trials are asked for without
-            study.extend, or another arbiter says who owns the study.
-        DamageError: The file is not a record.
+        RefusedError: Something that can change a result differs, or another arbiter says who owns the study.
     """
     record = read_record(folder)
     if record is None:
@@ -74,16 +77,14 @@ def open_or_create(
 
 
 def require_arbiter(folder: Path, arbiter: str) -> None:
-    """Raise unless the study's record names this arbiter: another one's locks would let two processes in.
+    """Raise RefusedError unless the study's record names this arbiter, or none.
 
-    A record that cannot be read is left to those who need what it says.
+    Another one's locks would let two processes in. A record that cannot be read is left to those who need
+    what it says.
 
     Args:
         folder: The study's folder.
         arbiter: What says who owns the study, for this process.
-
-    Raises:
-        RefusedError: The record names another one.
     """
     try:
         record = read_record(folder)
@@ -117,8 +118,15 @@ def check_arbiter(record: StudyRecord, folder: Path, arbiter: str) -> None:
 
 
 def move(folder: Path, arbiter: str, parameters: Parameters) -> None:
-    """From now on this one says who owns the study, and its metrics go to the configured store; nothing is
-    written where no other has said so."""
+    """Make this arbiter the one that says who owns the study, and send its metrics to the configured store.
+
+    Nothing is written where no other arbiter is on record.
+
+    Args:
+        folder: The study's folder.
+        arbiter: The one from now on.
+        parameters: Those with the configured store.
+    """
     record = require_record(folder)
     if record.arbiter in (None, arbiter):
         return

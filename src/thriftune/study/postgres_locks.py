@@ -65,8 +65,15 @@ class PostgresLock:
         waiting: Callable[[], None] = nothing,
         moving: bool = False,
     ) -> None:
-        """url: of SQLAlchemy's form. folder: the study's. waiting: called while others, or the server, are
-        waited for; may raise. moving: from another arbiter."""
+        """Prepare the locks; nothing is owned before the `with` block.
+
+        Args:
+            url: Of the database, in SQLAlchemy's form.
+            folder: The study's.
+            shared: Other processes may work on other trials.
+            waiting: Called while others, or the server, are waited for; may raise.
+            moving: The record may name another arbiter.
+        """
         self.shared, self.arbiter = shared, ""
         self._url, self._folder, self._waiting, self._moving = url, folder, waiting, moving
         self._study_id = folder.name.removeprefix(STUDY_PREFIX)
@@ -116,11 +123,13 @@ class PostgresLock:
         self._trials.clear()
 
     def is_held(self) -> bool:
+        """Return whether any process works on the study."""
         with self._connect() as session:
             self._require_arbiter(session)
             return bool(self._holders(session))
 
     def check(self) -> None:
+        """Raise unless this process still owns what it took; a lost session is replaced first."""
         with self._lock:
             if self._session is None:
                 return
@@ -132,6 +141,7 @@ class PostgresLock:
             self.check_quickly()
 
     def check_quickly(self) -> None:
+        """Raise what the last `check` found, without asking the server."""
         if self._lost is not None:
             raise self._lost
 
@@ -145,8 +155,7 @@ class PostgresLock:
             log.info("connected to PostgreSQL again; nobody has taken anything over")
 
     def _session_with_locks(self) -> tuple[psycopg.Connection[Any], set[int], StudyError | None]:
-        """A session that has every lock that is to be had; the trials whose lock another worker has; what
-        is lost by that."""
+        """Return a session with every lock that can be had, the trials that others have, and what is lost."""
         session, gone, lost = connect(self._url), set[int](), self._lost
         try:
             if not _try(session, self._key(STUDY), shared=self.shared):
@@ -167,6 +176,15 @@ class PostgresLock:
     # ---- trials ------------------------------------------------------------------------------
 
     def take(self, trial: int, *, adopting: bool = False) -> bool:
+        """Own a trial of a shared study, unless another process has it.
+
+        Args:
+            trial: The trial's number.
+            adopting: The trial was begun by another process.
+
+        Returns:
+            Whether this process owns it now.
+        """
         if not self.shared:
             return True
         with self._lock:
@@ -187,6 +205,11 @@ class PostgresLock:
         return session.execute(YOUNG, (GRACE_SECONDS,)).fetchone() == (True,)
 
     def give_back(self, trial: int) -> None:
+        """Own a trial no longer.
+
+        Args:
+            trial: The trial's number.
+        """
         with self._lock:
             if trial in self._trials and self._session is not None:
                 self._trials.discard(trial)
@@ -195,6 +218,11 @@ class PostgresLock:
                     self._session.execute("select pg_advisory_unlock(%s)", (self._trial_key(trial),))
 
     def is_taken(self, trial: int) -> bool:
+        """Return whether another process owns a trial of a shared study.
+
+        Args:
+            trial: The trial's number.
+        """
         if not self.shared:
             return False
         with self._lock:
@@ -205,6 +233,7 @@ class PostgresLock:
             return bool(self._holders(self._session, self._trial_key(trial)))
 
     def await_owners(self) -> None:
+        """Wait until workers have had the time to come back to a server that was just started."""
         told = False
         while self.shared:
             with self._lock:
@@ -221,6 +250,14 @@ class PostgresLock:
     # ---- short deeds -------------------------------------------------------------------------
 
     def alone(self, deed: str) -> AbstractContextManager[None]:
+        """Wait for a section that only one process of a shared study is in at a time.
+
+        Args:
+            deed: Name of the section.
+
+        Returns:
+            The section, for a `with` block.
+        """
         return advisory_lock(self._url, self._name(deed), self._waiting) if self.shared else nullcontext()
 
     # ---- the server --------------------------------------------------------------------------

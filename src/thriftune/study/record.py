@@ -79,13 +79,10 @@ class StudyRecord(JsonRecord):
         return int(str(storage["max_total_size"]))
 
     def parameters(self, root: Path | None = None) -> Parameters:
-        """Return the parameters of the last run.
+        """Return the parameters of the last run; ConfigError where this version does not know them all.
 
         Args:
             root: The project's folder, from which relative paths start; None: no path is needed.
-
-        Raises:
-            ConfigError: This version does not know them all.
         """
         return parse_parameters(self.config, root=root)
 
@@ -93,31 +90,35 @@ class StudyRecord(JsonRecord):
 def read_record(folder: Path) -> StudyRecord | None:
     """Return the record of a study, or None where there is no study yet.
 
+    NewerFormatError is raised for a whole record of a format that only a newer version knows.
+
     Args:
         folder: The study's folder.
 
     Raises:
         DamageError: The file is not a record, or not the one that was written.
-        NewerFormatError: It is whole, and of a format that only a newer version knows.
     """
     path = folder / STUDY
     if not path.exists():
         return None
     try:
-        value = files.read_json(path)
-        checksum = value.pop(CHECKSUM, None) if isinstance(value, dict) else None
-        is_whole = checksum == files.sha256_json(value)
-        if is_whole:  # else its version may be what is damaged
-            refuse_newer(value, "schema_version", SCHEMA_VERSION, str(path))
-        record = StudyRecord.from_json(value)
-        if not is_whole:
-            raise ValueError("its content does not have the checksum that it states")
+        return _verified(files.read_json(path), path)
     except (OSError, ValueError, RecursionError) as error:
         raise DamageError(
             f"is no study record: {error}",
             where=str(path),
             remedy="put it back from a copy. Without one, `thriftune study delete` removes the study.",
         ) from error
+
+
+def _verified(value: object, path: Path) -> StudyRecord:
+    checksum = value.pop(CHECKSUM, None) if isinstance(value, dict) else None
+    is_whole = checksum == files.sha256_json(value)
+    if is_whole:  # else its version may be what is damaged
+        refuse_newer(value, "schema_version", SCHEMA_VERSION, str(path))
+    record = StudyRecord.from_json(value)
+    if not is_whole:
+        raise ValueError("its content does not have the checksum that it states")
     return record
 
 
@@ -129,7 +130,6 @@ def require_record(folder: Path) -> StudyRecord:
 
     Raises:
         StudyError: The record was deleted.
-        DamageError: The file is not a record.
     """
     record = read_record(folder)
     if record is None:
@@ -142,14 +142,11 @@ def require_record(folder: Path) -> StudyRecord:
 
 
 def write_record(folder: Path, record: StudyRecord) -> None:
-    """Replace study.json, atomically and durably.
+    """Replace study.json, atomically and durably; ValueError, and no change, for a record that is not valid.
 
     Args:
         folder: The study's folder.
         record: Checked before anything is written.
-
-    Raises:
-        ValueError: The record is not valid; what is there stays.
     """
     value: dict[str, Any] = record.to_json()
     files.write_json(folder / STUDY, {**value, CHECKSUM: files.sha256_json(value)})
