@@ -15,11 +15,13 @@ from typing import Any
 import nbformat
 import pytest
 from nbclient import NotebookClient
-from tests.integration.conftest import ROOT, SMALL, Run, python
+from tests import processes
+from tests.integration.conftest import ROOT, SMALL, Run, environment, python
 from tests.integration.servers import BIN, free_port, process
 
 pytestmark = pytest.mark.integration
 KERNEL = "kedro_thriftune"
+CONF = ["aggressive", "base", "local", "logging.yml", "redsm5"]
 
 
 @pytest.fixture
@@ -158,15 +160,18 @@ def test_a_damaged_study_hides_no_other_and_can_be_deleted(project: Path, run: R
 
 def test_each_pipeline_works_alone(project: Path, run: Run) -> None:
     """ingest writes a corpus, train a study of one trial; neither reads the test split, nor needs a space to
-    search. Kedro's own notice that an option will go is shown."""
+    search. Kedro's own notice that an option will go is shown. Any folder of the project will do to start in.
+    """
     (project / "conf/local/parameters.yml").write_text("search: {space: {}}\n", encoding="utf-8")
-    done = run("kedro", "run", "--pipeline", "ingest", "--params", SMALL)
+    words = [str(BIN / "kedro"), "run", "--pipeline", "ingest", "--params", SMALL]
+    done = processes.run(words, project / "conf", environment(project))
     assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (project / "conf").iterdir()) == CONF
     assert done.stderr.count("Option '--pipeline' is deprecated") == 1
     assert ".py" not in done.stderr
     assert not (project / "data/06_models").exists()
-    words = ("--pipelines", "ingest,train", "--nodes", "ingest,train")
-    done = run("kedro", "run", *words, "--params", SMALL)
+    nodes = ("--pipelines", "ingest,train", "--nodes", "ingest,train")
+    done = run("kedro", "run", *nodes, "--params", SMALL)
     assert done.returncode == 0, done.stderr
     assert "deprecated" not in done.stderr
     studies = [path.name for path in (project / "data/06_models").glob("study_*")]

@@ -64,7 +64,6 @@ class RunCommand(GuardedCommand):
             set_up_logs(parameters.observe.log_folder, Sanitiser(parameters.observe.redact))
         except ThriftuneError as error:
             fail(error, ctx.meta.get(META))
-        os.chdir(parameters.project_folder)
         # Before and after a search SIGTERM ends the run as Ctrl-C does; a search has handlers of its own.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         return super().invoke(ctx)
