@@ -44,7 +44,8 @@ Observer = Callable[[Event], None]
 observer: Observer | None = None
 """Called with each event before it happens; None outside tests."""
 
-TEMPORARY_SUFFIX = ".tmp"
+TEMPORARY_SUFFIX, TEMPORARY_DIRECTORY = ".tmp", ".tmp-"
+"""What the names of half-written files end with, and those of directories begin with."""
 HASH_CHUNK_BYTES = 1 << 20
 BLOCK_BYTES = 4096
 """What direct writes are aligned to."""
@@ -273,6 +274,30 @@ def replacing(path: Path) -> Iterator[NewFile]:
         rename(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def new_directory(target: Path) -> Iterator[Path]:
+    """Fill a directory beside its place, and rename it there: a reader sees none of it or all.
+
+    What a kill left under the temporary name is removed first, and what is filled when the block raises. The
+    block makes the files durable.
+
+    Args:
+        target: Where the directory will be; nothing is there then but an empty directory.
+
+    Yields:
+        The temporary directory, empty.
+    """
+    temporary = target.with_name(TEMPORARY_DIRECTORY + target.name)
+    try:
+        remove_tree(temporary)
+        make_directory(temporary)
+        yield temporary
+        rename(temporary, target)
+    except BaseException:
+        remove_tree(temporary)
         raise
 
 

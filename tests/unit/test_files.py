@@ -105,3 +105,31 @@ def test_what_the_system_takes_in_parts_is_written_once(
     monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:3]))
     files.append_bytes(tmp_path / "a.log", b"0123456789")
     assert (tmp_path / "a.log").read_bytes() == b"0123456789"
+
+
+@pytest.mark.parametrize("there", ["nothing", "an empty folder"])
+def test_a_new_directory_is_there_as_a_whole(tmp_path: Path, there: str) -> None:
+    """What a kill left under its temporary name goes; nobody sees it half-filled."""
+    target = tmp_path / "a" / "new"
+    left = target.with_name(".tmp-new")
+    left.mkdir(parents=True)
+    (left / "old").write_bytes(b"x")
+    if there == "an empty folder":
+        target.mkdir()
+    with files.new_directory(target) as folder:
+        files.write_bytes(folder / "file", b"content")
+        assert not (target / "file").exists()
+    assert [path.name for path in target.parent.iterdir()] == ["new"]
+    assert [path.name for path in target.iterdir()] == ["file"]
+
+
+def test_a_new_directory_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    """Neither it nor its temporary name; one that is in the way is not touched."""
+    with pytest.raises(ZeroDivisionError), files.new_directory(tmp_path / "new") as folder:
+        (folder / "file").write_bytes(b"content" * (1 // 0))
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "mine").write_bytes(b"x")
+    with pytest.raises(OSError, match="not empty"), files.new_directory(tmp_path / "new"):
+        pass
+    assert [path.name for path in tmp_path.rglob("*")] == ["new", "mine"]

@@ -71,17 +71,8 @@ def export_checkpoint(
     agent.load_trained(store.load_model(entry, signature_of(agent)))
     transformers.utils.logging.disable_progress_bar()
     made = entry.manifest
-    temporary = target.with_name(f".tmp-{target.name}")
-    files.remove_tree(temporary)
-    files.make_directory(temporary)
-    try:
+    with files.new_directory(target) as temporary:
         write_model(temporary, agent, encoder, _facts(own, entry, agent.criteria))
-        if target.exists():
-            target.rmdir()
-        files.rename(temporary, target)
-    except BaseException:
-        files.remove_tree(temporary)
-        raise
     return f"exported trial {made.trial}, epoch {made.epoch} to {target}; see {target / EXAMPLE}"
 
 

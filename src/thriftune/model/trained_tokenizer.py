@@ -77,11 +77,8 @@ def _train_tokenizer(texts: Iterable[str], vocabulary_size: int, folder: Path) -
         sep_token="[SEP]",
         mask_token="[MASK]",
     )
-    temporary = folder.with_name(f".tmp-{folder.name}")
-    files.remove_tree(temporary)
-    temporary.mkdir(parents=True)
-    fast.save_pretrained(str(temporary))
-    files.rename(temporary, folder)
+    with files.new_directory(folder) as temporary:
+        fast.save_pretrained(str(temporary))
 
 
 def word_counts(
