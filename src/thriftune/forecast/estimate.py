@@ -26,7 +26,7 @@ from thriftune.tracking.footprint import (
     MLFLOW_LOG_BYTES,
     OPTUNA_LOG_BYTES,
 )
-from thriftune.training.optimisation import configured_values, moments
+from thriftune.training.optimisation import configured_values, optimizer_slots
 from thriftune.units import human_bytes
 
 log = logging.getLogger(__name__)
@@ -168,7 +168,7 @@ def study_workload(settings: Parameters, inputs: ForecastInputs) -> Workload:
         trials=settings.study.trials,
         saves_per_trial=settings.training.epochs // settings.storage.min_interval_epochs,
         model_bytes=weights + FACTS_BYTES,
-        resumable_bytes=(1 + moments(settings)) * weights + FACTS_BYTES + STATE_BYTES,
+        resumable_bytes=(1 + optimizer_slots(settings)) * weights + FACTS_BYTES + STATE_BYTES,
         other_bytes=inputs.fixed_bytes,
         other_bytes_per_trial=trial_bytes(settings, inputs.criteria, inputs.train_posts),
     )

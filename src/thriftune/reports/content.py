@@ -26,7 +26,7 @@ from thriftune.study.handle import StudyHandle
 from thriftune.study.layout import journals_of
 from thriftune.study.record import StudyRecord
 from thriftune.tracking.records import read_metrics
-from thriftune.training.optimisation import moments
+from thriftune.training.optimisation import optimizer_slots
 
 CURVES_SHOWN, AXES_SHOWN = 5, 12
 
@@ -144,4 +144,4 @@ def _checkpoint_bytes(store: CheckpointStore, record: StudyRecord) -> int:
     """Return the bytes of a checkpoint with its optimizer state."""
     best = store.best()
     model = best.info.model_bytes if best is not None else 0
-    return model * (1 + moments(record.parameters()))
+    return model * (1 + optimizer_slots(record.parameters()))

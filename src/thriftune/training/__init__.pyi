@@ -4,5 +4,7 @@ from .interrupt import StopFlag as StopFlag
 from .interrupt import stop_on_signal as stop_on_signal
 from .loop import Trainer as Trainer
 from .loop import train as train
+from .seeding import seed_everything as seed_everything
 from .state import Resume as Resume
 from .state import TrainingState as TrainingState
+from .validation import validate as validate

@@ -1,4 +1,4 @@
-"""The order of posts: shuffled anew each epoch from (seed, epoch) alone, bucketed by length."""
+"""The order of posts: shuffled in each epoch by (seed, epoch) alone, bucketed by length."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ import random
 from collections.abc import Sequence
 
 BUCKET_BATCHES = 16
-"""Batches whose posts are sorted by length together: large enough to cut padding, small enough to
-keep the order random."""
+"""Batches whose posts are sorted by length together: enough to cut padding, few enough for a random order."""
 
 
 def epoch_batches(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) -> list[list[int]]:
-    """Indices of the posts of every batch of one epoch; each post stands in exactly one batch.
+    """Return the indices of the posts of every batch of one epoch; each post is in exactly one batch.
 
-    lengths: tokens per post. The order depends on (seed, epoch) only, so a resumed epoch sees what
-    the interrupted one saw.
+    A resumed epoch sees what the interrupted one saw.
+
+    Args:
+        lengths: Tokens of each post.
+        batch_size: Posts of a batch; the last one may have fewer.
+        seed: The study's.
+        epoch: Number of the epoch, from 1.
     """
     generator = random.Random(f"{seed}:{epoch}")
     order = list(range(len(lengths)))
@@ -30,5 +34,11 @@ def epoch_batches(lengths: Sequence[int], batch_size: int, seed: int, epoch: int
 
 
 def steps_per_epoch(posts: int, batch_size: int, accumulation: int) -> int:
-    """Optimizer steps of one epoch; the last one may see fewer posts."""
+    """Return the optimizer steps of one epoch; the last one may see fewer posts.
+
+    Args:
+        posts: Number of posts.
+        batch_size: Posts of a batch.
+        accumulation: Batches of a step.
+    """
     return math.ceil(math.ceil(posts / batch_size) / accumulation)

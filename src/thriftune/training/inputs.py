@@ -1,15 +1,15 @@
-"""What a trial is trained on: its encoder, and the tokenised rows of a split."""
+"""The inputs of a training: the encoder, the tokenised rows of a split, the agent, class weights."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
-from typing import Any
 
 import torch
+from pydantic import JsonValue
 
 from thriftune.checkpoints.tensors import describe
-from thriftune.config import Parameters, suggest
+from thriftune.config import EncoderSource, Parameters, suggest
 from thriftune.corpus.rows import Row, TokenisedRows, column
 from thriftune.corpus.store import Corpus
 from thriftune.corpus.tokens import TokenisedStore
@@ -28,7 +28,12 @@ COUNTED_TOGETHER = 4096
 
 
 def encoder_for(parameters: Parameters, corpus: Corpus) -> Encoder:
-    """The encoder of a configuration, its window checked."""
+    """Return the encoder of a configuration; its window is checked against `training.max_length`.
+
+    Args:
+        parameters: The trial's own.
+        corpus: The corpus, whose training split an encoder made from a configuration learns its words from.
+    """
     source = encoder_source(parameters)
     encoder = build_encoder(
         source,
@@ -41,7 +46,11 @@ def encoder_for(parameters: Parameters, corpus: Corpus) -> Encoder:
 
 
 def pretrained(parameters: Parameters) -> Encoder:
-    """The encoder of a configuration that names one of a package, a folder or the hub, its window checked."""
+    """Return the encoder of a configuration that names one of a package, a folder or the hub.
+
+    Args:
+        parameters: The trial's own.
+    """
     source = encoder_source(parameters)
     encoder = build_encoder(source, lambda: (), parameters.corpus.cache_folder, hub_of(parameters.corpus))
     check_window(encoder, parameters.training.max_length)
@@ -49,7 +58,14 @@ def pretrained(parameters: Parameters) -> Encoder:
 
 
 def rows_of(parameters: Parameters, corpus: Corpus, encoder: Encoder, split: SplitName) -> TokenisedRows:
-    """The tokenised posts of a split; tokenised once per encoder and length, and read from disk."""
+    """Return the tokenised posts of a split, read from disk; they are tokenised once per encoder and length.
+
+    Args:
+        parameters: The trial's own.
+        corpus: The corpus.
+        encoder: The encoder, whose tokenizer is used.
+        split: The split's name.
+    """
     dataset = TokenisedStore(parameters.corpus.cache_folder).get(
         corpus, split, encoder.tokenizer, encoder.fingerprint, layout_of(parameters, corpus.criteria)
     )
@@ -57,7 +73,15 @@ def rows_of(parameters: Parameters, corpus: Corpus, encoder: Encoder, split: Spl
 
 
 def layout_of(parameters: Parameters, criteria: Sequence[str]) -> Layout:
-    """How a configuration reads posts. ConfigError where it describes a criterion that there is not."""
+    """Return how a configuration reads posts.
+
+    Args:
+        parameters: The trial's own.
+        criteria: The corpus's, in its order.
+
+    Raises:
+        ConfigError: It describes a criterion that the corpus does not have.
+    """
     model, training = parameters.model, parameters.training
     for name in model.descriptions:
         if name not in criteria:
@@ -76,7 +100,13 @@ def layout_of(parameters: Parameters, criteria: Sequence[str]) -> Layout:
 
 
 def collator_for(parameters: Parameters, corpus: Corpus, encoder: Encoder) -> Collator:
-    """What makes batches of the rows of a configuration."""
+    """Return the collator that makes batches of a configuration's rows.
+
+    Args:
+        parameters: The trial's own.
+        corpus: The corpus.
+        encoder: The encoder, whose tokenizer is used.
+    """
     tails = window_tails(encoder.tokenizer, layout_of(parameters, corpus.criteria))
     return Collator(len(corpus.criteria), encoder.pad_token_id, tails)
 
@@ -86,17 +116,28 @@ def _as_words(name: str) -> str:
 
 
 class Prepared:
-    """What the trial before was trained on, for the next one that takes the same: its encoder, and the rows
-    of its encoder and length. Others take their place."""
+    """The inputs of the trial before, for a next trial that has the same encoder, or the same rows.
+
+    One encoder and the rows of one encoder and layout are kept; others replace them.
+    """
 
     def __init__(self, corpus: Corpus) -> None:
+        """Start with nothing.
+
+        Args:
+            corpus: The corpus of all trials.
+        """
         self._corpus = corpus
-        self._encoder: tuple[Any, Encoder] | None = None
+        self._encoder: tuple[EncoderSource, Encoder] | None = None
         self._rows: dict[SplitName, TokenisedRows] = {}
-        self._rows_key: tuple[Any, ...] = ()
+        self._rows_key: tuple[str, Layout] | None = None
 
     def encoder(self, parameters: Parameters) -> Encoder:
-        """See encoder_for."""
+        """Return what `encoder_for` does.
+
+        Args:
+            parameters: The trial's own.
+        """
         source = encoder_source(parameters)
         if self._encoder is None or self._encoder[0] != source:
             self._encoder = None
@@ -105,7 +146,13 @@ class Prepared:
         return self._encoder[1]
 
     def rows(self, parameters: Parameters, encoder: Encoder, split: SplitName) -> TokenisedRows:
-        """See rows_of."""
+        """Return what `rows_of` does.
+
+        Args:
+            parameters: The trial's own.
+            encoder: The encoder, whose tokenizer is used.
+            split: The split's name.
+        """
         key = encoder.fingerprint, layout_of(parameters, self._corpus.criteria)
         if key != self._rows_key:
             self._rows, self._rows_key = {}, key
@@ -115,8 +162,15 @@ class Prepared:
 
 
 def build_agent(parameters: Parameters, encoder: Encoder, criteria: tuple[str, ...]) -> DualAgent:
-    """The dual agent of a configuration. All generators are seeded first: weights that are drawn, a frozen
-    base among them, are the same whoever builds it."""
+    """Return the dual agent of a configuration.
+
+    All generators are seeded first: weights that are drawn, a frozen base among them, are always the same.
+
+    Args:
+        parameters: The trial's own.
+        encoder: The encoder.
+        criteria: The corpus's, in its order.
+    """
     seed_everything(parameters.study.seed)
     source = {"id": parameters.encoder, "fingerprint": encoder.fingerprint}
     model, training = encoder.instantiate(), parameters.training
@@ -125,15 +179,25 @@ def build_agent(parameters: Parameters, encoder: Encoder, criteria: tuple[str, .
     return DualAgent(model, parameters.model, criteria, source, training.precision)
 
 
-def signature_of(agent: DualAgent) -> dict[str, Any]:
-    """What a checkpoint must agree with to be loaded into this agent, every tensor's shape included."""
+def signature_of(agent: DualAgent) -> dict[str, JsonValue]:
+    """Return what a checkpoint must agree with to be loaded into an agent, every tensor's shape included.
+
+    Args:
+        agent: The agent.
+    """
     return {**agent.signature(), "tensors": describe(agent.trained_state())}
 
 
 def class_weights(
     parameters: Parameters, rows: Sequence[Row], device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The positive weights of the two agents' losses from the training rows, [criteria] float32 each."""
+    """Return the positive weights of the two agents' losses, [criteria] float32 each.
+
+    Args:
+        parameters: The trial's own.
+        rows: Tokenised posts of the training split.
+        device: Where the weights are put.
+    """
     ceiling = parameters.model.max_positive_weight
     posts = _positives(column(rows, "criteria"))
     sentences = _positives(chain.from_iterable(column(rows, "sentence_targets")))
@@ -144,7 +208,7 @@ def class_weights(
 
 
 def _positives(marks: Iterator[Sequence[int]]) -> tuple[torch.Tensor, int]:
-    """(how many are 1 in each column, number of rows), a few thousand rows at a time."""
+    """Count the ones of each column and the rows, a few thousand rows at a time."""
     positives, total = torch.zeros((), dtype=torch.int64), 0
     while some := list(islice(marks, COUNTED_TOGETHER)):
         positives = positives + torch.tensor(some).sum(0)

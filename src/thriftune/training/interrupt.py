@@ -1,7 +1,7 @@
-"""How a signal ends a run in an orderly way.
+"""How a signal ends a run in order, and which time counts as training time.
 
-The first SIGINT or SIGTERM sets a flag that the loop looks at after each step; GRACE_SECONDS later
-an alarm interrupts whatever still runs; the second signal exits at once.
+The first SIGINT or SIGTERM sets a flag that the loop looks at after each step. GRACE_SECONDS later an alarm
+interrupts whatever still runs. The second signal exits at once.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
 
 from thriftune.errors import InterruptedRunError
 
@@ -22,7 +21,7 @@ EXIT_CODE = InterruptedRunError.exit_code
 
 
 class StopFlag:
-    """Set by the first signal; `check` raises InterruptedRunError once it is set."""
+    """A flag that the first signal sets, and a clock that stands still while the process is stopped."""
 
     def __init__(self) -> None:
         self.signal_name: str | None = None
@@ -30,23 +29,29 @@ class StopFlag:
         self._seen, self._stopped_seconds = time.monotonic(), 0.0
 
     def seconds_left(self) -> float | None:
-        """What is left of the grace after a signal, less what closing takes; None without a signal."""
+        """Return what is left of the grace period, less what closing takes; None before a signal."""
         if self.signal_name is None:
             return None
         return max(0.0, self._deadline - CLOSING_SECONDS - time.monotonic())
 
     def check(self) -> None:
-        """Raise where a signal asked for the end."""
+        """Raise if a signal has come.
+
+        Raises:
+            InterruptedRunError: A signal has come.
+        """
         self._seen = time.monotonic()
         if self.signal_name is not None:
             raise InterruptedRunError(
                 f"stopped by {self.signal_name}; what is done is kept",
-                remedy="the same command goes on where this one stopped.",
+                remedy="run the same command again to resume where this one stopped.",
             )
 
     def clock(self) -> float:
-        """Seconds, as of time.monotonic, without those in which the process was stopped (SIGSTOP, Ctrl-Z). Of
-        the step in which that came, the seconds before it are left out too."""
+        """Return seconds as time.monotonic, without those in which the process was stopped (SIGSTOP, Ctrl-Z).
+
+        What the step in which that happened took before it is left out too.
+        """
         self._seen = time.monotonic()
         return self._seen - self._stopped_seconds
 
@@ -68,12 +73,16 @@ class StopFlag:
 
 @contextmanager
 def stop_on_signal() -> Iterator[StopFlag]:
-    """Install the handlers for the block; in another thread than the main one, a flag nobody sets."""
+    """Install the handlers for the block; in other threads than the main one the flag is never set.
+
+    Yields:
+        The flag.
+    """
     flag = StopFlag()
     if threading.current_thread() is not threading.main_thread():
         yield flag
         return
-    before: dict[int, Any] = {
+    before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {
         number: signal.signal(number, flag._on_signal) for number in (signal.SIGINT, signal.SIGTERM)
     }
     before[signal.SIGCONT] = signal.signal(signal.SIGCONT, flag._on_continue)

@@ -1,7 +1,7 @@
 """The training loop: a generator that yields a checkpoint at each saved epoch's end.
 
-It knows nothing of disks: whoever drives the generator saves what it yields, and the checkpoint's
-receipt tells the loop that this happened before it goes on.
+It knows nothing of disks: whoever drives the generator saves what it yields, and the checkpoint's receipt
+tells the loop so before it continues.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Protocol
 
@@ -30,62 +30,81 @@ from thriftune.training.state import Progress, Resume, TrainingState
 
 
 class DivergedError(ThriftuneError):
-    """The loss is no longer finite; the trial has failed, the study goes on."""
+    """The loss is no longer finite: the trial has failed, and the study continues."""
 
 
 class MetricLog(Protocol):
-    """Where metrics go: the trial's journal."""
+    """Where metrics go: a journal, for instance."""
 
     def log(self, metrics: Mapping[str, float | None], step: int) -> None:
-        """Record each metric once for its (key, step)."""
+        """Record each metric once for its (key, step).
+
+        Args:
+            metrics: Values by key; None where undefined.
+            step: Optimizer step or epoch, as the key wants it.
+        """
         ...
+
+
+class _Discard:
+    def log(self, metrics: Mapping[str, float | None], step: int) -> None:
+        """Record nothing."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Who is training: ids that every checkpoint carries."""
+    """The ids that every checkpoint has; a store's run fills in those of the study and the trial."""
 
-    study: str
-    trial: int
-    trial_id: str
-    data_fingerprint: str
+    study: str = ""
+    trial: int = 0
+    trial_id: str = ""
+    data_fingerprint: str = ""
     attempt: int = 1
 
 
 @dataclass(frozen=True)
 class Trainer:
-    """Everything one trial's training needs, and nothing that changes while it runs."""
+    """Everything that training needs, and nothing that changes while it runs."""
 
     agent: DualAgent
+    """On its device, with its initial weights."""
     rows: Sequence[Row]
     """Tokenised training posts."""
     collator: Collator
-    positive_weights: tuple[torch.Tensor | None, torch.Tensor | None]
-    """Per-criterion positive weights [criteria] float32 of the two agents."""
     training: TrainingConfig
     metric: str
-    seed: int
-    save_every_epochs: int
-    identity: Identity
+    """The metric of `validate` that decides about early stopping; the higher the better."""
     validate: Callable[[DualAgent], Mapping[str, float | None]]
     """Validates, tunes the agent's thresholds and returns metrics by dotted name."""
-    log: MetricLog
+    positive_weights: tuple[torch.Tensor | None, torch.Tensor | None] = (None, None)
+    """Per-criterion positive weights [criteria] float32 of the two agents; None: all are 1."""
+    seed: int = 0
+    """Orders the posts of each epoch."""
+    save_every_epochs: int = 1
+    identity: Identity = Identity()
+    log: MetricLog = field(default_factory=_Discard)
     on_step: Callable[[int, int], None] = lambda step, steps: None
     """Called after each optimizer step with (steps taken, steps in all); may raise to stop."""
     log_every_steps: int = 1
-    """Steps of one row of training metrics; an epoch's end closes a row, so that a resume splits none."""
+    """Steps of one row of training metrics; an epoch's end ends a row, so that a resume splits none."""
     overlap: bool = True
-    """Yield copies, so that they can be written while training goes on."""
+    """Yield copies, so that they can be written while training continues."""
     clock: Callable[[], float] = time.monotonic
-    """Seconds, of which the time that training took is made."""
+    """Gives the seconds by which the time of training is measured."""
 
 
 def train(trainer: Trainer, resume: Resume | None = None) -> Iterator[Checkpoint]:
     """Train one configuration, yielding a checkpoint per saved epoch.
 
-    The caller must have seeded the generators before the agent was built. With `resume` the loop
-    goes on bit for bit where the checkpoint was taken. Raises DivergedError on a loss that is not
-    finite, and whatever a failed save left in the last receipt: at the next step, or at the end.
+    The caller must have seeded the generators before the agent was built. DivergedError is raised when the
+    loss is not finite; what made a save fail is raised at the next step, or at the end.
+
+    Args:
+        trainer: What to train, and on what.
+        resume: A checkpoint to continue from, bit for bit. None: start.
+
+    Yields:
+        The checkpoint of an epoch. Its receipt must be accepted by a store before the next one is asked for.
     """
     agent, config = trainer.agent, trainer.training
     total_steps = config.epochs * steps_per_epoch(len(trainer.rows), config.batch_size, config.accumulation)
@@ -122,12 +141,12 @@ def _train_epoch(trainer: Trainer, state: TrainingState, total_steps: int, savin
     optimizer, schedule, scaler = state.optimizer, state.schedule, state.scaler
     agent.train()
     batches = epoch_batches(token_counts(trainer.rows), config.batch_size, trainer.seed, progress.epoch)
-    ahead = Ahead(trainer, batches)
+    batches_ahead = _BatchPrefetcher(trainer, batches)
     window: list[tuple[float, float]] = []
     window_started_at = trainer.clock()
     for start in range(0, len(batches), config.accumulation):
         sizes = [len(indices) for indices in batches[start : start + config.accumulation]]
-        parts = _accumulate(trainer, ahead, sizes, scaler)
+        parts = _accumulate(trainer, batches_ahead, sizes, scaler)
         scaler.unscale_(optimizer)
         loss, norm = _read(parts, _gradient_norm(agent, config.clip_norm), sizes)
         if not math.isfinite(loss) or not (math.isfinite(norm) or _overflowed(scaler)):
@@ -156,8 +175,8 @@ def _train_epoch(trainer: Trainer, state: TrainingState, total_steps: int, savin
             saving.check()
 
 
-class Ahead:
-    """The batches of an epoch in order, each made while the device is still at work on the one before."""
+class _BatchPrefetcher:
+    """The batches of an epoch in order, each made while the device still works on the one before."""
 
     def __init__(self, trainer: Trainer, batches: Sequence[Sequence[int]]) -> None:
         self._made = (self._make(trainer, indices) for indices in batches)
@@ -168,45 +187,47 @@ class Ahead:
     def _make(trainer: Trainer, indices: Sequence[int]) -> Batch:
         return trainer.collator([trainer.rows[index] for index in indices], trainer.training.max_windows)
 
-    def take(self) -> Batch:
-        """The next one, on the agent's device."""
+    def current(self) -> Batch:
+        """Return the batch that was made last, on the agent's device."""
         assert self._next is not None, "no batch is left"
         return self._next.to(self._device)
 
-    def prepare(self) -> None:
-        """Make the one after it; best when all work for this one was asked for and none was waited for."""
+    def prefetch(self) -> None:
+        """Make the next batch; best when all work for this one was queued and none was waited for."""
         self._next = next(self._made, None)
 
 
 def _accumulate(
-    trainer: Trainer, ahead: Ahead, sizes: Sequence[int], scaler: torch.amp.GradScaler
+    trainer: Trainer, batches: _BatchPrefetcher, sizes: Sequence[int], scaler: torch.amp.GradScaler
 ) -> list[torch.Tensor]:
-    """Gradients of the mean loss over the posts of all micro-batches; returns the loss of each."""
+    """Compute gradients of the mean loss over the posts of all micro-batches; return the loss of each."""
     losses = []
     for size in sizes:
-        batch = ahead.take()
+        batch = batches.current()
         outputs = trainer.agent(batch)
         loss = joint_loss(trainer.agent, outputs, batch, *trainer.positive_weights)
         torch.autograd.backward(scaler.scale(loss * (size / sum(sizes))))
         losses.append(loss.detach())
-        ahead.prepare()
+        batches.prefetch()
     return losses
 
 
 def _read(losses: Sequence[torch.Tensor], norm: torch.Tensor, sizes: Sequence[int]) -> tuple[float, float]:
-    """The mean loss and the gradient norm, for which the device is waited for once."""
+    """Return the mean loss and the gradient norm; the device is waited for once."""
     *read, length = torch.stack([*losses, norm]).tolist()
     return sum(loss * (size / sum(sizes)) for loss, size in zip(read, sizes, strict=True)), length
 
 
 def _overflowed(scaler: torch.amp.GradScaler) -> bool:
-    """Whether a gradient that is not finite may be an overflow of float16: the step is skipped and the scale
-    halved. At a scale of 1 or less the scaling is not what made it so."""
+    """Return whether a gradient that is not finite may be an overflow of float16.
+
+    Then the step is skipped and the scale halved. At a scale of 1 or less the scaling is not the cause.
+    """
     return scaler.is_enabled() and scaler.get_scale() > 1
 
 
 def _device_memory(agent: DualAgent) -> dict[str, float]:
-    """The peak since the last call, where the device keeps count."""
+    """Return the peak since the last call, if the device keeps count."""
     device = next(agent.parameters()).device
     if device.type != "cuda":
         return {}
@@ -216,7 +237,7 @@ def _device_memory(agent: DualAgent) -> dict[str, float]:
 
 
 def _learning_rate(schedule: torch.optim.lr_scheduler.LambdaLR) -> float:
-    """Of the encoder's upper layers, which are the last group; of the heads where they alone are trained."""
+    """Return the rate of the last group: the encoder's upper layers, or the heads if only they train."""
     return float(schedule.get_last_lr()[-1])
 
 
@@ -235,7 +256,7 @@ def _snapshot(
     trainer: Trainer, state: TrainingState, metrics: Mapping[str, float | None], snapshots: Snapshots
 ) -> Checkpoint:
     captured = state.capture()
-    model, moments, detached = snapshots.take(captured.model, captured.optimizer)
+    model, optimizer, detached = snapshots.take(captured.model, captured.optimizer)
     identity, progress = trainer.identity, state.progress
     return Checkpoint(
         study=identity.study,
@@ -247,7 +268,7 @@ def _snapshot(
         value=metrics.get(trainer.metric),
         metrics=metrics,
         model=model,
-        optimizer=moments,
+        optimizer=optimizer,
         state=captured.scalars,
         signature=trainer.agent.signature(),
         data_fingerprint=identity.data_fingerprint,

@@ -1,13 +1,14 @@
-"""The optimizer, its schedule, and both as named tensors plus JSON (no pickle)."""
+"""The optimizer and its schedule, and their state as named tensors and JSON (no pickle)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from lion_pytorch import Lion
+from pydantic import JsonValue
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -15,20 +16,30 @@ from thriftune.config import Choices, Parameters, TrainingConfig
 from thriftune.errors import DamageError
 from thriftune.model.layers import ENCODER, encoder_layer, layer_count
 
-MOMENTS = {"adamw": 2, "adam": 2, "radam": 2, "adafactor": 1, "lion": 1, "sgd": 1}
-"""How many values an optimizer keeps of each weight, at most (adafactor: of matrices rows and columns alone);
-a resume-capable checkpoint holds them beside the weights."""
+OPTIMIZER_SLOTS = {"adamw": 2, "adam": 2, "radam": 2, "adafactor": 1, "lion": 1, "sgd": 1}
+"""How many values an optimizer keeps of each weight, at most (Adafactor: of a matrix only rows and columns).
+A resumable checkpoint has them beside the weights."""
 
 STEP = "step"
 """The slot in which torch's optimizers count a parameter's steps (float32, on the CPU)."""
+
+Tensors = Mapping[str, torch.Tensor]
+Group = dict[str, JsonValue]
+"""Settings of a parameter group, without its parameters."""
 _NO_DECAY = ("bias", "norm")
 """Parameters whose name, or whose module's kind (LayerNorm, RMSNorm), holds one of these are not decayed
 (Devlin et al., 2019)."""
 
 
 def build_optimizer(agent: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
-    """The optimizer over the trainable parameters, in groups of heads or a depth of the encoder, decayed or
-    not."""
+    """Return the optimizer over the trainable parameters.
+
+    Groups are the heads and each depth of the encoder, with weight decay and without.
+
+    Args:
+        agent: Whose parameters that require a gradient are trained.
+        config: The optimizer's name, rates and decay.
+    """
     layers = layer_count(name for name, _ in agent.named_parameters())
     head_rate = config.head_learning_rate or config.learning_rate
     groups: dict[tuple[bool, float, bool], list[nn.Parameter]] = {}
@@ -39,8 +50,8 @@ def build_optimizer(agent: nn.Module, config: TrainingConfig) -> torch.optim.Opt
     }
     for name, parameter in agent.named_parameters():
         if parameter.requires_grad:
-            told = f"{name} {kinds.get(name, '')}".lower()
-            decayed = not any(part in told for part in _NO_DECAY)
+            described = f"{name} {kinds.get(name, '')}".lower()
+            decayed = not any(part in described for part in _NO_DECAY)
             of_encoder, rate = name.startswith(ENCODER), head_rate
             if of_encoder:
                 rate = config.learning_rate * config.layer_decay ** _depth(name, layers)
@@ -55,8 +66,10 @@ def build_optimizer(agent: nn.Module, config: TrainingConfig) -> torch.optim.Opt
 
 
 def _depth(name: str, layers: int) -> int:
-    """0 for the encoder's last layer and what comes after it, 1 for the layer below, `layers` for the
-    embeddings."""
+    """Return 0 for the encoder's last layer and what follows it, 1 for the layer below, and so on.
+
+    The embeddings have the greatest depth.
+    """
     layer = encoder_layer(name)
     if layer is not None:
         return layers - 1 - layer
@@ -81,8 +94,15 @@ def _optimizer(config: TrainingConfig, groups: list[dict[str, Any]]) -> torch.op
 
 
 def rate_factor(step: int, total_steps: int, config: TrainingConfig) -> float:
-    """Share of the peak rate at an optimizer step (0-based): linear warm-up, then the schedule, as
-    transformers' of the same names and, for one_cycle, torch's OneCycleLR."""
+    """Return the share of the peak rate at an optimizer step: linear warm-up, then the schedule.
+
+    These are transformers' of the same names; one_cycle is torch's OneCycleLR (Smith and Topin, 2017).
+
+    Args:
+        step: Number of the step, from 0.
+        total_steps: Steps of the whole training.
+        config: The schedule's name, warm-up and power.
+    """
     if config.schedule == "one_cycle":
         return _one_cycle(step, total_steps, total_steps * config.warmup_share)
     warmup_steps = math.ceil(total_steps * config.warmup_share)
@@ -100,8 +120,7 @@ def rate_factor(step: int, total_steps: int, config: TrainingConfig) -> float:
 
 
 def _one_cycle(step: int, total_steps: int, warmup_steps: float) -> float:
-    """From 1/25 up to 1 at the end of the warm-up, which may come between two steps, then down to 1/250,000
-    at the last step of all."""
+    """Rise from 1/25 to 1 at the end of the warm-up, which may be between steps, then fall to 1/250,000."""
     first, last = 1 / 25, 1 / 25e4
     peak = warmup_steps - 1
     if step <= peak and peak > 0:
@@ -114,25 +133,40 @@ def _half_cosine(start: float, end: float, share: float) -> float:
 
 
 def build_schedule(optimizer: torch.optim.Optimizer, total_steps: int, config: TrainingConfig) -> LambdaLR:
-    """The schedule over all optimizer steps of the trial."""
+    """Return the schedule over all optimizer steps.
+
+    Args:
+        optimizer: Whose rates it sets.
+        total_steps: Steps of the whole training.
+        config: The schedule's name, warm-up and power.
+    """
     return LambdaLR(optimizer, lambda step: rate_factor(step, total_steps, config))
 
 
 def build_scaler(config: TrainingConfig, device: torch.device) -> torch.amp.GradScaler:
-    """Keeps small gradients in float16's range (Micikevicius et al., 2018); idle in other precisions."""
+    """Return what keeps small gradients in float16's range (Micikevicius et al., 2018).
+
+    Args:
+        config: The precision; with others than float16 the scaler does nothing.
+        device: The agent's.
+    """
     return torch.amp.GradScaler(device.type, enabled=config.precision == "float16")
 
 
 def flatten_optimizer(
     optimizer: torch.optim.Optimizer, agent: nn.Module
-) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]]:
-    """Optimizer state by `<parameter>/<slot>`, the live tensors, and the groups' scalars.
+) -> tuple[dict[str, torch.Tensor], list[Group]]:
+    """Return the optimizer's state as live tensors, by `<parameter>/<slot>`, and the groups' settings.
 
-    A step count that a whole group shares stands among its scalars: one number, not a tensor a parameter.
+    A step count that a whole group shares is one of its settings: one number, not a tensor a parameter.
+
+    Args:
+        optimizer: The optimizer.
+        agent: Whose parameters it trains.
     """
     names: dict[torch.Tensor, str] = {value: name for name, value in agent.named_parameters()}
     tensors: dict[str, torch.Tensor] = {}
-    scalars: list[dict[str, Any]] = []
+    scalars: list[Group] = []
     for group in optimizer.param_groups:
         slots = {p: optimizer.state[p] for p in group["params"] if optimizer.state.get(p)}
         steps = {float(state.get(STEP, -1)) for state in slots.values()}
@@ -150,10 +184,20 @@ def flatten_optimizer(
 def restore_optimizer(
     optimizer: torch.optim.Optimizer,
     agent: nn.Module,
-    tensors: Mapping[str, torch.Tensor],
-    scalars: list[dict[str, Any]],
+    tensors: Tensors,
+    scalars: Sequence[Group],
 ) -> None:
-    """Put a flattened state back; DamageError where it does not fit the agent's parameters."""
+    """Put a flattened state back.
+
+    Args:
+        optimizer: A new one, of the same configuration.
+        agent: Whose parameters it trains.
+        tensors: State by `<parameter>/<slot>`.
+        scalars: The groups' settings.
+
+    Raises:
+        DamageError: The state does not fit the agent's parameters.
+    """
     parameters = dict(agent.named_parameters())
     for key, value in tensors.items():
         name, _, slot = key.rpartition("/")
@@ -170,21 +214,31 @@ def restore_optimizer(
         if STEP in stored:
             for parameter in group["params"]:
                 if optimizer.state.get(parameter):
-                    optimizer.state[parameter][STEP] = torch.tensor(float(stored[STEP]))
+                    optimizer.state[parameter][STEP] = torch.tensor(stored[STEP], dtype=torch.float32)
 
 
-def _tupled(value: Any) -> Any:
+def _tupled(value: JsonValue) -> JsonValue | tuple[JsonValue, ...]:
     return tuple(value) if isinstance(value, list) else value
 
 
-def moments(settings: Parameters) -> int:
-    """How many times a model's bytes the optimizer keeps, at most: the largest that may be searched."""
+def optimizer_slots(settings: Parameters) -> int:
+    """Return how many times a model's bytes the optimizer keeps: the most of those that may be searched.
+
+    Args:
+        settings: The study's parameters.
+    """
     names = configured_values(settings, "training.optimizer", settings.training.optimizer)
-    # A name that there is not is refused with the search space.
-    return max(MOMENTS.get(name, 0) for name in names)
+    # An unknown name is refused with the search space.
+    return max(OPTIMIZER_SLOTS.get(name, 0) for name in names)
 
 
 def configured_values(settings: Parameters, key: str, configured: str) -> set[str]:
-    """What a named option is, or may be where it is searched."""
+    """Return the values that an option has or may have.
+
+    Args:
+        settings: The study's parameters.
+        key: Dotted key of the option.
+        configured: The configured value.
+    """
     searched = settings.search.space.get(key)
     return {configured, *map(str, searched.choices if isinstance(searched, Choices) else ())}

@@ -1,7 +1,7 @@
 """One seed for every generator, and the state of all of them as JSON.
 
-The declared list of generators (`GENERATORS`) is what a checkpoint carries; a missing entry on
-restore is an error, never a silent loss of exactness.
+A checkpoint has the generators that `GeneratorStates` lists; a missing one is an error on restore, never a
+silent loss of exactness.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import base64
 import logging
 import os
 import random
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -21,26 +21,56 @@ from thriftune.errors import ConfigError, DamageError
 
 log = logging.getLogger(__name__)
 
-GENERATORS = ("python", "numpy", "torch", "cuda")
+
+class NumpyState(TypedDict):
+    """State of NumPy's global MT19937."""
+
+    key: str
+    """624 words in base64."""
+    pos: int
+    has_gauss: int
+    gauss: float
+
+
+class GeneratorStates(TypedDict):
+    """State of every generator as JSON values."""
+
+    python: tuple[int, str, float | None]
+    """Version, 625 words in base64, and the second number of the last Gaussian pair."""
+    numpy: NumpyState
+    torch: str
+    """The CPU's, in base64."""
+    cuda: list[str]
+    """Each device's, in base64."""
 
 
 def configure_determinism(threads: int, device: torch.device) -> None:
-    """Fix the CPU thread count and ask torch for deterministic kernels only.
+    """Fix the CPU thread count and have torch use deterministic kernels only.
 
     On CUDA this needs CUBLAS_WORKSPACE_CONFIG before the first kernel, which is set here.
+
+    Args:
+        threads: Number of torch's threads.
+        device: Where training runs.
     """
     torch.set_num_threads(threads)
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.backends.cudnn.benchmark = False
     torch.use_deterministic_algorithms(True)
-    # Else each new tensor is filled first, for kernels that would read what they have not written.
+    # Otherwise each new tensor is filled, for kernels that would read what they have not written.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def resolve_device(name: str) -> torch.device:
-    """The torch device of `training.device`; auto takes CUDA where there is one. ConfigError where cuda is
-    asked for and there is none."""
+    """Return the torch device of `training.device`.
+
+    Args:
+        name: cpu, cuda, or auto for CUDA where there is a device.
+
+    Raises:
+        ConfigError: cuda is asked for, and there is no device.
+    """
     if name == "cuda" and (missing := no_gpu()):
         raise ConfigError(
             missing,
@@ -53,7 +83,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def no_gpu() -> str:
-    """Why torch has no CUDA device here, and in a container how it gets one; empty where it has one."""
+    """Return why torch has no CUDA device here, and how a container gets one; empty if it has one."""
     if torch.cuda.is_available():
         return ""
     if torch.version.cuda is None:
@@ -66,24 +96,33 @@ def no_gpu() -> str:
 
 
 def warn_of_cpu(name: str) -> None:
-    """Where an image with CUDA was started without a GPU, `auto` would train for days and say nothing."""
+    """Log a warning if an image with CUDA was started without a GPU: `auto` would train on the CPU for days.
+
+    Args:
+        name: The value of `training.device`.
+    """
     if name == "auto" and in_image() and torch.version.cuda and (missing := no_gpu()):
         log.warning("%s; training is on the CPU", missing)
 
 
 def seed_everything(seed: int) -> None:
-    """Seed Python's, NumPy's and torch's (CPU and CUDA) global generators."""
+    """Seed Python's, NumPy's and torch's (CPU and CUDA) global generators.
+
+    Args:
+        seed: Not negative; NumPy takes its lowest 32 bits.
+    """
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
 
 
-def capture_generators() -> dict[str, Any]:
-    """The state of every generator as JSON values (what is long in base64)."""
+def capture_generators() -> GeneratorStates:
+    """Return the state of every generator as JSON values."""
     version, words, gauss = random.getstate()
-    numpy_state: Any = np.random.get_state(legacy=False)
+    numpy_state = np.random.get_state(legacy=False)
+    assert isinstance(numpy_state, dict)
     return {
-        "python": [version, _encode_words(words), gauss],
+        "python": (version, _encode_words(words), gauss),
         "numpy": {
             "key": _encode_words(numpy_state["state"]["key"]),
             "pos": int(numpy_state["state"]["pos"]),
@@ -95,9 +134,16 @@ def capture_generators() -> dict[str, Any]:
     }
 
 
-def restore_generators(state: Mapping[str, Any]) -> None:
-    """Set every generator as captured; DamageError where one is missing."""
-    missing = [name for name in GENERATORS if name not in state]
+def restore_generators(state: GeneratorStates) -> None:
+    """Set every generator to its captured state.
+
+    Args:
+        state: As captured, or read from a checkpoint.
+
+    Raises:
+        DamageError: A generator is missing.
+    """
+    missing = [name for name in GeneratorStates.__annotations__ if name not in state]
     if missing:
         raise DamageError(f"the checkpoint's state lacks the generators {', '.join(missing)}")
     version, words, gauss = state["python"]
@@ -120,12 +166,12 @@ def _cuda_states() -> list[torch.Tensor]:
     return torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
 
 
-def _encode_words(words: Any) -> str:
-    """32-bit words in base64, a third of their digits."""
+def _encode_words(words: Sequence[int] | np.ndarray[tuple[int], np.dtype[np.uint32]]) -> str:
+    """Return 32-bit words in base64, a third of the length of their digits."""
     return base64.b64encode(np.asarray(words, dtype="<u4").tobytes()).decode("ascii")
 
 
-def _decode_words(text: str) -> np.ndarray[Any, np.dtype[np.uint32]]:
+def _decode_words(text: str) -> np.ndarray[tuple[int], np.dtype[np.uint32]]:
     return np.frombuffer(base64.b64decode(text), dtype="<u4")
 
 

@@ -15,24 +15,37 @@ from thriftune.units import human_bytes
 log = logging.getLogger(__name__)
 
 SPARE_SHARE = 0.1
-"""Of the memory that is available, left to what else the machine does."""
+"""Share of the available memory that is left to other programs."""
 
 Tensors = Mapping[str, torch.Tensor]
 
 
 class Snapshots:
-    """Takes a trial's snapshots into CPU buffers that are made once and used again.
+    """Copies of a trial's tensors in CPU buffers that are allocated once.
 
-    Where the copy does not fit into memory, or overlap is off, the live tensors are handed on: they must be
-    written before training goes on.
+    If the copy does not fit into memory, or overlap is off, the live tensors are handed on: they must be
+    written before training continues.
     """
 
     def __init__(self, overlap: bool) -> None:
+        """Allocate nothing yet.
+
+        Args:
+            overlap: Whether to copy, so that writing can overlap training.
+        """
         self._overlap = overlap
         self._buffers: dict[str, torch.Tensor] = {}
 
     def take(self, model: Tensors, optimizer: Tensors) -> tuple[Tensors, Tensors, bool]:
-        """(model, optimizer, whether they are copies). The copies hold until the next call."""
+        """Return the model's and the optimizer's tensors, and whether they are copies.
+
+        Args:
+            model: Live tensors by name.
+            optimizer: Live tensors by name.
+
+        Returns:
+            Copies that are overwritten by the next call, or the live tensors.
+        """
         if self._overlap and not self._buffers:
             self._overlap = _fits(tensor_bytes(model) + tensor_bytes(optimizer))
         if not self._overlap:
@@ -59,7 +72,7 @@ def _fits(needed: int) -> bool:
     if needed <= available * (1 - SPARE_SHARE):
         return True
     log.warning(
-        "saving does not overlap training: a copy takes %s of memory, %s are available",
+        "saving does not overlap training: a copy takes %s of memory, and %s are available",
         human_bytes(needed),
         human_bytes(available),
     )
@@ -70,11 +83,15 @@ CONTROL_GROUPS = {
     ".": ("memory.max", "memory.current", "inactive_file"),
     "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 }
-"""Of Linux's control groups, version 2 and 1: folder, limit, use, and what of that can be taken back."""
+"""Files of Linux's control groups, versions 2 and 1: folder, limit, use, and what of that is cache."""
 
 
 def available_memory(control_group: Path = Path("/sys/fs/cgroup")) -> int:
-    """Bytes that can be allocated: the machine's, or what a container's limit leaves."""
+    """Return the bytes that can be allocated: the machine's, or what a container's limit leaves.
+
+    Args:
+        control_group: Where Linux shows the container's control group.
+    """
     machine = psutil.virtual_memory().available
     for folder, (limit, used, cached) in CONTROL_GROUPS.items():
         try:

@@ -32,7 +32,11 @@ def encoder_source(parameters: Parameters, name: str | None = None) -> EncoderSo
 
 
 def named_encoders(parameters: Parameters) -> Iterator[str]:
-    """The configured encoder, and those of the search space and the baselines, each once."""
+    """Yield the configured encoder, and those of the search space and the baselines, each once.
+
+    Args:
+        parameters: The study's.
+    """
     searched = parameters.search.space.get("encoder")
     names = [
         parameters.encoder,

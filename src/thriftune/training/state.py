@@ -1,41 +1,43 @@
-"""All that a resume needs, in one type: what changes while a trial trains stands here alone."""
+"""All that a resume needs, in one type: everything that changes while a trial trains."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Self, TypedDict, cast
 
 import torch
+from pydantic import JsonValue
 
 from thriftune.config import TrainingConfig
 from thriftune.model.trainable import DualAgent
 from thriftune.training.optimisation import (
+    Group,
+    Tensors,
     build_optimizer,
     build_scaler,
     build_schedule,
     flatten_optimizer,
     restore_optimizer,
 )
-from thriftune.training.seeding import capture_generators, restore_generators
-
-Tensors = Mapping[str, torch.Tensor]
+from thriftune.training.seeding import GeneratorStates, capture_generators, restore_generators
 
 
 @dataclass(frozen=True)
 class Resume:
-    """What a verified checkpoint gives back (see CheckpointStore.newest)."""
+    """What a verified checkpoint has for a resume."""
 
     epoch: int
     step: int
     model: Tensors
     optimizer: Tensors
-    state: Mapping[str, Any]
+    state: Mapping[str, JsonValue]
+    """A SavedState as JSON."""
 
 
 @dataclass
 class Progress:
-    """The counters of a trial, all of which a checkpoint carries."""
+    """The counters of a trial, all of which a checkpoint has."""
 
     epoch: int = 0
     step: int = 0
@@ -43,7 +45,11 @@ class Progress:
     saves_since_best: int = 0
 
     def note_value(self, value: float | None) -> None:
-        """Count a saved epoch for early stopping; a tie is no gain."""
+        """Count a saved epoch for early stopping; a tie is no gain.
+
+        Args:
+            value: The metric, the higher the better; None, where it is undefined, is no gain.
+        """
         if value is not None and (self.best_value is None or value > self.best_value):
             self.best_value, self.saves_since_best = value, 0
         else:
@@ -56,7 +62,26 @@ class Captured:
 
     model: Tensors
     optimizer: Tensors
-    scalars: Mapping[str, Any]
+    scalars: SavedState
+
+
+class DataOrder(TypedDict):
+    """Where in the data training is."""
+
+    seed: int
+    next_epoch: int
+
+
+class SavedState(TypedDict):
+    """All that a resume needs beside tensors and the numbers of epoch and step, as JSON values."""
+
+    generators: GeneratorStates
+    optimizer_groups: list[Group]
+    schedule_step: int
+    scaler: dict[str, JsonValue]
+    data_order: DataOrder
+    best_value: float | None
+    saves_since_best: int
 
 
 @dataclass
@@ -80,8 +105,9 @@ class TrainingState:
 
         Args:
             agent: On its device, with its initial weights.
+            config: The optimizer, its schedule and the precision.
             total_steps: Optimizer steps of the whole training, for the schedule.
-            seed: Of the order of the posts.
+            seed: Orders the posts of each epoch.
         """
         optimizer = build_optimizer(agent, config)
         schedule = build_schedule(optimizer, total_steps, config)
@@ -90,7 +116,7 @@ class TrainingState:
     def capture(self) -> Captured:
         """Return what `restore` needs; the tensors are not copied."""
         tensors, groups = flatten_optimizer(self.optimizer, self.agent)
-        scalars = {
+        scalars: SavedState = {
             "generators": capture_generators(),
             "optimizer_groups": groups,
             "schedule_step": self.schedule.last_epoch,
@@ -102,20 +128,23 @@ class TrainingState:
         return Captured(self.agent.trained_state(), tensors, scalars)
 
     def restore(self, resume: Resume) -> None:
-        """Put everything back that a checkpoint carries, the global generators too.
+        """Put everything back that a checkpoint has, the global generators too.
 
-        Raises:
-            DamageError: It does not fit the agent's parameters, or lacks a generator.
+        DamageError is raised if it does not fit the agent's parameters, or lacks a generator.
+
+        Args:
+            resume: The checkpoint, verified.
         """
+        saved = cast(SavedState, resume.state)
         self.agent.load_trained(resume.model)
-        restore_optimizer(self.optimizer, self.agent, resume.optimizer, resume.state["optimizer_groups"])
-        self.schedule.last_epoch = resume.state["schedule_step"]
+        restore_optimizer(self.optimizer, self.agent, resume.optimizer, saved["optimizer_groups"])
+        self.schedule.last_epoch = saved["schedule_step"]
         self.schedule._last_lr = [group["lr"] for group in self.optimizer.param_groups]
-        self.scaler.load_state_dict(resume.state["scaler"])
-        restore_generators(resume.state["generators"])
+        self.scaler.load_state_dict(saved["scaler"])
+        restore_generators(saved["generators"])
         self.progress = Progress(
             epoch=resume.epoch,
             step=resume.step,
-            best_value=resume.state["best_value"],
-            saves_since_best=resume.state["saves_since_best"],
+            best_value=saved["best_value"],
+            saves_since_best=saved["saves_since_best"],
         )

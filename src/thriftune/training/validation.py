@@ -1,16 +1,16 @@
-"""Validation at an epoch's end: predict, tune the thresholds, count."""
+"""Validation at an epoch's end: predict, tune the thresholds, compute the metrics."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 
 from thriftune.corpus.rows import Row
 from thriftune.dual_agent.batch import Collator
+from thriftune.evaluation.figures import Metrics
 from thriftune.evaluation.metrics import compute, flatten, warnings
 from thriftune.evaluation.predict import predict
 from thriftune.evaluation.predictions import decide
@@ -21,11 +21,13 @@ from thriftune.training.loop import DivergedError
 
 @dataclass(frozen=True)
 class Validation:
-    """What one validation found."""
+    """The result of one validation."""
 
-    figures: Mapping[str, Any]
+    figures: Metrics
     flat: Mapping[str, float | None]
+    """The figures' numbers by dotted name."""
     thresholds: Mapping[str, list[float]]
+    """The tuned thresholds of `criteria` and `evidence`, one for each criterion."""
     warnings: list[str]
 
 
@@ -36,8 +38,18 @@ def validate(
     batch_size: int,
     on_batch: Callable[[], None] = lambda: None,
 ) -> Validation:
-    """Validate and leave the tuned thresholds in the agent's buffers. DivergedError where the last steps of
-    training left weights whose probabilities are no numbers."""
+    """Return the metrics of an agent at the thresholds that suit it best, which it keeps.
+
+    Args:
+        agent: The agent.
+        rows: Tokenised posts of the validation split.
+        collator: Makes batches of rows.
+        batch_size: Posts of a batch.
+        on_batch: Called after each batch; may raise to stop.
+
+    Raises:
+        DivergedError: After the last steps of training the probabilities are not finite.
+    """
     predictions = predict(agent, rows, collator, batch_size, on_batch)
     for probabilities in (predictions.criteria_prob, predictions.sentence_prob):
         if probabilities is not None and not np.isfinite(probabilities).all():

@@ -23,7 +23,7 @@ def test_the_first_signal_sets_the_flag_and_the_handlers_come_back() -> None:
         flag.check()
         os.kill(os.getpid(), signal.SIGTERM)
         assert flag.signal_name == "SIGTERM"
-        with pytest.raises(InterruptedRunError, match="the same command goes on"):
+        with pytest.raises(InterruptedRunError, match="run the same command again"):
             flag.check()
     assert signal.getsignal(signal.SIGTERM) == before
     assert signal.alarm(0) == 0

@@ -15,7 +15,7 @@ from transformers import (
 from thriftune.config import TrainingConfig
 from thriftune.errors import DamageError
 from thriftune.training.optimisation import (
-    MOMENTS,
+    OPTIMIZER_SLOTS,
     build_optimizer,
     build_schedule,
     flatten_optimizer,
@@ -170,7 +170,7 @@ def test_the_state_comes_back_bit_for_bit(name: str) -> None:
     tensors, scalars = flatten_optimizer(ours, first)
     weights = sum(value.numel() for value in first.parameters())
     steps = sum(key.endswith("/step") for key in tensors)
-    assert 0 < sum(value.numel() for value in tensors.values()) - steps <= MOMENTS[name] * weights
+    assert 0 < sum(value.numel() for value in tensors.values()) - steps <= OPTIMIZER_SLOTS[name] * weights
     second.load_state_dict(first.state_dict())
     restore_optimizer(theirs, second, tensors, scalars)
     for _ in range(3):
