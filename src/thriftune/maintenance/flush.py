@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thriftune.config import Parameters, without_password
+from thriftune.databases.location import mlflow_uri
 from thriftune.errors import DamageError, StudyError, ThriftuneError, UnavailableError
+from thriftune.observe.sanitiser import Sanitiser
 from thriftune.study.handle import StudyHandle, find_studies
 from thriftune.study.record import StudyRecord
 
@@ -51,8 +53,6 @@ def flush_all(
     Returns:
         The number of rows that were sent.
     """
-    from thriftune.databases.location import mlflow_uri
-
     found, damaged = find_studies(root, settings)
     sent, failures = 0, list[ThriftuneError](study.error for study in damaged)
     sinks: dict[str, MlflowSink] = {}
@@ -103,9 +103,6 @@ def _flush(
 
 def _store_note(settings: Parameters, own: Parameters, record: StudyRecord, root: Path) -> str:
     """Return where a study's rows went, if configuration and record name different stores; else nothing."""
-    from thriftune.databases.location import mlflow_uri
-    from thriftune.observe.sanitiser import Sanitiser
-
     run_with = record.parameters().tracking
     configured, recorded, taken = (
         without_password(mlflow_uri(tracking, root))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from thriftune.checkpoints.manifest import manifest_schema
 from thriftune.config import Parameters
+from thriftune.evaluation.record import EvaluationRecord, TrialReport
 from thriftune.json_records import JsonRecord
 
 
@@ -15,12 +17,8 @@ def json_schema(name: str) -> Any:
         name: evaluation, trial, manifest or parameters.
     """
     if name == "manifest":
-        from thriftune.checkpoints.manifest import manifest_schema
-
         return manifest_schema()
     if name == "parameters":
         return Parameters.model_json_schema()
-    from thriftune.evaluation.record import EvaluationRecord, TrialReport
-
     kinds: dict[str, type[JsonRecord]] = {"evaluation": EvaluationRecord, "trial": TrialReport}
     return kinds[name].json_schema()

@@ -9,6 +9,7 @@ from thriftune.evaluation.metrics import PER_CRITERION, produced_metrics
 from thriftune.model.encoder import check_source
 from thriftune.search.storage import is_known
 from thriftune.study.handle import StudyHandle
+from thriftune.study.marker import marker_of
 from thriftune.tracking.footprint import EMPTY_MLFLOW_BYTES, EMPTY_OPTUNA_BYTES
 from thriftune.training.sources import encoder_source, hub_of, named_encoders
 from thriftune.units import human_bytes
@@ -85,8 +86,6 @@ def require_mounted(study: StudyHandle) -> None:
     Raises:
         StudyError: The study's folder is not there.
     """
-    from thriftune.study.marker import marker_of
-
     if study.record() is not None or not is_known(study):
         return
     marker = marker_of(study.models_root, study.id)

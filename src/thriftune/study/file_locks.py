@@ -6,25 +6,15 @@ machine, containers included, that is `StudyLock`; for workers on several machin
 
 from __future__ import annotations
 
-import fcntl
-import json
 import logging
-import os
-import socket
-import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
-import psutil
-
-from thriftune import files
 from thriftune.errors import RefusedError, StudyError
+from thriftune.study.lock_file import FileLock, how_to_end
 from thriftune.study.opening import FILES, require_arbiter
 
 if TYPE_CHECKING:
@@ -35,8 +25,7 @@ log = logging.getLogger(__name__)
 LOCK, LOCKS = "study.lock", "locks"
 STORAGE, TRIALS = "storage", "trials"
 """What one process of a shared study does at a time: plan and commit checkpoints; choose a trial."""
-PATIENCE_SECONDS, TAKING_SECONDS = 0.5, 0.1
-POLL_SECONDS = 0.05
+TAKING_SECONDS = 0.1
 
 
 class Ownership(Protocol):
@@ -146,8 +135,8 @@ class StudyLock:
         """
         self.shared, self._moving = shared, moving
         self._folder, self._waiting = folder, waiting
-        self._study = _FileLock(folder / LOCK, shared=shared)
-        self._trials: dict[int, _FileLock] = {}
+        self._study = FileLock(folder / LOCK, shared=shared)
+        self._trials: dict[int, FileLock] = {}
 
     def __enter__(self) -> Self:
         try:
@@ -174,7 +163,7 @@ class StudyLock:
         return RefusedError(
             f"another process works on this study: {names}",
             where=str(self._folder / LOCK),
-            remedy=_how_to_end(known[0] if known else None),
+            remedy=how_to_end(known[0] if known else None),
         )
 
     def check(self) -> None:
@@ -234,7 +223,7 @@ class StudyLock:
 
     @contextmanager
     def _turn(self, deed: str) -> Iterator[None]:
-        lock = _FileLock(self._folder / LOCKS / f"{deed}.lock")
+        lock = FileLock(self._folder / LOCKS / f"{deed}.lock")
         while True:
             try:
                 lock.acquire()
@@ -275,151 +264,11 @@ class StudyLock:
             self.give_back(trial)
         self._study.release()
 
-    def _trial(self, trial: int) -> _FileLock:
-        return _FileLock(self._folder / LOCKS / f"trial_{trial:04d}.lock")
+    def _trial(self, trial: int) -> FileLock:
+        return FileLock(self._folder / LOCKS / f"trial_{trial:04d}.lock")
 
     def _taken(self) -> list[int]:
         # Not `is_taken`: who is refused may want the whole study, of which others share the trials.
         found = sorted((self._folder / LOCKS).glob("trial_*.lock"))
         trials = [int(path.stem.split("_")[1]) for path in found]
         return [trial for trial in trials if self._trial(trial).is_held()]
-
-
-class _FileLock:
-    """A kernel lock on one file, which may say who holds it."""
-
-    def __init__(self, path: Path, *, shared: bool = False) -> None:
-        self.path = path
-        self._mode = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-        self._descriptor = -1
-
-    def acquire(self, patience: float = PATIENCE_SECONDS) -> None:
-        """Take the lock.
-
-        It is tried for a while, since a process that only asks `is_held` holds it for an instant; and opened
-        again where the file was deleted meanwhile: a lock on a file without a name keeps nobody out.
-
-        Raises:
-            BlockingIOError: Another process holds it.
-        """
-        deadline = time.monotonic() + patience
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        while True:
-            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            try:
-                fcntl.flock(self._descriptor, self._mode | fcntl.LOCK_NB)
-                if self.is_in_place():
-                    return
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    os.close(self._descriptor)
-                    raise
-                time.sleep(POLL_SECONDS)
-            os.close(self._descriptor)
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-
-    def sign(self, what: str) -> None:
-        """Write down who holds it; say so where the last holder died of it."""
-        # A lock that was released in order leaves an empty note.
-        if (dead := self.owner()) is not None:
-            log.info("adopted %s from a process that %s: %s", what, dead.end, dead)
-        self._note(json.dumps(asdict(Owner.this())))
-
-    def owner(self) -> Owner | None:
-        """Who signed it last."""
-        return _read(self.path)
-
-    def is_in_place(self) -> bool:
-        """Whether the lock is on the file that others see."""
-        try:
-            return os.fstat(self._descriptor).st_ino == self.path.stat().st_ino
-        except OSError:
-            return False
-
-    def is_held(self) -> bool:
-        """Whether a living process holds it, alone or with others."""
-        try:
-            with self.path.open() as handle:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except FileNotFoundError:  # also where it was given back just now
-            return False
-        except BlockingIOError:
-            return True
-        return False
-
-    def release(self, *, remove: bool = False) -> None:
-        """Let others have it; remove: its file too."""
-        if remove:
-            files.remove_file(self.path)
-        elif self._mode == fcntl.LOCK_EX:
-            self._note("")
-        os.close(self._descriptor)
-
-    def _note(self, text: str) -> None:
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, text.encode("utf-8"), 0)
-
-
-@dataclass(frozen=True)
-class Owner:
-    """What the lock's file says of who holds it. For people only: the kernel's lock decides."""
-
-    pid: int
-    host: str
-    boot: str
-    """The kernel's id of the machine's current start; another one after a restart."""
-    since: str
-    command: str
-
-    @classmethod
-    def this(cls) -> Owner:
-        """The process that calls."""
-        since = datetime.now(UTC).isoformat(timespec="seconds")
-        return cls(os.getpid(), socket.gethostname(), _boot(), since, Path(sys.argv[0]).name)
-
-    def __str__(self) -> str:
-        return f"pid {self.pid} on {self.host} since {self.since} ({self.command})"
-
-    @property
-    def is_here(self) -> bool:
-        """Whether it is a process of this machine's current start."""
-        return self.boot == _boot() and self.host == socket.gethostname()
-
-    @property
-    def end(self) -> str:
-        """How it ended, as far as that can be told."""
-        restarted = self.host == socket.gethostname() and self.boot != _boot()
-        return "ended with an earlier start of this machine" if restarted else "was killed"
-
-    @property
-    def is_stopped(self) -> bool:
-        """Whether it is held by SIGSTOP or a terminal's Ctrl-Z."""
-        try:
-            return bool(psutil.Process(self.pid).status() == psutil.STATUS_STOPPED)
-        except psutil.Error:
-            return False
-
-
-def _read(path: Path) -> Owner | None:
-    try:
-        return Owner(**files.read_json(path))
-    except (OSError, ValueError, TypeError):
-        return None
-
-
-def _how_to_end(owner: Owner | None) -> str:
-    if owner is None or not owner.is_here or not psutil.pid_exists(owner.pid):
-        return "wait for it, or end it where it runs; what it has done is kept."
-    if owner.is_stopped:
-        return (
-            f"it is stopped and still owns the study: `kill -CONT {owner.pid}` lets it go on, `kill -KILL "
-            f"{owner.pid}` ends it, and the same command then goes on where it was."
-        )
-    return f"wait for it, or end it with `kill {owner.pid}`; what it has done is kept."
-
-
-def _boot() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return ""
