@@ -80,7 +80,7 @@ def settings_of(folder: Path) -> Parameters:
     dumped = load_parameters(Path(__file__).parents[1]).model_dump(mode="json")
     tables = {"posts": f"{folder}/posts.csv", "annotations": f"{folder}/annotations.csv", "splits": None}
     places = {"source": "files", "files": tables, "root": f"{folder}/corpora", "cache": f"{folder}/tokens"}
-    return parse_parameters(dumped | {"corpus": dumped["corpus"] | places})
+    return parse_parameters(dumped | {"corpus": dumped["corpus"] | places}, root=folder)
 
 
 def prepare(folder: Path) -> None:

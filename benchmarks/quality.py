@@ -298,7 +298,7 @@ def _settings(given: argparse.Namespace, changes: Mapping[str, Any], folder: Pat
     if given.posts is not None:
         tables = {"posts": str(given.posts), "annotations": str(given.annotations), "splits": None}
         dumped["corpus"] |= {"source": "files", "files": tables}
-    settings = parse_parameters(dumped)
+    settings = parse_parameters(dumped, root=Path.cwd())
     chosen = {"encoder": given.encoder, "training.epochs": given.epochs, **changes}
     return override(settings, {key: value for key, value in chosen.items() if value is not None})
 
