@@ -104,7 +104,7 @@ def test_the_main_job_and_the_commands_after_it(project: Path, run: Run) -> None
         assert database.execute("select count(*) from metrics").fetchone()[0] == sent
     database.close()
     assert "would delete" in run("thriftune", "study", "delete", "small").stdout
-    assert (project / "data/06_models").glob("study_*")
+    assert list((project / "data/06_models").glob("study_*"))
     run("thriftune", "study", "delete", "small", "--yes", "--tracking")
     assert not list((project / "data/06_models").glob("study_*"))
 
