@@ -1,3 +1,3 @@
 """Thriftune: hyper-parameter search inside a byte budget, resumable to the same result."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
