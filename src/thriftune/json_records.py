@@ -42,7 +42,7 @@ class JsonRecord(BaseModel):
             raise ValueError(_first_problem(error)) from error
 
     def to_json(self) -> dict[str, Any]:
-        """Return the value for `json.dumps`; ValueError where the record is not of its type, as a copy may be."""
+        """Return the value for `json.dumps`, checked, since a copy with other values was not."""
         value = self.model_dump(mode="json")
         type(self).from_json(value)
         return value
