@@ -40,15 +40,12 @@ class Event:
 
 
 Observer = Callable[[Event], None]
-
 observer: Observer | None = None
 """Called with each event before it happens; None outside tests."""
 
 TEMPORARY_SUFFIX, TEMPORARY_DIRECTORY = ".tmp", ".tmp-"
 """What the names of half-written files end with, and those of directories begin with."""
-HASH_CHUNK_BYTES = 1 << 20
-BLOCK_BYTES = 4096
-"""What direct writes are aligned to."""
+BLOCK_BYTES = 4096  # alignment of direct writes
 
 
 def announce(operation: str, path: Path, source: Path | None = None, data: bytes | memoryview = b"") -> None:
@@ -149,11 +146,7 @@ def fsync_path(path: Path) -> None:
         path: Of the file.
     """
     announce("fsync", path)
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    _fsync(path)
 
 
 def fsync_directory(path: Path) -> None:
@@ -163,7 +156,11 @@ def fsync_directory(path: Path) -> None:
         path: Of the directory.
     """
     announce("fsync_directory", path)
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    _fsync(path)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -235,15 +232,13 @@ def is_out_of_space(error: BaseException) -> bool:
 
 @contextmanager
 def file_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold a lock for the block, so that what several may make at once is made by the first.
+    """Hold a lock for the block, so that only one process or thread makes a file. The dead hold none.
 
-    Whoever waited looks again whether it is there. The system takes the lock from the dead.
-
-    Raises TimeoutError if another one holds the lock, unless that is waited for.
+    After a wait the file may be there. Raises TimeoutError if the lock is held and `wait` is false.
 
     Args:
         path: What is made; the lock is a file beside it.
-        wait: Until another one, of this process or another, has released the lock.
+        wait: Until whoever holds the lock has released it.
 
     Yields:
         Nothing, while the lock is held.
@@ -328,10 +323,7 @@ def append_bytes(path: Path, content: bytes) -> None:
 def append_all(descriptor: int, content: bytes) -> None:
     """Write all of it at the end of a file, or nothing.
 
-    A disk that is nearly full writes a part and fails at the next call. That part is cut off again, so that
-    what is appended later does not continue it.
-
-    Raises OSError if it could not be written; the file is as long as before.
+    A nearly full disk takes a part, then fails: the part is cut off again and OSError raised.
 
     Args:
         descriptor: Opened with O_APPEND.
@@ -373,11 +365,8 @@ def sha256_file(path: Path) -> str:
     Args:
         path: Of the file.
     """
-    digest = hashlib.sha256()
     with path.open("rb") as handle:
-        while chunk := handle.read(HASH_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def sha256_json(value: Any) -> str:
@@ -391,9 +380,7 @@ def sha256_json(value: Any) -> str:
 
 
 def directory_bytes(*paths: Path, skipped: Collection[str] = ()) -> int:
-    """Return the bytes (st_size) of all files below folders, each inode once.
-
-    Links are not followed, and files that vanish meanwhile count as 0.
+    """Return the bytes (st_size) of all files below folders: each inode once, links not followed.
 
     Args:
         paths: The folders.

@@ -171,7 +171,7 @@ def _write_splits(folder: Path) -> None:
         target.write(_csv_row("post_id", "split"))
         for name in SPLITS:
             with (folder / _ids_file(name)).open("rb") as handle:
-                while chunk := handle.read(files.HASH_CHUNK_BYTES):
+                while chunk := handle.read(BATCH_BYTES):
                     target.write(chunk)
 
 

@@ -6,25 +6,27 @@ from weakref import WeakValueDictionary
 
 from kedro.io import AbstractDataset
 from kedro_datasets._typing import PlotlyPreview, TablePreview
+from pydantic import JsonValue
 
+from thriftune.checkpoints.hashing import PARALLEL_BYTES
+from thriftune.config import StorageConfig, parse_parameters
 from thriftune.errors import ConfigError
+from thriftune.reports.figures import bytes_over_time
+from thriftune.reports.trial_costs import read_trial_costs
+from thriftune.study.identity import study_folder, study_id
+from thriftune.study.layout import journals_of
+from thriftune.study.storage import open_store
 
 if TYPE_CHECKING:
-    from thriftune.checkpoints.checkpoint import Checkpoint
-    from thriftune.checkpoints.store import CheckpointStore
-    from thriftune.config import StorageConfig
+    from thriftune.checkpoints import Checkpoint, CheckpointStore
 
 _stores: "WeakValueDictionary[tuple[object, ...], CheckpointStore]" = WeakValueDictionary()
 """The stores of this process's catalogs, by folder and settings."""
 
 
 def _store_of(
-    root: Path, study: str, storage: "StorageConfig", shared: tuple[Path, ...], parallel_bytes: int | None
+    root: Path, study: str, storage: StorageConfig, shared: tuple[Path, ...], parallel_bytes: int | None
 ) -> "CheckpointStore":
-    from thriftune.checkpoints.hashing import PARALLEL_BYTES
-    from thriftune.study.identity import study_folder, study_id
-    from thriftune.study.storage import open_store
-
     folder = study_folder(root, study)
     key = folder.resolve(), storage.model_dump_json(), shared, parallel_bytes
     store = _stores.get(key)
@@ -51,11 +53,11 @@ class CheckpointDataset(AbstractDataset[Any, Any]):
         *,
         filepath: str,
         study: str,
-        policy: dict[str, Any] | None = None,
+        policy: dict[str, JsonValue] | None = None,
         shared: list[str] | None = None,
         parallel_bytes: int | None = None,
         version: Any = None,
-        metadata: dict[str, Any] | None = None,
+        metadata: dict[str, JsonValue] | None = None,
     ) -> None:
         if version is not None:  # what Kedro makes of `versioned: true`
             raise ConfigError(
@@ -76,8 +78,6 @@ class CheckpointDataset(AbstractDataset[Any, Any]):
         one that training reads from, one that saves. Both get the same object while either is alive.
         """
         if self._store is None:
-            from thriftune.config import parse_parameters
-
             given = {"storage": {"root": str(self._filepath), **dict(self._policy)}}
             storage = parse_parameters(given, where={"storage": "the catalog entry's policy"}).storage
             self._store = _store_of(self._filepath, self._study, storage, self._shared, self._parallel_bytes)
@@ -118,7 +118,7 @@ class CheckpointDataset(AbstractDataset[Any, Any]):
     def _exists(self) -> bool:
         return bool(self.load().entries())
 
-    def _describe(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, JsonValue]:
         return {"filepath": str(self._filepath), "study": self._study, "policy": self._policy}
 
 
@@ -134,10 +134,6 @@ class SavedCheckpointsDataset(CheckpointDataset):
 
     def preview(self) -> PlotlyPreview:  # type: ignore[override]
         """Return the bytes held at the end of each trial, and the budget."""
-        from thriftune.reports.figures import bytes_over_time
-        from thriftune.reports.trial_costs import read_trial_costs
-        from thriftune.study.layout import journals_of
-
         store = self.load()
         found = read_trial_costs(journals_of(store.folder), store.budget.bytes)
         return PlotlyPreview(bytes_over_time(found))

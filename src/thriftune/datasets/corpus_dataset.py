@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro.io import AbstractDataset
+from pydantic import JsonValue
+
+from thriftune import corpus
 
 if TYPE_CHECKING:
-    from thriftune.corpus.store import Corpus, CorpusStore
+    from thriftune.corpus import Corpus, CorpusStore
 
 
 class CorporaDataset(AbstractDataset[None, Any]):
@@ -19,15 +22,13 @@ class CorporaDataset(AbstractDataset[None, Any]):
       filepath: data/03_primary
     """
 
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+    def __init__(self, *, filepath: str, metadata: dict[str, JsonValue] | None = None) -> None:
         self._filepath = Path(filepath)
         self.metadata = metadata
 
     def load(self) -> CorpusStore:
         """Return the store of corpora below filepath."""
-        from thriftune.corpus.store import CorpusStore
-
-        return CorpusStore(self._filepath)
+        return corpus.CorpusStore(self._filepath)
 
     def save(self, data: None) -> None:
         """Refuse: the ingest node writes corpora through the loaded handle.
@@ -40,7 +41,7 @@ class CorporaDataset(AbstractDataset[None, Any]):
         """
         raise NotImplementedError("corpora are written through the loaded handle")
 
-    def _describe(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, JsonValue]:
         return {"filepath": str(self._filepath)}
 
 
@@ -52,7 +53,7 @@ class CorpusDataset(AbstractDataset[Any, Any]):
       filepath: data/03_primary
     """
 
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+    def __init__(self, *, filepath: str, metadata: dict[str, JsonValue] | None = None) -> None:
         self._filepath = Path(filepath)
         self._saved: Corpus | None = None
         self.metadata = metadata
@@ -62,9 +63,7 @@ class CorpusDataset(AbstractDataset[Any, Any]):
 
         In a run without ingest it is the one that `current.json` names.
         """
-        from thriftune.corpus.store import CorpusStore
-
-        return self._saved or CorpusStore(self._filepath).current()
+        return self._saved or corpus.CorpusStore(self._filepath).current()
 
     def save(self, data: Corpus) -> None:
         """Note which corpus is the current one; its files were written by ingest.
@@ -72,13 +71,11 @@ class CorpusDataset(AbstractDataset[Any, Any]):
         Args:
             data: The corpus.
         """
-        from thriftune.corpus.store import CorpusStore
-
-        CorpusStore(self._filepath).set_current(data)
+        corpus.CorpusStore(self._filepath).set_current(data)
         self._saved = data
 
     def _exists(self) -> bool:
         return (self._filepath / "current.json").exists()
 
-    def _describe(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, JsonValue]:
         return {"filepath": str(self._filepath)}

@@ -7,6 +7,10 @@ from typing import Any
 
 from kedro.io import AbstractDataset
 from kedro_datasets._typing import JSONPreview, PlotlyPreview
+from pydantic import JsonValue
+
+from thriftune.files import file_lock, read_json, write_json
+from thriftune.reports.figures import scores
 
 
 class JSONReportDataset(AbstractDataset[Any, Any]):
@@ -17,14 +21,12 @@ class JSONReportDataset(AbstractDataset[Any, Any]):
       filepath: data/08_reporting/data_report.json
     """
 
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+    def __init__(self, *, filepath: str, metadata: dict[str, JsonValue] | None = None) -> None:
         self._filepath = Path(filepath)
         self.metadata = metadata
 
     def load(self) -> Any:
         """Return the report's value."""
-        from thriftune.files import read_json
-
         return read_json(self._filepath)
 
     def save(self, data: Any) -> None:
@@ -33,8 +35,6 @@ class JSONReportDataset(AbstractDataset[Any, Any]):
         Args:
             data: What is written as JSON.
         """
-        from thriftune.files import file_lock, write_json
-
         with file_lock(self._filepath):
             if not self._exists() or self.load() != data:
                 write_json(self._filepath, data)
@@ -46,7 +46,7 @@ class JSONReportDataset(AbstractDataset[Any, Any]):
     def _exists(self) -> bool:
         return self._filepath.exists()
 
-    def _describe(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, JsonValue]:
         return {"filepath": str(self._filepath)}
 
 
@@ -60,6 +60,4 @@ class EvaluationDataset(JSONReportDataset):
 
     def preview(self) -> PlotlyPreview:
         """Return F1 of each criterion with its interval."""
-        from thriftune.reports.figures import scores
-
         return PlotlyPreview(scores(self.load()))

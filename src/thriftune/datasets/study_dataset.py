@@ -1,13 +1,15 @@
 """The Optuna study as a catalog entry: what `hpo`, the commands and the notebook use."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kedro.io import AbstractDataset
 from kedro_datasets._typing import PlotlyPreview
+from pydantic import JsonValue
 
-if TYPE_CHECKING:
-    from thriftune.study.handle import StudyHandle
+from thriftune import reports
+from thriftune.reports.figures import history
+from thriftune.study import StudyHandle
 
 
 class StudyDataset(AbstractDataset[None, Any]):
@@ -29,17 +31,15 @@ class StudyDataset(AbstractDataset[None, Any]):
         models: str,
         study: str,
         parallel: bool | None = None,
-        credentials: dict[str, Any] | None = None,
-        metadata: dict[str, Any] | None = None,
+        credentials: dict[str, str | None] | None = None,
+        metadata: dict[str, JsonValue] | None = None,
     ) -> None:
         self._tracking, self._models, self._study = Path(filepath), Path(models), study
         self._parallel, self._url = parallel, (credentials or {}).get("url")
         self.metadata = metadata
 
-    def load(self) -> "StudyHandle":
+    def load(self) -> StudyHandle:
         """Return the handle; nothing is created before the search starts."""
-        from thriftune.study.handle import StudyHandle
-
         return StudyHandle(self._study, self._models, self._tracking, self._url, self._parallel)
 
     def save(self, data: None) -> None:
@@ -55,14 +55,11 @@ class StudyDataset(AbstractDataset[None, Any]):
 
     def preview(self) -> PlotlyPreview:
         """Return the search's history, for Kedro-Viz."""
-        from thriftune.reports.figures import history
-        from thriftune.reports.summary import summarise
-
         handle = self.load()
         if handle.record() is None:
             return PlotlyPreview({})
-        found = summarise(handle, with_importances=False)
+        found = reports.summarise(handle, with_importances=False)
         return PlotlyPreview(history(found["trials"], found["metric"]))
 
-    def _describe(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, JsonValue]:
         return {"filepath": str(self._tracking), "study": self._study}

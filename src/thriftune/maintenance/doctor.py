@@ -6,11 +6,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from thriftune.checkpoints.disk import disk_of
 from thriftune.config import EncoderFromPackage, EncoderSource, Parameters
 from thriftune.container import in_image, require_mounts
 from thriftune.errors import ConfigError
 from thriftune.study.provenance import versions
+from thriftune.training.seeding import no_gpu
+from thriftune.training.snapshot import available_memory
 from thriftune.units import human_bytes
 
 
@@ -21,11 +25,6 @@ def doctor_rows(root: Path, settings: Parameters) -> dict[str, Any]:
         root: The project's folder.
         settings: The project's parameters.
     """
-    import torch
-
-    from thriftune.training.seeding import no_gpu
-    from thriftune.training.snapshot import available_memory
-
     disk = disk_of(root / settings.storage.root)
     stores = {name: (root / settings.tracking.root / name).exists() for name in ("mlflow.db", "optuna.db")}
     low = disk.is_low(settings.storage.free_disk_watermark)
@@ -35,9 +34,9 @@ def doctor_rows(root: Path, settings: Parameters) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "memory free": human_bytes(available_memory()),
         "disk free": f"{human_bytes(disk.free_bytes)} of {human_bytes(disk.total_bytes)}"
-        + (" (under the watermark: the study goes on a diet)" if low else ""),
+        + (" (under the watermark: only protected checkpoints are kept)" if low else ""),
         **({"mounts": _mounts_line(root, settings)} if in_image() else {}),
-        **{f"store {name}": "there" if found else "not made yet" for name, found in stores.items()},
+        **{f"store {name}": "present" if found else "not created yet" for name, found in stores.items()},
         "git": shutil.which("git") or "missing: the commit is not recorded",
         "encoders": ", ".join(_encoder_line(*item) for item in sorted(settings.encoders.items())),
     }

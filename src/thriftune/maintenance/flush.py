@@ -7,15 +7,18 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from thriftune import databases, tracking
 from thriftune.config import Parameters, without_password
 from thriftune.databases.location import mlflow_uri
 from thriftune.errors import DamageError, StudyError, ThriftuneError, UnavailableError
 from thriftune.observe.sanitiser import Sanitiser
 from thriftune.study.handle import StudyHandle, find_studies
 from thriftune.study.record import StudyRecord
+from thriftune.tracking.cursor import read_cursor
+from thriftune.tracking.records import KILLED
 
 if TYPE_CHECKING:
-    from thriftune.tracking.mlflow_store import MlflowSink
+    from thriftune.tracking import MlflowSink
 
 
 def with_store_of(settings: Parameters, record: StudyRecord) -> Parameters:
@@ -84,18 +87,15 @@ def _flush(
     handle: StudyHandle, record: StudyRecord, uri: str, sink: MlflowSink
 ) -> tuple[int, list[ThriftuneError]]:
     """(rows of one study that were sent, what is wrong with its journals)."""
-    from thriftune.tracking.cursor import read_cursor
-    from thriftune.tracking.delivery import deliver_evaluation, pending_deliveries
-    from thriftune.tracking.records import KILLED
-    from thriftune.tracking.sender import PendingJournal
-
     count, damage = 0, list[ThriftuneError]()
-    for delivery, status in pending_deliveries(handle, record, uri, sink, running=True):
+    for delivery, status in tracking.pending_deliveries(handle, record, uri, sink, running=True):
         try:
-            count += PendingJournal(delivery, read_cursor(delivery.journal, uri), status=status).send(sink)
+            count += tracking.PendingJournal(
+                delivery, read_cursor(delivery.journal, uri), status=status
+            ).send(sink)
         except DamageError as error:
             damage.append(error)
-    count += deliver_evaluation(handle, sink, uri)
+    count += tracking.deliver_evaluation(handle, sink, uri)
     over = (handle.folder / "evaluation.json").exists()
     sink.finish(sink.parent_run(handle.id, handle.name), "FINISHED" if over else KILLED)
     return count, damage
@@ -105,8 +105,7 @@ def _store_note(settings: Parameters, own: Parameters, record: StudyRecord, root
     """Return where a study's rows went, if configuration and record name different stores; else nothing."""
     run_with = record.parameters().tracking
     configured, recorded, taken = (
-        without_password(mlflow_uri(tracking, root))
-        for tracking in (settings.tracking, run_with, own.tracking)
+        without_password(mlflow_uri(each, root)) for each in (settings.tracking, run_with, own.tracking)
     )
     if configured == recorded:
         return ""
@@ -121,18 +120,15 @@ def _store_note(settings: Parameters, own: Parameters, record: StudyRecord, root
 
 def _open_store(settings: Parameters, root: Path, uri: str) -> MlflowSink:
     """MLflow's store; UnavailableError with the reason where it cannot be used."""
-    from thriftune.databases.health import unavailable_reason
-    from thriftune.tracking.parent import connect
-
-    found = unavailable_reason(uri)
+    found = databases.unavailable_reason(uri)
     if found is None:
         try:
-            return connect(settings, root)
+            return tracking.connect(settings, root)
         except Exception as error:
             found = str(error).partition("\n")[0] or type(error).__name__
     raise UnavailableError(
         f"MLflow's store cannot be used: {found}",
         where="tracking",
-        remedy="bring it back and give this command again; a damaged SQLite file is made anew by `thriftune "
-        "tracking rebuild`. Every row is in the journals.",
+        remedy="make it available and run this command again; `thriftune tracking rebuild` recreates a "
+        "damaged SQLite file. Every row is in the journals.",
     )

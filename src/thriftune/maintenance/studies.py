@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from thriftune import files
+from thriftune import files, reports
 from thriftune.config import Parameters, suggest
 from thriftune.errors import DamageError, NewerFormatError, StudyError, ThriftuneError
 from thriftune.maintenance.flush import with_store_of
@@ -55,14 +55,16 @@ def list_studies(root: Path, settings: Parameters) -> list[ListedStudy]:
         root: The project's folder.
         settings: The project's parameters.
     """
-    from thriftune.reports.summary import listed, listed_damaged, summarise
     from thriftune.search.storage import read_trials
 
     found, damaged = find_studies(root, settings)
     trials = read_trials(found[0].storage, [handle.id for handle in found]) if found else {}
     return [
-        *(listed(summarise(handle, with_importances=False, trials=trials[handle.id])) for handle in found),
-        *(listed_damaged(study.name, study.folder, str(study.error)) for study in damaged),
+        *(
+            reports.listed(reports.summarise(handle, with_importances=False, trials=trials[handle.id]))
+            for handle in found
+        ),
+        *(reports.listed_damaged(study.name, study.folder, str(study.error)) for study in damaged),
     ]
 
 
@@ -77,10 +79,8 @@ def show_study(root: Path, settings: Parameters, name: str) -> StudySummary:
     Returns:
         See reports.summary; `at_work` is None where it cannot be known here.
     """
-    from thriftune.reports.summary import summarise
-
     handle = _handle(root, settings, name)
-    return {**summarise(handle), "at_work": _is_at_work(handle)}
+    return {**reports.summarise(handle), "at_work": _is_at_work(handle)}
 
 
 def _is_at_work(handle: StudyHandle) -> bool | None:
