@@ -41,7 +41,7 @@ def run(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 def test_each_part_works_without_kedro(tmp_path: Path) -> None:
     """The page's blocks run one after the other; a second start continues where the first ended."""
-    assert len(BLOCKS) >= 5
+    assert len(BLOCKS) >= 6
     program = "\n".join(BLOCKS)
     for _ in range(2):
         done = run(program, tmp_path)

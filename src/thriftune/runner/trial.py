@@ -97,7 +97,8 @@ def run_trial(
     if early.is_due:
         return early.trial_end()
     settle()  # all that is needed was imported
-    for checkpoint in context.stopwatch.over(training.checkpoints(_resume(loaded))):
+    resume = None if loaded is None else Resume.from_checkpoint(loaded)
+    for checkpoint in context.stopwatch.over(training.checkpoints(resume)):
         context.check_owned()
         training.write_report_if_best(checkpoint)
         journal.sync()
@@ -181,13 +182,6 @@ def _resume_point(
         steps[-1] if steps else 0,
         checkpointing,
     )
-
-
-def _resume(loaded: LoadedCheckpoint | None) -> Resume | None:
-    if loaded is None:
-        return None
-    manifest = loaded.entry.manifest
-    return Resume(manifest.epoch, manifest.step, loaded.model, loaded.optimizer, loaded.state)
 
 
 def _write_config(path: Path, parameters: Parameters) -> None:

@@ -1,7 +1,7 @@
 from .inputs import build_agent as build_agent
+from .inputs import collator_for as collator_for
 from .inputs import encoder_for as encoder_for
-from .interrupt import StopFlag as StopFlag
-from .interrupt import stop_on_signal as stop_on_signal
+from .inputs import rows_of as rows_of
 from .loop import Trainer as Trainer
 from .loop import train as train
 from .seeding import seed_everything as seed_everything

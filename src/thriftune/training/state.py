@@ -9,6 +9,7 @@ from typing import Self, TypedDict, cast
 import torch
 from pydantic import JsonValue
 
+from thriftune.checkpoints.stored import LoadedCheckpoint
 from thriftune.config import TrainingConfig
 from thriftune.model.trainable import DualAgent
 from thriftune.training.optimisation import (
@@ -33,6 +34,15 @@ class Resume:
     optimizer: Tensors
     state: Mapping[str, JsonValue]
     """A SavedState as JSON."""
+
+    @classmethod
+    def from_checkpoint(cls, loaded: LoadedCheckpoint) -> Resume:
+        """Return what a checkpoint of a store has.
+
+        Args:
+            loaded: Resume-capable, and verified.
+        """
+        return cls(loaded.epoch, loaded.step, loaded.model, loaded.optimizer, loaded.state)
 
 
 @dataclass
