@@ -4,7 +4,7 @@ from .estimate import StudyForecast as StudyForecast
 from .estimate import configured_inputs as configured_inputs
 from .estimate import forecast_inputs as forecast_inputs
 from .estimate import forecast_study as forecast_study
-from .estimate import forecast_summary as forecast_summary
-from .estimate import forecast_table as forecast_table
+from .shown import forecast_summary as forecast_summary
+from .shown import forecast_table as forecast_table
 from .simulation import Workload as Workload
 from .simulation import forecast as forecast

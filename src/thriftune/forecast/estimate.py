@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from thriftune import files
@@ -14,8 +14,8 @@ from thriftune.corpus.ingestion import ingested
 from thriftune.corpus.store import CorpusStore
 from thriftune.databases.location import MLFLOW_DATABASE, OPTUNA_DATABASE
 from thriftune.errors import DataError
-from thriftune.evaluation.examples import KINDS
 from thriftune.forecast.corpus_size import CorpusSize, assumed_size
+from thriftune.forecast.evaluation_size import evaluation_bytes, token_bytes
 from thriftune.forecast.model_size import assumed_model_bytes, model_bytes
 from thriftune.forecast.simulation import Workload, forecast
 from thriftune.forecast.trial_size import trial_bytes
@@ -26,20 +26,12 @@ from thriftune.tracking.footprint import (
     MLFLOW_LOG_BYTES,
     OPTUNA_LOG_BYTES,
 )
-from thriftune.training.optimisation import configured_values, optimizer_slots
-from thriftune.units import human_bytes
+from thriftune.training.optimisation import optimizer_slots
 
 log = logging.getLogger(__name__)
 
 FACTS_BYTES, STATE_BYTES = 12_000, 20_000
 """Manifest and header of a checkpoint; generators, counters and the optimizer's header beside them."""
-TOKENS_PER_CORPUS_BYTE, WITH_RANGES = 2.6, 4.1
-"""Bytes of tokenised splits per byte of ingested ones, measured on the sample; the same with each token's
-characters."""
-PREDICTION_BYTES_PER_CRITERION, PREDICTION_BYTES, EVALUATION_BYTES = 110, 700, 120_000
-"""A post in predictions.jsonl; evaluation.json with the page."""
-PAGE_BYTES_PER_TRIAL, QUOTE_BYTES = 400, 2_500
-"""A trial in the charts and tables of report.html; a post that it quotes."""
 
 
 @dataclass(frozen=True)
@@ -95,28 +87,9 @@ def forecast_inputs(settings: Parameters, size: CorpusSize, model_bytes: int) ->
     read = size.split_bytes["train"] + size.split_bytes["validation"]
     if size.assumed:
         tables += sum(size.split_bytes.values())
-    tokens = max(tokens, round(_tokens_per_byte(settings) * read))
+    tokens = max(tokens, token_bytes(settings, read))
     fixed_bytes = tables + tokens + databases + evaluation_bytes(size, settings)
     return ForecastInputs(model_bytes, size.criteria, size.posts["train"], fixed_bytes)
-
-
-def evaluation_bytes(size: CorpusSize, settings: Parameters) -> int:
-    """Return the bytes that the test evaluation writes: tokens of the test split, predictions, page.
-
-    Args:
-        size: The corpus, ingested or assumed.
-        settings: The study's parameters.
-    """
-    tokens = _tokens_per_byte(settings) * size.split_bytes["test"]
-    per_post = PREDICTION_BYTES_PER_CRITERION * len(size.criteria) + PREDICTION_BYTES
-    quotes = QUOTE_BYTES * settings.evaluation.examples * len(KINDS) * len(size.criteria)
-    page = PAGE_BYTES_PER_TRIAL * settings.study.trials + quotes
-    return round(tokens) + size.posts["test"] * per_post + EVALUATION_BYTES + page
-
-
-def _tokens_per_byte(settings: Parameters) -> float:
-    kinds = configured_values(settings, "model.evidence_agent.kind", settings.model.evidence_agent.kind)
-    return TOKENS_PER_CORPUS_BYTE if kinds == {"sentence"} else WITH_RANGES
 
 
 def _database(path: Path, empty_bytes: int) -> int:
@@ -198,52 +171,4 @@ def forecast_study(settings: Parameters, inputs: ForecastInputs) -> StudyForecas
         fixed_bytes=work.other_bytes,
         bytes_per_trial=work.other_bytes_per_trial,
         further_worker_bytes=worker_bytes(work.resumable_bytes),
-    )
-
-
-TITLES = {
-    "model_bytes": "model weights in a checkpoint",
-    "trials": "trials",
-    "budget_bytes": "budget (storage.max_total_size)",
-    "least_budget_bytes": "smallest budget that would do, with its reserve",
-    "most_bytes": "most bytes on disk at once",
-    "most_at_trial": "  in trial",
-    "most_at_epoch": "  after epoch",
-    "fixed_bytes": "  of which corpora, tokens, databases",
-    "bytes_per_trial": "  and each trial, beside checkpoints",
-    "written_bytes": "checkpoint bytes written in total",
-    "keep_all_bytes": "bytes on disk if every checkpoint were kept",
-    "fits": "fits the budget",
-    "further_worker_bytes": "budget for each further worker",
-}
-"""Titles of a forecast's fields, in the order of the table."""
-
-
-def forecast_table(found: StudyForecast) -> dict[str, str]:
-    """Return a forecast as titles and values for people.
-
-    Args:
-        found: The forecast.
-    """
-    values = asdict(found)
-    shown = {key: human_bytes(value) if "bytes" in key else str(value) for key, value in values.items()}
-    shown["fits"] = "yes" if found.fits else "no"
-    return {title: shown[key] for key, title in TITLES.items()}
-
-
-def forecast_summary(found: StudyForecast) -> str:
-    """Return the conclusion of a forecast in one line.
-
-    Args:
-        found: The forecast.
-    """
-    budget, most = human_bytes(found.budget_bytes), human_bytes(found.most_bytes)
-    if not found.fits:
-        return (
-            f"storage: a budget of {budget} is too small for this study; it needs at least "
-            f"{human_bytes(found.least_budget_bytes)}, and would hold up to {most}"
-        )
-    return (
-        f"storage: at most {most} of {budget} will be held, {human_bytes(found.written_bytes)} written in "
-        f"all; keeping everything would take {human_bytes(found.keep_all_bytes)}"
     )

@@ -4,30 +4,25 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import transformers
-from safetensors.torch import save_file
+from pydantic import JsonValue
 
-from thriftune import dual_agent, files
+from thriftune import files
 from thriftune.checkpoints.retention import ranked
 from thriftune.checkpoints.store import CheckpointStore
 from thriftune.checkpoints.stored import StoredCheckpoint
 from thriftune.config import Parameters, override
 from thriftune.corpus.store import CorpusStore
-from thriftune.dual_agent.predictor import FACTS, HEADS
 from thriftune.errors import ConfigError, StudyError
+from thriftune.maintenance.exported_model import EXAMPLE, write_model
 from thriftune.maintenance.studies import refuse_unknown_study
-from thriftune.model.encoder import Encoder, load_arguments
-from thriftune.model.trainable import DualAgent, shape_of
+from thriftune.model.trainable import shape_of
 from thriftune.search.optuna_study import OptunaStudy
 from thriftune.search.trials import trial_row
 from thriftune.study.handle import StudyHandle
 from thriftune.study.storage import open_store
 from thriftune.training.inputs import build_agent, encoder_for, layout_of, signature_of
-
-EXAMPLE, PACKAGE = "predict.py", "dual_agent"
-"""What runs there, and the folder of its code: ours as it is, which imports nothing else of this project."""
 
 
 def export_checkpoint(
@@ -76,30 +71,6 @@ def export_checkpoint(
     return f"exported trial {made.trial}, epoch {made.epoch} to {target}; see {target / EXAMPLE}"
 
 
-def write_model(target: Path, agent: DualAgent, encoder: Encoder, facts: dict[str, Any]) -> None:
-    """Write a model's files into an empty folder.
-
-    Args:
-        target: The folder.
-        agent: The trained model.
-        encoder: Its encoder, for the tokenizer.
-        facts: criteria, shape and layout at least.
-    """
-    agent.merged_encoder().save_pretrained(str(target))
-    encoder.tokenizer.save_pretrained(str(target))
-    heads = {
-        key: value.contiguous() for key, value in agent.state_dict().items() if not key.startswith("encoder.")
-    }
-    save_file(heads, str(target / HEADS))
-    files.write_json(target / FACTS, {**facts, "encoder_arguments": load_arguments(agent.encoder.config)})
-    files.write_bytes(target / EXAMPLE, (Path(__file__).parent / "export_example.py.txt").read_bytes())
-    files.make_directory(target / PACKAGE)
-    for source in sorted(Path(str(dual_agent.__file__)).parent.glob("*.py")):
-        files.write_bytes(target / PACKAGE / source.name, source.read_bytes())
-    for path in target.glob("*.safetensors"):  # safetensors lets nobody else read what it writes
-        path.chmod((target / FACTS).stat().st_mode)
-
-
 def _chosen(store: CheckpointStore, trial: int | None, epoch: int | None) -> StoredCheckpoint:
     fitting = [
         entry
@@ -118,7 +89,9 @@ def _chosen(store: CheckpointStore, trial: int | None, epoch: int | None) -> Sto
     return fitting[0]
 
 
-def _facts(parameters: Parameters, entry: StoredCheckpoint, criteria: tuple[str, ...]) -> dict[str, Any]:
+def _facts(
+    parameters: Parameters, entry: StoredCheckpoint, criteria: tuple[str, ...]
+) -> dict[str, JsonValue]:
     return {
         "criteria": list(criteria),
         "shape": asdict(shape_of(parameters.model)),

@@ -1,4 +1,4 @@
-from .content import write_page as write_page
+from .content import StudyPage as StudyPage
 from .page import Page as Page
 from .page import render_page as render_page
 from .summary import listed as listed

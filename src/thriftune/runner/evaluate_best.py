@@ -12,6 +12,8 @@ from thriftune.evaluation.predict import predict
 from thriftune.evaluation.predictions import Decisions, Predictions, decide
 from thriftune.evaluation.record import EvaluatedCheckpoint, EvaluationNote, EvaluationRecord, Figures
 from thriftune.evaluation.report import check_disjoint, prediction_lines, write_evaluation
+from thriftune.forecast.corpus_size import CorpusSize
+from thriftune.forecast.evaluation_size import evaluation_bytes
 from thriftune.runner.best_checkpoint import best_checkpoints, best_since
 from thriftune.training.inputs import build_agent, collator_for, encoder_for, rows_of, signature_of
 from thriftune.training.seeding import configure_determinism, resolve_device
@@ -45,6 +47,8 @@ def evaluate(context: EvaluationContext, before: EvaluationRecord | None) -> Eva
     Returns:
         The record; its figures are those of the best.
     """
+    context.corpus.check("test", "validation")
+    context.store.require_room(evaluation_bytes(CorpusSize.of(context.corpus), context.parameters))
     started = time.monotonic()
     device = resolve_device(context.parameters.training.device)
     configure_determinism(context.record.identity.threads, device)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from thriftune.corpus.tokens import check_layout
 from thriftune.evaluation.metrics import produced_metrics
 from thriftune.forecast.corpus_size import CorpusSize
-from thriftune.forecast.estimate import StudyForecast, forecast_inputs, forecast_study, forecast_summary
+from thriftune.forecast.estimate import StudyForecast, forecast_inputs, forecast_study
 from thriftune.forecast.model_size import model_bytes
+from thriftune.forecast.shown import forecast_summary
 from thriftune.runner.preflight import check_configuration, check_metric, require_mounted
 from thriftune.study.identity import StudyIdentity, study_identity
 from thriftune.study.record import recorded_threads

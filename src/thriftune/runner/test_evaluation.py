@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from thriftune import files
 from thriftune.corpus.tokens import TokenisedStore
 from thriftune.errors import StudyError
-from thriftune.evaluation.report import PAGE, read_evaluation
-from thriftune.forecast.corpus_size import CorpusSize
-from thriftune.forecast.estimate import evaluation_bytes
-from thriftune.reports.content import write_page
+from thriftune.evaluation.report import read_evaluation
+from thriftune.reports.content import StudyPage
 from thriftune.runner import evaluation_messages as messages
 from thriftune.runner.evaluate_best import evaluate
 from thriftune.runner.evaluation_context import EvaluationContext
@@ -20,7 +17,7 @@ from thriftune.runner.preflight import require_mounted
 from thriftune.search.optuna_study import OptunaStudy
 from thriftune.search.restore import restore_missing
 from thriftune.study.file_locks import TRIALS, guard_of, running_elsewhere
-from thriftune.study.record import StudyRecord, require_record
+from thriftune.study.record import require_record
 from thriftune.training.interrupt import stop_on_signal
 
 if TYPE_CHECKING:
@@ -97,13 +94,15 @@ class _Evaluator:
         optuna_study = OptunaStudy.of(study, parameters, flag.check)
         with ownership.alone(TRIALS):
             restore_missing(study, optuna_study, parameters)
+        examples = self._settings.evaluation.examples
+        page = StudyPage(study, store, optuna_study, record, self._corpora, examples)
         before = read_evaluation(study.folder)
         if before is not None and not self._settings.evaluation.force:
             if explicit:
                 raise messages.refusal(study, before, optuna_study)
             messages.say_evaluated(study, record, before, optuna_study)
-            if not (study.folder / PAGE).exists():
-                self._write_page(optuna_study, record, before)
+            if not page.path.exists():
+                page.write(before)
             deliver(self._settings, study)
             return before
         if not is_over(record, optuna_study):
@@ -111,20 +110,12 @@ class _Evaluator:
             return messages.unfinished(study, done, record.trials, explicit=explicit)
         if not parameters.storage.checkpointing and store.best() is None:
             return messages.without_checkpoints(study, explicit=explicit)
-        files.remove_file(study.folder / PAGE)  # a page never tells of an older evaluation
+        page.remove()
         store.trials.recover_all(running_elsewhere(store, ownership))
         corpus = self._corpora.open(record.data.fingerprint)
-        corpus.check("test", "validation")
-        store.require_room(evaluation_bytes(CorpusSize.of(corpus), parameters))
         context = EvaluationContext(parameters, study, record, optuna_study, store, corpus, flag)
         evaluation = evaluate(context, before)
-        self._write_page(optuna_study, record, evaluation)
+        page.write(evaluation)
         deliver(self._settings, study)
         messages.say_figures(study, evaluation)
         return evaluation
-
-    def _write_page(
-        self, optuna_study: OptunaStudy, record: StudyRecord, evaluation: EvaluationRecord
-    ) -> None:
-        examples = self._settings.evaluation.examples
-        write_page(self._study, self._store, optuna_study, record, self._corpora, evaluation, examples)

@@ -18,7 +18,7 @@ from thriftune.dual_agent.sentences import split_sentences
 from thriftune.evaluation.predict import predict
 from thriftune.evaluation.predictions import decide
 from thriftune.evaluation.report import prediction_lines
-from thriftune.maintenance.export import write_model
+from thriftune.maintenance.exported_model import write_model
 from thriftune.model.encoder import Encoder, build_encoder
 
 pytestmark = pytest.mark.unit

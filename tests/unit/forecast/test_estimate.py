@@ -11,7 +11,8 @@ from thriftune.config import override, parse_parameters
 from thriftune.corpus.ingestion import ingest
 from thriftune.corpus.store import Corpus, CorpusStore
 from thriftune.forecast.corpus_size import assumed_size
-from thriftune.forecast.estimate import configured_inputs, forecast_study, forecast_summary
+from thriftune.forecast.estimate import configured_inputs, forecast_study
+from thriftune.forecast.shown import forecast_summary
 from thriftune.forecast.trial_size import trial_bytes
 
 pytestmark = pytest.mark.unit

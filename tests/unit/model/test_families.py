@@ -21,7 +21,7 @@ from thriftune.dual_agent.sentences import split_sentences
 from thriftune.dual_agent.windows import Layout
 from thriftune.errors import ConfigError
 from thriftune.evaluation.predict import predict
-from thriftune.maintenance.export import write_model
+from thriftune.maintenance.exported_model import write_model
 from thriftune.model.encoder import Encoder, build_encoder, check_source
 from thriftune.training.loop import train
 
