@@ -49,16 +49,16 @@ def quantile(took: list[float], share: float) -> float:
 def journal_calls(root: Path, uri: str | None, calls: int) -> list[float]:
     """Calls on a journal that a sender carries to the store of a URI (None: SQLite below root, whose tables
     are there, since the command makes them before its first node)."""
-    parameters = parse_parameters({"tracking": {"root": "tracking", "mlflow_uri": uri}})
+    parameters = parse_parameters({"tracking": {"root": "tracking", "mlflow_uri": uri}}, root=root)
     if uri is None:
-        connect(parameters, root)
+        connect(parameters)
     journal = Journal(root / "trial" / "metrics.jsonl")
 
     def open_run(sink: MlflowSink) -> tuple[str, str]:
         parent = sink.parent_run("bench", "bench")
         return parent, sink.trial_run(parent, "bench", 0, "00000000")
 
-    sender = Sender(lambda: connect(parameters, root), mlflow_uri(parameters.tracking, root))
+    sender = Sender(lambda: connect(parameters), mlflow_uri(parameters.tracking))
     sender.watch(Delivery(journal.path, open_run))
     took = timed(lambda step: journal.log(METRICS, step), calls)
     journal.close()

@@ -66,7 +66,7 @@ def own_seconds(root: Path, number: int, around: int) -> float:
     settings = parameters(root, last)
     study = StudyHandle(settings.study.name, Path(settings.storage.root), Path(settings.tracking.root))
     if is_known(study):
-        lengthen(settings, study, last - 2 * around, root)
+        lengthen(settings, study, last - 2 * around)
     found = read_trial_costs(journals_of(run(settings)), settings.storage.max_total_size)
     assert list(found.trials[-around:]) == list(range(last - around, last))
     return statistics.median(found.own_seconds[-around:])

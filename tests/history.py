@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import random
-from pathlib import Path
 
 import optuna
 import yaml
@@ -21,7 +20,7 @@ from thriftune.tracking.parent import connect
 from thriftune.tracking.records import encode, read_records
 
 
-def lengthen(parameters: Parameters, study: StudyHandle, trials: int, root: Path) -> None:
+def lengthen(parameters: Parameters, study: StudyHandle, trials: int) -> None:
     """Let the study, whose trials 0 to n were run, have `trials` of them; MLflow counts as having them all.
 
     A search that is started on it restores them to Optuna from their journals. No value reaches that of the
@@ -30,8 +29,8 @@ def lengthen(parameters: Parameters, study: StudyHandle, trials: int, root: Path
     journals = sorted(study.folder.glob(f"trials/*/{JOURNAL}"))
     records = [record for record, _ in read_records(journals[0])]
     report = json.loads(journals[0].with_name(REPORT).read_text(encoding="utf-8"))
-    uri = mlflow_uri(parameters.tracking, root)
-    parent = connect(parameters, root).parent_run(study.id, study.name)
+    uri = mlflow_uri(parameters.tracking)
+    parent = connect(parameters).parent_run(study.id, study.name)
     for number in range(len(journals), trials):
         drawn = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=number)).ask()
         overrides = sample(drawn, parameters.search.space, parameters.model_dump())

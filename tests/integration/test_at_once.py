@@ -53,7 +53,7 @@ for step in range(3):
     together(f"tokens {step}")
     rows_of(parameters, corpus, encoder, "train")
     together(f"connect {step}")
-    connect(parameters, root).parent_run(f"study-{step}", "s")
+    connect(parameters).parent_run(f"study-{step}", "s")
     training = parameters.training.model_copy(update={"max_length": 64 - step - 1})
     model = parameters.encoders["tiny"].model_copy(update={"vocabulary_size": 500 + step})
     alignment = parameters.corpus.model_copy(update={"alignment_threshold": 71 + step})

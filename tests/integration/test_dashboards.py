@@ -101,7 +101,7 @@ def test_a_dashboard_that_hangs_while_it_reads_stops_nothing(
         with caplog.at_level("INFO"):
             run(parameters)
             evaluate(parameters)
-            study = ParentRun(parameters, small, study_id("small"), "small")
+            study = ParentRun(parameters, study_id("small"), "small")
             study.open()
             study.close("FINISHED")
         assert readers[0].poll() is None

@@ -47,7 +47,7 @@ def test_what_a_trial_lists_does_not_grow(
     for trials in (14, trials_at_the_end):
         settings = small_parameters(small, study={"name": "small", "trials": trials, "extend": True})
         if found:
-            lengthen(settings, parts(settings)[1], trials - 8, small)
+            lengthen(settings, parts(settings)[1], trials - 8)
         counts[:] = [0]
         run(settings)
         found.append(median(counts[-7:-1]))

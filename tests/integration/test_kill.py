@@ -164,7 +164,7 @@ import sys
 from pathlib import Path
 from thriftune.config import parse_parameters
 from thriftune.tracking.parent import connect
-connect(parse_parameters({"tracking": {"root": "tracking"}}), Path.cwd()).parent_run("s", "s")
+connect(parse_parameters({"tracking": {"root": "tracking"}}, root=Path.cwd())).parent_run("s", "s")
 print("made")
 """
 

@@ -35,30 +35,29 @@ pytestmark = pytest.mark.integration
 
 def overview_is_true(parameters: Parameters) -> None:
     """What the commands show is what is there; flush sends what a cursor says is missing, once."""
-    root = Path.cwd()
     _, study, store = parts(parameters)
-    (listed,) = studies.list_studies(root, parameters)
+    (listed,) = studies.list_studies(parameters)
     assert (listed["name"], listed["trials"], listed["evaluated"]) == ("small", "3/3", True)
     best = store.best()
     assert best is not None
     assert listed["best"] == best.manifest.value
-    shown = studies.show_study(root, parameters, "small")
+    shown = studies.show_study(parameters, "small")
     assert [row["trial"] for row in shown["trials"]] == [0, 1, 2]
     assert shown["best"]["value"] == listed["best"]
     assert list(shown["overhead"]["trials"]) == [0, 1, 2]
     assert shown["seconds"] == pytest.approx(sum(shown["overhead"]["trial_seconds"]), rel=1e-3)
     with pytest.raises(StudyError, match="did you mean 'small'"):
-        studies.show_study(root, parameters, "smal")
-    (held,) = storage_rows(root, parameters)
+        studies.show_study(parameters, "smal")
+    (held,) = storage_rows(parameters)
     assert held["checkpoint_bytes"] + held["other_bytes"] == listed["bytes"]
-    assert doctor_rows(root, parameters)["store optuna.db"] == "there"
+    assert doctor_rows(parameters)["store optuna.db"] == "present"
     for name in ("manifest", "parameters", "evaluation", "trial"):
         assert json_schema(name)["type"] == "object"
-    assert flush_all(root, parameters) == 0
+    assert flush_all(parameters) == 0
     journal = next(study.folder.glob("trials/*/metrics.jsonl"))
     (journal.parent / "tracking.json").unlink()
-    assert flush_all(root, parameters) == len(read_metrics(journal))
-    assert flush_all(root, parameters) == 0
+    assert flush_all(parameters) == len(read_metrics(journal))
+    assert flush_all(parameters) == 0
 
 
 def page_is_true(folder: Path, parameters: Parameters) -> None:
@@ -114,7 +113,7 @@ def test_a_study_from_posts_to_one_test_evaluation(small: Path) -> None:
     assert figures["f1_micro"] == pytest.approx(f1_score(truth, guess, average="micro", zero_division=0))
     page_is_true(study.folder, parameters)
     assert {len(list(p.glob("epoch_*"))) for p in study.folder.glob("trials/*/checkpoints")} <= {0, 1}
-    sink = connect(parameters, Path())
+    sink = connect(parameters)
     runs = sink._client.search_runs([sink._experiment])
     assert len(runs) == 4
     (parent,) = (run for run in runs if "mlflow.parentRunId" not in run.data.tags)
@@ -496,9 +495,8 @@ def test_a_study_is_deleted_by_a_person_only(small: Path) -> None:
     parameters = small_parameters(small, study={"name": "gone", "trials": 1})
     run(parameters)
     _, study, _ = parts(parameters)
-    root = Path.cwd()
-    assert "would delete" in studies.delete_study(root, parameters, "gone", really=False, tracking=True)
+    assert "would delete" in studies.delete_study(parameters, "gone", really=False, tracking=True)
     assert study.folder.exists()
-    assert "deleted" in studies.delete_study(root, parameters, "gone", really=True, tracking=True)
+    assert "deleted" in studies.delete_study(parameters, "gone", really=True, tracking=True)
     assert not study.folder.exists()
-    assert studies.list_studies(Path.cwd(), parameters) == []
+    assert studies.list_studies(parameters) == []

@@ -23,7 +23,7 @@ from thriftune.tracking.records import read_metrics
 
 
 def parts(parameters: Parameters) -> tuple[CorpusStore, StudyHandle, CheckpointStore]:
-    study = StudyHandle.of(Path.cwd(), parameters, parameters.study.name)
+    study = StudyHandle.of(parameters, parameters.study.name)
     return (
         CorpusStore(Path(parameters.corpus.root)),
         study,

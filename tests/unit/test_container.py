@@ -76,9 +76,9 @@ def test_a_run_without_its_mounts_is_refused(monkeypatch: pytest.MonkeyPatch) ->
 @on_its_own_layer
 def test_the_doctor_looks_at_mounts_in_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
     """It says what a run would say, and ends as ever."""
-    assert "mounts" not in doctor_rows(ROOT, Parameters().at(ROOT))
+    assert "mounts" not in doctor_rows(Parameters().at(ROOT))
     monkeypatch.setenv("THRIFTUNE_IMAGE", "1")
-    assert "add to `docker run`: -v" in doctor_rows(ROOT, Parameters().at(ROOT))["mounts"]
+    assert "add to `docker run`: -v" in doctor_rows(Parameters().at(ROOT))["mounts"]
 
 
 @pytest.mark.usefixtures("_in_image")

@@ -30,8 +30,7 @@ def _export(
 
     It has weights, tokenizer, thresholds, labels, and a short script that predicts.
     """
-    root = parameters.project_folder
-    click.echo(maintenance.export_checkpoint(root, parameters, study_name, target, trial, epoch))
+    click.echo(maintenance.export_checkpoint(parameters, study_name, target, trial, epoch))
 
 
 @checkpoint.command("rollback")
@@ -42,5 +41,4 @@ def _export(
 @configured
 def _rollback(parameters: Parameters, study_name: str, trial: int, epoch: int, yes: bool) -> None:
     """Let an interrupted trial resume from an earlier epoch."""
-    root = parameters.project_folder
-    click.echo(maintenance.roll_back(root, parameters, study_name, trial, epoch, really=yes))
+    click.echo(maintenance.roll_back(parameters, study_name, trial, epoch, really=yes))

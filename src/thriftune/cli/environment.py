@@ -41,4 +41,4 @@ def _fetch(parameters: Parameters) -> None:
 @configured
 def _doctor(parameters: Parameters, as_json: bool) -> None:
     """Versions, devices, disk, stores and caches: what works here and what does not."""
-    show(maintenance.doctor_rows(parameters.project_folder, parameters), as_json, "doctor")
+    show(maintenance.doctor_rows(parameters), as_json, "doctor")

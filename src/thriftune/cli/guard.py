@@ -59,7 +59,7 @@ def fail(error: BaseException, parameters: Parameters | None = None) -> NoReturn
     if parameters is not None and full and "Largest files" not in message:
         from thriftune.maintenance.storage import no_room
 
-        message = str(no_room(parameters.project_folder, parameters))
+        message = str(no_room(parameters))
     try:
         clean = Sanitiser(() if parameters is None else parameters.observe.redact).clean
     except ConfigError:  # either the error that is being reported, or one that the next run will report

@@ -25,7 +25,7 @@ def storage() -> None:
 @configured
 def _status(parameters: Parameters, as_json: bool) -> None:
     """Bytes of every study against its budget."""
-    show(maintenance.storage_rows(parameters.project_folder, parameters), as_json, "storage")
+    show(maintenance.storage_rows(parameters), as_json, "storage")
 
 
 @storage.command("forecast")

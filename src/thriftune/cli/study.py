@@ -23,7 +23,7 @@ def study() -> None:
 @configured
 def _list(parameters: Parameters, as_json: bool) -> None:
     """Every study: trials by state, best value, time, bytes held."""
-    rows = maintenance.list_studies(parameters.project_folder, parameters)
+    rows = maintenance.list_studies(parameters)
     if as_json or not rows:
         show(rows, as_json, "studies")
         return
@@ -39,7 +39,7 @@ def _list(parameters: Parameters, as_json: bool) -> None:
 @configured
 def _show(parameters: Parameters, name: str, every: bool, as_json: bool) -> None:
     """One study: best configuration, what mattered, time and bytes, the best trials and the last."""
-    found = maintenance.show_study(parameters.project_folder, parameters, name)
+    found = maintenance.show_study(parameters, name)
     if as_json:
         click.echo(json.dumps(found, indent=2, ensure_ascii=False))
         return
@@ -55,5 +55,4 @@ def _show(parameters: Parameters, name: str, every: bool, as_json: bool) -> None
 @configured
 def _delete(parameters: Parameters, name: str, yes: bool, tracking: bool) -> None:
     """Delete a study: its checkpoints and folder, then its Optuna study."""
-    root = parameters.project_folder
-    click.echo(maintenance.delete_study(root, parameters, name, really=yes, tracking=tracking))
+    click.echo(maintenance.delete_study(parameters, name, really=yes, tracking=tracking))

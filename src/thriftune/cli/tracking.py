@@ -23,7 +23,7 @@ def _flush(parameters: Parameters) -> None:
     It is sent to the store that tracking.mlflow_uri names (parameter files, --env, --params); where it names
     none, each study's rows go to the store that it was run with.
     """
-    sent = maintenance.flush_all(parameters.project_folder, parameters, say=click.echo)
+    sent = maintenance.flush_all(parameters, say=click.echo)
     click.echo(f"{sent} rows sent")
 
 
@@ -42,4 +42,4 @@ def _rebuild(parameters: Parameters, yes: bool, move: bool) -> None:
     """
     from thriftune.maintenance.rebuild import rebuild
 
-    click.echo("\n".join(rebuild(parameters.project_folder, parameters, really=yes, moving=move)))
+    click.echo("\n".join(rebuild(parameters, really=yes, moving=move)))

@@ -9,27 +9,25 @@ from thriftune.config import TrackingConfig
 MLFLOW_DATABASE, OPTUNA_DATABASE = "mlflow.db", "optuna.db"
 
 
-def mlflow_uri(tracking: TrackingConfig, root: Path) -> str:
+def mlflow_uri(tracking: TrackingConfig) -> str:
     """Return the configured URI of MLflow's store, or that of the SQLite file below `tracking.root`.
 
     Args:
-        tracking: The tracking parameters.
-        root: The project's folder, where a relative path starts.
+        tracking: The tracking parameters, placed in a project (`Parameters.at`).
     """
     if tracking.mlflow_uri is not None:
         return _with_keepalive(tracking.mlflow_uri)
-    return f"sqlite:///{(root / tracking.root / MLFLOW_DATABASE).absolute()}"
+    return f"sqlite:///{tracking.folder / MLFLOW_DATABASE}"
 
 
-def artifact_root(tracking: TrackingConfig, root: Path) -> str:
+def artifact_root(tracking: TrackingConfig) -> str:
     """Return the URI under which MLflow keeps a new experiment's artifacts: reports, never checkpoints.
 
     Args:
-        tracking: The tracking parameters.
-        root: The project's folder, where a relative path starts.
+        tracking: The tracking parameters, placed in a project (`Parameters.at`).
     """
     place = tracking.artifacts or str(Path(tracking.root) / "mlflow-artifacts")
-    return place if "://" in place else (root / place).absolute().as_uri()
+    return place if "://" in place else tracking.resolve(place).as_uri()
 
 
 def _with_keepalive(uri: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,15 +17,14 @@ from thriftune.training.snapshot import available_memory
 from thriftune.units import human_bytes
 
 
-def doctor_rows(root: Path, settings: Parameters) -> dict[str, Any]:
+def doctor_rows(settings: Parameters) -> dict[str, Any]:
     """Return versions, device, memory, disk, mounts, stores and caches, by name.
 
     Args:
-        root: The project's folder.
         settings: The project's parameters.
     """
-    disk = disk_of(root / settings.storage.root)
-    stores = {name: (root / settings.tracking.root / name).exists() for name in ("mlflow.db", "optuna.db")}
+    disk = disk_of(settings.storage.folder)
+    stores = {name: (settings.tracking.folder / name).exists() for name in ("mlflow.db", "optuna.db")}
     low = disk.is_low(settings.storage.free_disk_watermark)
     return {
         **versions(),
@@ -35,16 +33,16 @@ def doctor_rows(root: Path, settings: Parameters) -> dict[str, Any]:
         "memory free": human_bytes(available_memory()),
         "disk free": f"{human_bytes(disk.free_bytes)} of {human_bytes(disk.total_bytes)}"
         + (" (under the watermark: only protected checkpoints are kept)" if low else ""),
-        **({"mounts": _mounts_line(root, settings)} if in_image() else {}),
+        **({"mounts": _mounts_line(settings)} if in_image() else {}),
         **{f"store {name}": "present" if found else "not created yet" for name, found in stores.items()},
         "git": shutil.which("git") or "missing: the commit is not recorded",
         "encoders": ", ".join(_encoder_line(*item) for item in sorted(settings.encoders.items())),
     }
 
 
-def _mounts_line(root: Path, settings: Parameters) -> str:
+def _mounts_line(settings: Parameters) -> str:
     try:
-        require_mounts(root, settings.folders().values())
+        require_mounts(settings.project_folder, settings.folders().values())
     except ConfigError as error:
         return f"{error.message}. {error.remedy}"
     return "there"

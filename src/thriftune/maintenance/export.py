@@ -26,7 +26,7 @@ from thriftune.training.inputs import build_agent, encoder_for, layout_of, signa
 
 
 def export_checkpoint(
-    root: Path, settings: Parameters, name: str, target: Path, trial: int | None, epoch: int | None
+    settings: Parameters, name: str, target: Path, trial: int | None, epoch: int | None
 ) -> str:
     """Write a checkpoint as a folder that works without this project.
 
@@ -35,7 +35,6 @@ def export_checkpoint(
     such checkpoint, DamageError where it is not what its manifest says.
 
     Args:
-        root: The project's folder.
         settings: The project's parameters.
         name: The study's.
         target: The folder, which is missing or empty.
@@ -48,19 +47,19 @@ def export_checkpoint(
     Raises:
         ConfigError: The target is a file or has content.
     """
-    handle = StudyHandle.of(root, settings, name)
+    handle = StudyHandle.of(settings, name)
     record = handle.record()
     if record is None:
-        refuse_unknown_study(root, settings, name)
+        refuse_unknown_study(settings, name)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         what = "the folder is not empty" if target.is_dir() else "this is a file"
         raise ConfigError(what, where=str(target), remedy="choose another.")
-    parameters = record.parameters(root)
+    parameters = record.parameters(settings.project_folder)
     store = open_store(handle.folder, handle.id, parameters.storage)
     entry = _chosen(store, trial, epoch)
     row = trial_row(OptunaStudy.of(handle, parameters).trials()[entry.manifest.trial])
     own = override(parameters, row.overrides)
-    corpus = CorpusStore(root / own.corpus.root).open(record.data.fingerprint)
+    corpus = CorpusStore(own.corpus.folder).open(record.data.fingerprint)
     encoder = encoder_for(own, corpus)
     agent = build_agent(own, encoder, corpus.criteria)
     agent.load_trained(store.load_model(entry, signature_of(agent)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thriftune import databases, tracking
@@ -31,7 +30,7 @@ def with_store_of(settings: Parameters, record: StudyRecord) -> Parameters:
         settings: The project's parameters.
         record: The study's record.
     """
-    run_with = record.parameters().tracking
+    run_with = record.parameters(settings.project_folder).tracking
     if settings.tracking.mlflow_uri is not None or run_with.mlflow_uri is None:
         return settings
     store = {"mlflow_uri": run_with.mlflow_uri, "experiment": run_with.experiment}
@@ -39,7 +38,7 @@ def with_store_of(settings: Parameters, record: StudyRecord) -> Parameters:
 
 
 def flush_all(
-    root: Path, settings: Parameters, *, owned: bool = False, say: Callable[[str], None] = lambda line: None
+    settings: Parameters, *, owned: bool = False, say: Callable[[str], None] = lambda line: None
 ) -> int:
     """Send what the journals of all studies hold and MLflow does not have.
 
@@ -48,7 +47,6 @@ def flush_all(
     study that others keep or have just started is raised once all others were sent.
 
     Args:
-        root: The project's folder.
         settings: The project's parameters.
         owned: The caller holds the studies' locks.
         say: Called with a line for every study whose store is not the configured one.
@@ -56,7 +54,7 @@ def flush_all(
     Returns:
         The number of rows that were sent.
     """
-    found, damaged = find_studies(root, settings)
+    found, damaged = find_studies(settings)
     sent, failures = 0, list[ThriftuneError](study.error for study in damaged)
     sinks: dict[str, MlflowSink] = {}
     for handle in found:
@@ -68,15 +66,15 @@ def flush_all(
                 if record is None:  # deleted meanwhile
                     continue
                 own = with_store_of(settings, record)
-                uri = mlflow_uri(own.tracking, root)
+                uri = mlflow_uri(own.tracking)
                 if uri not in sinks:
-                    sinks[uri] = _open_store(own, root, uri)
+                    sinks[uri] = _open_store(own, uri)
                 count, problems = _flush(handle, record, uri, sinks[uri])
         except (StudyError, DamageError, UnavailableError) as error:
             failures.append(error)
             continue
         sent, failures = sent + count, failures + problems
-        if note := _store_note(settings, own, record, root):
+        if note := _store_note(settings, own, record):
             say(f"study {handle.name}: {count} rows sent to {note}")
     if failures:
         raise failures[0]
@@ -101,11 +99,11 @@ def _flush(
     return count, damage
 
 
-def _store_note(settings: Parameters, own: Parameters, record: StudyRecord, root: Path) -> str:
+def _store_note(settings: Parameters, own: Parameters, record: StudyRecord) -> str:
     """Return where a study's rows went, if configuration and record name different stores; else nothing."""
-    run_with = record.parameters().tracking
+    run_with = record.parameters(settings.project_folder).tracking
     configured, recorded, taken = (
-        without_password(mlflow_uri(each, root)) for each in (settings.tracking, run_with, own.tracking)
+        without_password(mlflow_uri(each)) for each in (settings.tracking, run_with, own.tracking)
     )
     if configured == recorded:
         return ""
@@ -118,12 +116,12 @@ def _store_note(settings: Parameters, own: Parameters, record: StudyRecord, root
     return clean(f'{configured}; it was run with {recorded}: --params "{option}" sends them there')
 
 
-def _open_store(settings: Parameters, root: Path, uri: str) -> MlflowSink:
+def _open_store(settings: Parameters, uri: str) -> MlflowSink:
     """MLflow's store; UnavailableError with the reason where it cannot be used."""
     found = databases.unavailable_reason(uri)
     if found is None:
         try:
-            return tracking.connect(settings, root)
+            return tracking.connect(settings)
         except Exception as error:
             found = str(error).partition("\n")[0] or type(error).__name__
     raise UnavailableError(

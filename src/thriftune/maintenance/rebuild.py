@@ -22,13 +22,12 @@ from thriftune.tracking.journal import CURSOR
 log = logging.getLogger(__name__)
 
 
-def rebuild(root: Path, settings: Parameters, *, really: bool, moving: bool = False) -> list[str]:
+def rebuild(settings: Parameters, *, really: bool, moving: bool = False) -> list[str]:
     """Set the databases aside and fill new ones from the journals.
 
     StudyError is raised while a process works on one of the studies, and for one that another arbiter keeps.
 
     Args:
-        root: The project's folder.
         settings: The project's parameters.
         really: Do it; else only say what would be done.
         moving: Studies that another arbiter keeps are the configured one's from then on.
@@ -36,7 +35,7 @@ def rebuild(root: Path, settings: Parameters, *, really: bool, moving: bool = Fa
     Returns:
         Lines that say what was done.
     """
-    found, arbiter = handles(root, settings), ""
+    found, arbiter = handles(settings), ""
     with ExitStack() as stack:
         for handle in found:  # for as long as it takes: a run that is started meanwhile is refused
             arbiter = stack.enter_context(handle.ownership(alone=True, moving=moving)).arbiter
@@ -44,11 +43,11 @@ def rebuild(root: Path, settings: Parameters, *, really: bool, moving: bool = Fa
                 stack.enter_context(StudyLock(handle.folder))
         for handle in found if really else ():
             move(handle.folder, arbiter, settings)
-        return _rebuild(root, settings, found, really=really)
+        return _rebuild(settings, found, really=really)
 
 
-def _rebuild(root: Path, settings: Parameters, found: list[StudyHandle], *, really: bool) -> list[str]:
-    databases = _databases(root, settings, found)
+def _rebuild(settings: Parameters, found: list[StudyHandle], *, really: bool) -> list[str]:
+    databases = _databases(settings, found)
     studies = ", ".join(handle.name for handle in found) or "no study"
     if not really:
         files = ", ".join(map(str, databases)) or "no file (databases of a server are added to)"
@@ -63,29 +62,29 @@ def _rebuild(root: Path, settings: Parameters, found: list[StudyHandle], *, real
     for handle in found:
         record = handle.record()
         assert record is not None
-        parameters = record.parameters(root)
+        parameters = record.parameters(settings.project_folder)
         lines.append(
             f"{handle.name}: {restore_trials(handle, OptunaStudy.of(handle, parameters), parameters)} trials"
         )
         for cursor in handle.folder.glob(f"**/{CURSOR}"):
             cursor.unlink()
-    lines.append(f"{flush_all(root, settings, owned=True, say=lines.append)} rows sent to MLflow")
+    lines.append(f"{flush_all(settings, owned=True, say=lines.append)} rows sent to MLflow")
     return lines
 
 
-def _databases(root: Path, settings: Parameters, found: list[StudyHandle]) -> list[Path]:
+def _databases(settings: Parameters, found: list[StudyHandle]) -> list[Path]:
     """Return what is set aside: Optuna's database, and of MLflow's stores the project's own SQLite file.
 
     Another SQLite file only where it is damaged, since it may hold runs of other projects.
     """
-    own = root / settings.tracking.root / MLFLOW_DATABASE
-    stores = {mlflow_uri(settings.tracking, root)}
+    own = settings.tracking.folder / MLFLOW_DATABASE
+    stores = {mlflow_uri(settings.tracking)}
     for handle in found:
         record = handle.record()
         assert record is not None
-        stores.add(mlflow_uri(with_store_of(settings, record).tracking, root))
+        stores.add(mlflow_uri(with_store_of(settings, record).tracking))
     paths = [Path(uri.removeprefix(SQLITE)) for uri in sorted(stores) if uri.startswith(SQLITE)]
-    mlflow = [path for path in paths if path == own.absolute() or is_file_damaged(path)]
+    mlflow = [path for path in paths if path == own or is_file_damaged(path)]
     # That of a server is not ours to set aside; what it lacks is added.
-    optuna = [root / settings.tracking.root / OPTUNA_DATABASE] if settings.tracking.optuna_url is None else []
+    optuna = [settings.tracking.folder / OPTUNA_DATABASE] if settings.tracking.optuna_url is None else []
     return [*optuna, *mlflow]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from thriftune.config import Parameters
 from thriftune.errors import StudyError
 from thriftune.maintenance.studies import refuse_unknown_study
@@ -12,11 +10,10 @@ from thriftune.study.handle import StudyHandle
 from thriftune.study.storage import open_store
 
 
-def roll_back(root: Path, settings: Parameters, name: str, trial: int, epoch: int, *, really: bool) -> str:
+def roll_back(settings: Parameters, name: str, trial: int, epoch: int, *, really: bool) -> str:
     """Let an unfinished trial resume from an earlier epoch: later checkpoints are quarantined.
 
     Args:
-        root: The project's folder.
         settings: The project's parameters.
         name: The study's.
         trial: The trial's number.
@@ -29,11 +26,11 @@ def roll_back(root: Path, settings: Parameters, name: str, trial: int, epoch: in
     Raises:
         StudyError: There is no such study or trial, or the trial has ended.
     """
-    handle = StudyHandle.of(root, settings, name)
+    handle = StudyHandle.of(settings, name)
     record = handle.record()
     if record is None:
-        refuse_unknown_study(root, settings, name)
-    rows = OptunaStudy.of(handle, record.parameters(root)).trials()
+        refuse_unknown_study(settings, name)
+    rows = OptunaStudy.of(handle, record.parameters(settings.project_folder)).trials()
     if trial >= len(rows) or rows[trial].state.is_finished():
         raise StudyError(
             f"trial {trial} is over" if trial < len(rows) else f"there is no trial {trial}",

@@ -20,23 +20,13 @@ from thriftune.units import human_bytes
 log = logging.getLogger(__name__)
 
 
-def no_room(root: Path, settings: Parameters) -> OutOfStorageError:
+def no_room(settings: Parameters) -> OutOfStorageError:
     """Return the report of a disk that filled up under something else than a checkpoint.
 
     Args:
-        root: The project's folder.
         settings: The project's parameters.
     """
-    places = [
-        root / place
-        for place in (
-            settings.storage.root,
-            settings.corpus.root,
-            settings.corpus.cache,
-            settings.tracking.root,
-            settings.observe.log_root,
-        )
-    ]
+    places = list(settings.folders().values())
     disks = "\n".join(
         f"  {human_bytes(disk_of(place).free_bytes):>10} free of "
         f"{human_bytes(disk_of(place).total_bytes)} at {place}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from thriftune import files, reports
@@ -18,46 +17,44 @@ if TYPE_CHECKING:  # which imports Optuna
     from thriftune.reports.summary import ListedStudy, StudySummary
 
 
-def _handle(root: Path, settings: Parameters, name: str) -> StudyHandle:
-    found, damaged = find_studies(root, settings)
+def _handle(settings: Parameters, name: str) -> StudyHandle:
+    found, damaged = find_studies(settings)
     for study in damaged:
         if study.name == name:
             raise study.error
     if name not in (handle.name for handle in found):
-        refuse_unknown_study(root, settings, name)
-    return StudyHandle.of(root, settings, name)
+        refuse_unknown_study(settings, name)
+    return StudyHandle.of(settings, name)
 
 
-def refuse_unknown_study(root: Path, settings: Parameters, name: str) -> NoReturn:
+def refuse_unknown_study(settings: Parameters, name: str) -> NoReturn:
     """Raise for a name that no study below storage.root has, with the nearest one that there is.
 
     Args:
-        root: The project's folder.
         settings: The project's parameters.
         name: The name.
 
     Raises:
         StudyError: Always.
     """
-    known = [study.name for studies in find_studies(root, settings) for study in studies]
+    known = [study.name for studies in find_studies(settings) for study in studies]
     raise StudyError(
         f"there is no study {name!r}{suggest(name, known)}",
-        where=str(root / settings.storage.root),
+        where=str(settings.storage.folder),
         remedy="`thriftune study list` names them. Where storage.root was given by --params, these commands "
         "need it too.",
     )
 
 
-def list_studies(root: Path, settings: Parameters) -> list[ListedStudy]:
+def list_studies(settings: Parameters) -> list[ListedStudy]:
     """Return a row for each study; for a damaged one what can be known, and the problem.
 
     Args:
-        root: The project's folder.
         settings: The project's parameters.
     """
     from thriftune.search.storage import read_trials
 
-    found, damaged = find_studies(root, settings)
+    found, damaged = find_studies(settings)
     trials = read_trials(found[0].storage, [handle.id for handle in found]) if found else {}
     return [
         *(
@@ -68,18 +65,17 @@ def list_studies(root: Path, settings: Parameters) -> list[ListedStudy]:
     ]
 
 
-def show_study(root: Path, settings: Parameters, name: str) -> StudySummary:
+def show_study(settings: Parameters, name: str) -> StudySummary:
     """Return all that is known of one study, and whether a process works on it.
 
     Args:
-        root: The project's folder.
         settings: The project's parameters.
         name: The study's.
 
     Returns:
         See reports.summary; `at_work` is None where it cannot be known here.
     """
-    handle = _handle(root, settings, name)
+    handle = _handle(settings, name)
     return {**reports.summarise(handle), "at_work": _is_at_work(handle)}
 
 
@@ -90,11 +86,10 @@ def _is_at_work(handle: StudyHandle) -> bool | None:
         return None
 
 
-def delete_study(root: Path, settings: Parameters, name: str, *, really: bool, tracking: bool) -> str:
+def delete_study(settings: Parameters, name: str, *, really: bool, tracking: bool) -> str:
     """Delete a study's checkpoints and folder, then its Optuna study.
 
     Args:
-        root: The project's folder.
         settings: The project's parameters.
         name: The study's.
         really: Do it; else only say what would be done.
@@ -105,10 +100,10 @@ def delete_study(root: Path, settings: Parameters, name: str, *, really: bool, t
     """
     from thriftune.search.storage import delete_optuna_study, is_known
 
-    handle = StudyHandle.of(root, settings, name)
+    handle = StudyHandle.of(settings, name)
     # One whose folder is gone, or whose record is damaged, can still be deleted.
     if not (is_known(handle) or (handle.folder / STUDY).exists()):
-        handle = _handle(root, settings, name)
+        handle = _handle(settings, name)
     try:
         record = handle.record()
     except (DamageError, NewerFormatError):
@@ -125,5 +120,5 @@ def delete_study(root: Path, settings: Parameters, name: str, *, really: bool, t
     if tracking:
         from thriftune.tracking.parent import connect
 
-        connect(own, root).delete_runs(handle.id)
+        connect(own).delete_runs(handle.id)
     return f"deleted {handle.folder} ({size}) and its Optuna study{runs}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from thriftune import files
@@ -10,17 +9,16 @@ from thriftune.config import Parameters
 from thriftune.study.handle import find_studies
 
 
-def storage_rows(root: Path, settings: Parameters) -> list[dict[str, Any]]:
+def storage_rows(settings: Parameters) -> list[dict[str, Any]]:
     """Return who holds which bytes, against the budget; what studies share counts in full for each.
 
     Args:
-        root: The project's folder.
         settings: The project's parameters.
     """
-    places = (settings.corpus.root, settings.corpus.cache, settings.tracking.root)
-    shared = files.directory_bytes(*(root / place for place in places))
+    places = (settings.corpus.folder, settings.corpus.cache_folder, settings.tracking.folder)
+    shared = files.directory_bytes(*places)
     rows = []
-    found, damaged = find_studies(root, settings)
+    found, damaged = find_studies(settings)
     for handle in found:
         checkpoints = sum(files.directory_bytes(path) for path in handle.folder.glob("trials/*/checkpoints"))
         total = files.directory_bytes(handle.folder)

@@ -27,14 +27,14 @@ def make_resolvers(parameters: Parameters) -> dict[str, Resolver]:
         parameters: Where they take the values from. Folders are given in full, since a notebook works
             elsewhere and Kedro completes `filepath` alone.
     """
-    dumped, root = parameters.model_dump(), parameters.project_folder
+    dumped = parameters.model_dump()
     return {
         # OmegaConf takes containers of its own only.
         "param": lambda key: OmegaConf.create({"value": _lookup(dumped, key)})["value"],
         "folder": lambda path: str(parameters.resolve(path)),
         "study_db": lambda: OmegaConf.create({"url": parameters.tracking.optuna_url}),
-        "mlflow_uri": lambda: mlflow_uri(parameters.tracking, root),
-        "artifact_root": lambda: artifact_root(parameters.tracking, root),
+        "mlflow_uri": lambda: mlflow_uri(parameters.tracking),
+        "artifact_root": lambda: artifact_root(parameters.tracking),
     }
 
 

@@ -33,13 +33,12 @@ def unavailable_reason(parameters: Parameters) -> str | None:
     Args:
         parameters: Say where the store is; its experiment is created where it is missing.
     """
-    root = parameters.project_folder
-    uri = mlflow_uri(parameters.tracking, root)
+    uri = mlflow_uri(parameters.tracking)
     found = health.unavailable_reason(uri)
     if found is not None:
         return found
     try:
-        connect(parameters, root)
+        connect(parameters)
     except Exception as error:  # whatever MLflow does wrong, training continues
         found = str(error).partition("\n")[0] or type(error).__name__
         return f"{found}; {REBUILD}" if uri.startswith(SQLITE) else found
@@ -58,8 +57,7 @@ class StudyRun:
         """
         self._parameters = as_single_trial(parameters) if "train" in pipelines else parameters
         self.name = self._parameters.study.name
-        root = parameters.project_folder
-        self._parent = ParentRun(self._parameters, root, study_id(self.name), self.name)
+        self._parent = ParentRun(self._parameters, study_id(self.name), self.name)
 
     def open(self) -> str:
         """Find or create the run and return its id."""

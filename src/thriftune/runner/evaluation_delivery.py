@@ -24,12 +24,11 @@ def deliver(settings: Parameters, study: StudyHandle) -> None:
         settings: Those of the run; relative paths start at their project's folder.
         study: The study.
     """
-    root = settings.project_folder
-    uri = mlflow_uri(settings.tracking, root)
+    uri = mlflow_uri(settings.tracking)
     found = unavailable_reason(uri)
     try:
         if found is None:
-            deliver_evaluation(study, connect(settings, root), uri)
+            deliver_evaluation(study, connect(settings), uri)
     except Exception as error:
         # Whatever MLflow does wrong, the study's own records are complete.
         found = str(error).partition("\n")[0]

@@ -46,12 +46,11 @@ class Publisher:
             record: The study's record.
             seconds_left: What is left of the time after a signal; None without a signal.
         """
-        root = parameters.project_folder
-        uri = mlflow_uri(parameters.tracking, root)
+        uri = mlflow_uri(parameters.tracking)
         self._study, self._record, self._seconds_left = study, record, seconds_left
         self._progress_log = StudyProgressLog()
         self._sender = Sender(
-            lambda: connect(parameters, root),
+            lambda: connect(parameters),
             uri,
             lambda sink: pending_deliveries(study, record, uri, sink, running=False),
         )

@@ -36,11 +36,10 @@ class StudyHandle:
     """Whether several processes may work on it; None: where Optuna's storage is a server."""
 
     @classmethod
-    def of(cls, root: Path, settings: Parameters, name: str) -> Self:
+    def of(cls, settings: Parameters, name: str) -> Self:
         """Return the handle on a study of a project.
 
         Args:
-            root: The project's folder.
             settings: The project's parameters.
             name: As study.name has it.
 
@@ -48,8 +47,8 @@ class StudyHandle:
             The handle; there need not be such a study.
         """
         tracking = settings.tracking
-        models = root / settings.storage.root
-        return cls(name, models, root / tracking.root, tracking.optuna_url, settings.study.parallel)
+        models = settings.storage.folder
+        return cls(name, models, tracking.folder, tracking.optuna_url, settings.study.parallel)
 
     @property
     def id(self) -> str:
@@ -153,38 +152,36 @@ class DamagedStudy:
     error: DamageError | NewerFormatError
 
 
-def handles(root: Path, settings: Parameters) -> list[StudyHandle]:
+def handles(settings: Parameters) -> list[StudyHandle]:
     """Return every study below storage.root; a record that cannot be read is raised as DamageError.
 
     Args:
-        root: The project's folder.
         settings: The project's parameters.
     """
-    found, damaged = find_studies(root, settings)
+    found, damaged = find_studies(settings)
     if damaged:
         raise damaged[0].error
     return found
 
 
-def find_studies(root: Path, settings: Parameters) -> tuple[list[StudyHandle], list[DamagedStudy]]:
+def find_studies(settings: Parameters) -> tuple[list[StudyHandle], list[DamagedStudy]]:
     """Return every study below storage.root, those with a damaged record apart: they hide no other study.
 
     Args:
-        root: The project's folder.
         settings: The project's parameters.
 
     Returns:
         The studies, and the damaged ones.
     """
     found, damaged = list[StudyHandle](), list[DamagedStudy]()
-    for path in sorted((root / settings.storage.root).glob(f"study_*/{STUDY}")):
+    for path in sorted(settings.storage.folder.glob(f"study_*/{STUDY}")):
         try:
             record = read_record(path.parent)
         except (DamageError, NewerFormatError) as error:
             damaged.append(DamagedStudy(_name_of(path), path.parent, error))
             continue
         if record is not None:  # else it was deleted meanwhile
-            found.append(StudyHandle.of(root, settings, record.study_name))
+            found.append(StudyHandle.of(settings, record.study_name))
     return found, damaged
 
 

@@ -42,7 +42,7 @@ def open_or_create(
     Args:
         folder: The study's folder.
         study_id: The id that is derived from its name.
-        parameters: Those of this run.
+        parameters: Those of this run, placed in a project (`Parameters.at`).
         identity: All that can change a result, as of this run.
         data: The corpus of this run.
         arbiter: What says who owns the study, for this process.
@@ -224,7 +224,7 @@ def _new(
             "bootstrap": parameters.evaluation.seed,
         },
         versions=versions(),
-        git_commit=git_commit(),
+        git_commit=git_commit(parameters.project_folder),
         machine=machine(),
         created_at=_now(),
         changes=(),

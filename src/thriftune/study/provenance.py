@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import subprocess
+from pathlib import Path
 
 import psutil
 from pydantic import JsonValue
@@ -39,11 +40,15 @@ def machine() -> dict[str, JsonValue]:
     }
 
 
-def git_commit() -> str | None:
-    """Return the checked-out commit, or None outside a checkout."""
+def git_commit(folder: Path) -> str | None:
+    """Return the commit that is checked out in a folder, or None outside a checkout.
+
+    Args:
+        folder: The folder; it need not be the checkout's own.
+    """
     try:
         done = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True
+            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, timeout=10, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return None

@@ -2,47 +2,42 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from thriftune.config import Parameters
 from thriftune.databases.location import artifact_root, mlflow_uri
 from thriftune.tracking.mlflow_store import MlflowSink
 
 
-def connect(parameters: Parameters, root: Path) -> MlflowSink:
+def connect(parameters: Parameters) -> MlflowSink:
     """Open the configured store.
 
     Args:
-        parameters: Those of the study.
-        root: The project's folder, where relative paths start.
+        parameters: Those of the study, placed in a project (`Parameters.at`).
 
     Returns:
         The open store.
     """
     tracking = parameters.tracking
     return MlflowSink(
-        mlflow_uri(tracking, root),
+        mlflow_uri(tracking),
         tracking.experiment,
-        artifact_root(tracking, root),
+        artifact_root(tracking),
         parameters.observe.redact,
-        locks=root / tracking.root,
+        locks=tracking.folder,
     )
 
 
 class ParentRun:
     """Opens and closes the parent run of one study."""
 
-    def __init__(self, parameters: Parameters, root: Path, study_id: str, name: str) -> None:
+    def __init__(self, parameters: Parameters, study_id: str, name: str) -> None:
         """Remember which run it is; nothing is opened.
 
         Args:
-            parameters: Those of the study.
-            root: The project's folder, where relative paths start.
+            parameters: Those of the study, placed in a project (`Parameters.at`).
             study_id: The study's id, by which the run is found.
             name: The study's name, for a new run.
         """
-        self._parameters, self._root = parameters, root
-        self._study_id, self._name = study_id, name
+        self._parameters, self._study_id, self._name = parameters, study_id, name
         self._sink: MlflowSink | None = None
         self._run_id = ""
         self.before: str | None = None
@@ -50,7 +45,7 @@ class ParentRun:
 
     def open(self) -> str:
         """Return the run's id; the run is found by its identity, or created."""
-        sink = connect(self._parameters, self._root)
+        sink = connect(self._parameters)
         self.before = sink.parent_status(self._study_id)
         self._run_id = sink.parent_run(self._study_id, self._name)
         self._sink = sink

@@ -26,7 +26,7 @@ DATA = CorpusReference(fingerprint="0")
 
 def opened(folder: Path, identity: StudyIdentity = IDENTITY, **raw: Any) -> StudyRecord:
     """The record of a study with these parameters."""
-    return open_or_create(folder, "s-0", parse_parameters(raw), identity, DATA)
+    return open_or_create(folder, "s-0", parse_parameters(raw, root=folder), identity, DATA)
 
 
 def test_what_may_change_is_noted_and_what_may_not_is_refused(tmp_path: Path) -> None:
@@ -72,10 +72,10 @@ def test_a_branch_that_moved_on_is_named_with_the_commit_to_return_to(tmp_path: 
 
     def refusal(data: CorpusReference) -> str:
         with pytest.raises(RefusedError) as caught:
-            open_or_create(tmp_path, "s-0", parse_parameters({}), ON_CUDA, data)
+            open_or_create(tmp_path, "s-0", parse_parameters({}, root=tmp_path), ON_CUDA, data)
         return str(caught.value)
 
-    record = open_or_create(tmp_path, "s-0", parse_parameters({}), IDENTITY, at("c0ffee"))
+    record = open_or_create(tmp_path, "s-0", parse_parameters({}, root=tmp_path), IDENTITY, at("c0ffee"))
     assert study_params(record)["data_commit"] == "c0ffee"
     assert "set corpus.hub.revision=c0ffee" in refusal(at("decade"))
     assert "corpus.hub.revision" not in refusal(at("c0ffee"))
@@ -110,7 +110,7 @@ def test_a_search_that_another_process_ended_continues_on_disk_too(tmp_path: Pat
 
 def test_who_asks_another_arbiter_is_refused_until_the_study_is_moved(tmp_path: Path) -> None:
     """Workers of a server and a machine that does not know of it; a record of an older version has none."""
-    parameters = parse_parameters({})
+    parameters = parse_parameters({}, root=tmp_path)
     words = (tmp_path, "s-0", parameters, IDENTITY, DATA)
     server = "PostgreSQL 7, database optuna"
     assert open_or_create(*words, server).arbiter == server
@@ -175,11 +175,10 @@ def test_a_garbled_record_is_damage(tmp_path: Path, content: str) -> None:
 
 def test_outside_a_checkout_there_is_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor where git is not installed."""
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert git_commit() is None
+    assert git_commit(tmp_path) is None
     monkeypatch.setenv("PATH", "")
-    assert git_commit() is None
+    assert git_commit(tmp_path) is None
 
 
 def test_a_record_of_a_newer_format_is_not_taken_for_damage(tmp_path: Path) -> None:

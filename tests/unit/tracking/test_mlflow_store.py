@@ -19,7 +19,7 @@ pytestmark = pytest.mark.unit
 def test_every_run_of_a_study_of_a_thousand_trials_is_deleted(tmp_path: Path) -> None:
     """MLflow lists 1,000 at most, the newest first: the study's own run is beyond them. Others stay."""
     copy_mlflow_tables(tmp_path / "tracking")
-    sink = connect(parse_parameters({"tracking": {"root": "tracking"}}), tmp_path)
+    sink = connect(parse_parameters({"tracking": {"root": "tracking"}}, root=tmp_path))
     parent = sink.parent_run("s", "s")
     other = sink.parent_run("other", "other")
     with closing(sqlite3.connect(tmp_path / "tracking" / "mlflow.db")) as database:

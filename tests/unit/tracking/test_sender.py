@@ -24,12 +24,12 @@ pytestmark = pytest.mark.unit
 @pytest.fixture
 def store(tmp_path: Path) -> MlflowSink:
     """A store of its own."""
-    return connect(parse_parameters({"tracking": {"root": "tracking"}}), tmp_path)
+    return connect(parse_parameters({"tracking": {"root": "tracking"}}, root=tmp_path))
 
 
 def uri(root: Path) -> str:
     """The address of that store."""
-    return mlflow_uri(parse_parameters({"tracking": {"root": "tracking"}}).tracking, root)
+    return mlflow_uri(parse_parameters({"tracking": {"root": "tracking"}}, root=root).tracking)
 
 
 def delivery(journal: Journal, trial: int = 0) -> Delivery:
@@ -121,7 +121,7 @@ def test_a_store_that_stays_away_costs_nothing_but_a_count(
     assert sender.close(30) == 2
     assert caplog.text.count("no route") == 1
     assert caplog.text.count("of metrics wait for MLflow in the journals") == 1
-    store = connect(parse_parameters({"tracking": {"root": "tracking"}}), tmp_path)
+    store = connect(parse_parameters({"tracking": {"root": "tracking"}}, root=tmp_path))
     later = Sender(lambda: store, uri(tmp_path))
     later.watch(delivery(journal))
     later.finish(journal.path, run_status(journal.path))
@@ -141,7 +141,7 @@ def test_what_a_sqlite_store_will_still_take_is_promised(
 
     def connect_late() -> MlflowSink:
         go.wait(30)
-        return connect(parse_parameters({"tracking": {"root": "tracking"}}), tmp_path)
+        return connect(parse_parameters({"tracking": {"root": "tracking"}}, root=tmp_path))
 
     sender = Sender(connect_late, uri(tmp_path))
     sender.watch(delivery(journal))
@@ -311,14 +311,15 @@ def test_damage_in_the_middle_is_told_with_its_remedy(
 
 def test_the_parent_run_is_found_again_and_text_is_masked(tmp_path: Path) -> None:
     """Opened twice it is one run; secrets and what is too long do not reach the store."""
-    parameters = parse_parameters({"tracking": {"root": "tracking"}, "observe": {"redact": ["swordfish"]}})
-    parent = ParentRun(parameters, tmp_path, "s", "s")
+    raw = {"tracking": {"root": "tracking"}, "observe": {"redact": ["swordfish"]}}
+    parameters = parse_parameters(raw, root=tmp_path)
+    parent = ParentRun(parameters, "s", "s")
     parent.close("FINISHED")  # nothing was opened
     run = parent.open()
     parent.close("KILLED")
-    again = ParentRun(parameters, tmp_path, "s", "s")
+    again = ParentRun(parameters, "s", "s")
     assert again.open() == run
-    sink = connect(parameters, tmp_path)
+    sink = connect(parameters)
     sink.log_params(run, {"a": "x" * 900, "password": "swordfish", "url": "http://me:hunter2@host/"})
     sink.log_params(run, {"a": "other"})
     sink.set_tags(run, {"note": "Bearer abcdefghijkl"})
