@@ -41,14 +41,14 @@ class JsonRecord(BaseModel):
         except ValidationError as error:
             raise ValueError(_first_problem(error)) from error
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, JsonValue]:
         """Return the value for `json.dumps`, checked, since a copy with other values was not."""
         value = self.model_dump(mode="json")
         type(self).from_json(value)
         return value
 
     @classmethod
-    def json_schema(cls) -> dict[str, Any]:
+    def json_schema(cls) -> dict[str, JsonValue]:
         """Return the JSON Schema of the file."""
         return {"$schema": DIALECT, **cls.model_json_schema()}
 

@@ -49,7 +49,7 @@ def overview_is_true(parameters: Parameters) -> None:
     with pytest.raises(StudyError, match="did you mean 'small'"):
         studies.show_study(parameters, "smal")
     (held,) = storage_rows(parameters)
-    assert held["checkpoint_bytes"] + held["other_bytes"] == listed["bytes"]
+    assert held.checkpoint_bytes + held.other_bytes == listed["bytes"]
     assert doctor_rows(parameters)["store optuna.db"] == "present"
     for name in ("manifest", "parameters", "evaluation", "trial"):
         assert json_schema(name)["type"] == "object"

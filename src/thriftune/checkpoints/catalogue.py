@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from thriftune.checkpoints import retention, stored
 from thriftune.checkpoints.attempts import Attempt, read_attempts
@@ -16,6 +16,7 @@ from thriftune.errors import DamageError, StudyError
 
 if TYPE_CHECKING:
     import torch
+    from pydantic import JsonValue
 
 
 class Catalogue:
@@ -88,7 +89,7 @@ class Catalogue:
             own = [entry for entry in self.of_trial(trial) if entry.manifest.resumable]
             return (own[-1], _state_of(own[-1].path)) if own else None
 
-    def check(self, entry: StoredCheckpoint, signature: Mapping[str, Any]) -> None:
+    def check(self, entry: StoredCheckpoint, signature: Mapping[str, JsonValue]) -> None:
         """Raise unless a checkpoint is of this study and of the model that is expected.
 
         Raises StudyError if it is another model's or another study's.
@@ -99,7 +100,9 @@ class Catalogue:
         """
         stored.check_signature(entry, {"study": self.study, **signature})
 
-    def load_model(self, entry: StoredCheckpoint, signature: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    def load_model(
+        self, entry: StoredCheckpoint, signature: Mapping[str, JsonValue]
+    ) -> dict[str, torch.Tensor]:
         """Return the model's tensors, hashed on the way, once its signature was checked.
 
         Raises StudyError if the checkpoint is another model's or another study's. Raises DamageError

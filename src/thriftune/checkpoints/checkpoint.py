@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from thriftune.errors import ThriftuneError
 
 if TYPE_CHECKING:
     import torch
+    from pydantic import JsonValue
 
 
 class Receipt(Future[None]):
@@ -80,11 +81,11 @@ class Checkpoint:
     """The optimisation metric, the higher the better; None where it is undefined."""
     optimizer: Mapping[str, torch.Tensor] = field(default_factory=dict)
     """Optimizer state, flattened to named tensors."""
-    state: Mapping[str, Any] = field(default_factory=dict)
+    state: Mapping[str, JsonValue] = field(default_factory=dict)
     """Everything else that exact resume needs, as JSON values."""
     metrics: Mapping[str, float | None] = field(default_factory=dict)
     """Validation metrics by dotted name."""
-    signature: Mapping[str, Any] = field(default_factory=dict)
+    signature: Mapping[str, JsonValue] = field(default_factory=dict)
     """architecture, heads, criteria; the store adds every tensor's name, shape and dtype."""
     data_fingerprint: str = ""
     study: str = ""
@@ -93,6 +94,8 @@ class Checkpoint:
     """Trial number, from 0."""
     trial_id: str = ""
     attempt: int = 1
+    is_best: bool = False
+    """No earlier save of the trial had a value as good. For whoever drives the training; it is not stored."""
     detached: bool = False
     """The tensors are copies that nothing changes any more, so they can be written while training goes
     on. Otherwise they must be written before the save returns."""

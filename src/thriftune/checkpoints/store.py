@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from thriftune.checkpoints.budget import Budget, ByteAccount
 from thriftune.checkpoints.catalogue import Catalogue
@@ -29,6 +29,7 @@ from thriftune.checkpoints.writer_thread import WriterThread
 
 if TYPE_CHECKING:
     import torch
+    from pydantic import JsonValue
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +111,9 @@ class CheckpointStore:
         """
         return self.catalogue.newest(trial)
 
-    def load_model(self, entry: StoredCheckpoint, signature: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    def load_model(
+        self, entry: StoredCheckpoint, signature: Mapping[str, JsonValue]
+    ) -> dict[str, torch.Tensor]:
         """Return the model's tensors, hashed on the way, after its signature was checked.
 
         Args:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from thriftune.checkpoints import retention
 from thriftune.checkpoints.hashing import PARALLEL_BYTES, verify_file
@@ -25,6 +25,7 @@ from thriftune.errors import DamageError, StudyError
 
 if TYPE_CHECKING:  # torch takes seconds to import, and listing needs none
     import torch
+    from pydantic import JsonValue
 
 T = TypeVar("T")
 TEMPORARY, QUARANTINE, REPLACED = ".tmp-", "quarantine-", ".replaced-"
@@ -91,7 +92,7 @@ class LoadedCheckpoint:
     entry: StoredCheckpoint
     model: Mapping[str, torch.Tensor]
     optimizer: Mapping[str, torch.Tensor]
-    state: Mapping[str, Any]
+    state: Mapping[str, JsonValue]
 
     @property
     def epoch(self) -> int:
@@ -172,7 +173,7 @@ def _each_file(
     return {name: job.result() for name, job in jobs.items()}
 
 
-def check_signature(entry: StoredCheckpoint, expected: Mapping[str, Any]) -> None:
+def check_signature(entry: StoredCheckpoint, expected: Mapping[str, JsonValue]) -> None:
     """Raise unless a checkpoint is of the model that is expected.
 
     Args:
@@ -198,7 +199,7 @@ def check_signature(entry: StoredCheckpoint, expected: Mapping[str, Any]) -> Non
         )
 
 
-def _differences(key: str, stored: Any, expected: Any) -> Iterator[str]:
+def _differences(key: str, stored: JsonValue, expected: JsonValue) -> Iterator[str]:
     """Yield a line for each leaf that is not the same."""
     if isinstance(stored, Mapping) and isinstance(expected, Mapping):
         for name in sorted(stored.keys() | expected.keys()):

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+
+from pydantic import JsonValue
 
 from thriftune import __version__, files
 from thriftune.checkpoints.budget import estimate_bytes
@@ -75,7 +76,7 @@ def write_file(path: Path, pieces: Iterator[memoryview | bytes], *, direct: bool
     return fact
 
 
-def _json_pieces(value: Mapping[str, Any]) -> Iterator[bytes]:
+def _json_pieces(value: Mapping[str, JsonValue]) -> Iterator[bytes]:
     yield json.dumps(value, allow_nan=False).encode("utf-8")
 
 

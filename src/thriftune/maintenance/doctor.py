@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from typing import Any
 
 import torch
 
@@ -17,7 +16,7 @@ from thriftune.training.snapshot import available_memory
 from thriftune.units import human_bytes
 
 
-def doctor_rows(settings: Parameters) -> dict[str, Any]:
+def doctor_rows(settings: Parameters) -> dict[str, str | int]:
     """Return versions, device, memory, disk, mounts, stores and caches, by name.
 
     Args:

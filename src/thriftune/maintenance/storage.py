@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from thriftune import files
 from thriftune.checkpoints.disk import disk_of, largest_files
@@ -18,6 +18,24 @@ from thriftune.study.record import STUDY
 from thriftune.units import human_bytes
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DamagedFile:
+    """A file of a checkpoint that is not what the manifest says."""
+
+    file: str
+    problem: str
+
+
+@dataclass(frozen=True)
+class UnneededFolder:
+    """A folder that no study needs."""
+
+    path: str
+    kind: str
+    """What it is: temporary, quarantined, or an orphan."""
+    bytes: int
 
 
 def no_room(settings: Parameters) -> OutOfStorageError:
@@ -40,7 +58,7 @@ def no_room(settings: Parameters) -> OutOfStorageError:
     )
 
 
-def verify_all(models: Path) -> list[dict[str, Any]]:
+def verify_all(models: Path) -> list[DamagedFile]:
     """Return a row for every file of every checkpoint that is not what its manifest says.
 
     Args:
@@ -51,11 +69,11 @@ def verify_all(models: Path) -> list[dict[str, Any]]:
         try:
             read_entry(folder).verify()
         except (DamageError, NewerFormatError) as error:
-            failed.append({"file": error.where or str(folder / MANIFEST), "problem": error.message})
+            failed.append(DamagedFile(error.where or str(folder / MANIFEST), error.message))
     return failed
 
 
-def clean(models: Path, optuna_url: str | None = None, *, really: bool) -> list[dict[str, Any]]:
+def clean(models: Path, optuna_url: str | None = None, *, really: bool) -> list[UnneededFolder]:
     """List what no study needs, and delete it where `really`.
 
     A study is held while its folders are deleted, so that no run of it starts meanwhile; one that a process
@@ -81,10 +99,10 @@ def clean(models: Path, optuna_url: str | None = None, *, really: bool) -> list[
     return rows
 
 
-def _clean_study(study: Path, *, really: bool) -> list[dict[str, Any]]:
+def _clean_study(study: Path, *, really: bool) -> list[UnneededFolder]:
     rows = []
     for folder, kind in _unneeded(study):
-        rows.append({"path": str(folder), "kind": kind, "bytes": files.directory_bytes(folder)})
+        rows.append(UnneededFolder(str(folder), kind, files.directory_bytes(folder)))
         if really:
             files.remove_tree(folder)
     return rows

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any, TypedDict, cast
 
 import torch
+from pydantic import JsonValue
 from torch import Tensor
 
 from thriftune.config import ModelConfig
@@ -147,14 +148,14 @@ class DualAgent(Agents):
             self._base = cast(Base, {**self._source, "frozen": frozen} if frozen else {})
         return self._base or None
 
-    def signature(self) -> dict[str, Any]:
+    def signature(self) -> dict[str, JsonValue]:
         """Return what must be equal for weights to fit, as JSON: architecture, heads, criteria, base."""
         return {
             "architecture": type(self.encoder).__name__,
             "hidden_size": int(self.encoder.config.hidden_size),
             "criteria": list(self.criteria),
             **asdict(self.shape),
-            "base": self.base(),
+            "base": cast("JsonValue", self.base()),
         }
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import gc
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -23,7 +23,9 @@ from thriftune.study.identity import flat
 from thriftune.training.loop import DivergedError
 
 if TYPE_CHECKING:
-    from thriftune.search.trials import FrozenTrial
+    from pydantic import JsonValue
+
+    from thriftune.search.trials import FrozenTrial, Values
 
 OUT_OF_MEMORY, DIVERGED = "out of memory", "diverged"
 LONGEST_REASON = 500
@@ -111,9 +113,7 @@ def _in_common(row: Sequence[FrozenTrial], good: Sequence[FrozenTrial], paramete
     return f"\n  all had {', '.join(shared)}; {others}"
 
 
-def _shared(
-    failed: Sequence[Mapping[str, Any]], good: Sequence[Mapping[str, Any]], written: Mapping[str, Any]
-) -> Iterable[str]:
+def _shared(failed: Sequence[Values], good: Sequence[Values], written: Values) -> Iterable[str]:
     """Yield what tells the failed trials from the good ones.
 
     `key = value` where all that failed had the value and none of the good ones, and `key >= value`, or <=,
@@ -124,12 +124,14 @@ def _shared(
         if all(value == bad[0] for value in bad):
             if bad[0] not in well:
                 yield f"{key} = {bad[0]!r}"
-        elif well and all(_is_number(value) for value in (*bad, *well)):
-            if min(bad) > max(well):
-                yield f"{key} >= {min(bad):g} (the others at most {max(well):g})"
-            elif max(bad) < min(well):
-                yield f"{key} <= {max(bad):g} (the others at least {min(well):g})"
+        elif (
+            well and len(numbers := _numbers(bad)) == len(bad) and len(others := _numbers(well)) == len(well)
+        ):
+            if min(numbers) > max(others):
+                yield f"{key} >= {min(numbers):g} (the others at most {max(others):g})"
+            elif max(numbers) < min(others):
+                yield f"{key} <= {max(numbers):g} (the others at least {min(others):g})"
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _numbers(values: Iterable[JsonValue]) -> list[float]:
+    return [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]

@@ -91,9 +91,7 @@ class TrialTraining:
         Args:
             checkpoint: That of the epoch that was validated last.
         """
-        best = checkpoint.state["best_value"]
-        is_first_best = checkpoint.value == best and checkpoint.state["saves_since_best"] == 0
-        if self._last is None or (self._report_path.exists() and not is_first_best):
+        if self._last is None or (self._report_path.exists() and not checkpoint.is_best):
             return
         parameters = self._trial.parameters
         write_trial_report(

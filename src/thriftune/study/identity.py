@@ -122,7 +122,7 @@ def study_identity(
     )
 
 
-def differences(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
+def differences(old: Mapping[str, JsonValue], new: Mapping[str, JsonValue]) -> list[str]:
     """Return `key: old -> new` for every leaf that differs.
 
     Args:
@@ -137,7 +137,7 @@ def differences(old: Mapping[str, object], new: Mapping[str, object]) -> list[st
     ]
 
 
-def flat(value: Mapping[str, object]) -> dict[str, object]:
+def flat(value: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     """Return the leaves of nested mappings by dotted key.
 
     Args:
@@ -146,7 +146,7 @@ def flat(value: Mapping[str, object]) -> dict[str, object]:
     return dict(_leaves(value))
 
 
-def _leaves(value: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+def _leaves(value: Mapping[str, JsonValue], prefix: str = "") -> Iterator[tuple[str, JsonValue]]:
     for key, item in value.items():
         if isinstance(item, Mapping) and item:
             yield from _leaves(item, f"{prefix}{key}.")

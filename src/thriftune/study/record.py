@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import psutil
 from pydantic import Field, JsonValue
@@ -148,7 +148,7 @@ def write_record(folder: Path, record: StudyRecord) -> None:
         folder: The study's folder.
         record: Checked before anything is written.
     """
-    value: dict[str, Any] = record.to_json()
+    value = record.to_json()
     files.write_json(folder / STUDY, {**value, CHECKSUM: files.sha256_json(value)})
 
 

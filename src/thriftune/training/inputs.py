@@ -185,7 +185,7 @@ def signature_of(agent: DualAgent) -> dict[str, JsonValue]:
     Args:
         agent: The agent.
     """
-    return {**agent.signature(), "tensors": describe(agent.trained_state())}
+    return {**agent.signature(), "tensors": {**describe(agent.trained_state())}}
 
 
 def class_weights(

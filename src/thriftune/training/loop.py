@@ -266,6 +266,7 @@ def _snapshot(
         epoch=progress.epoch,
         step=progress.step,
         value=metrics.get(trainer.metric),
+        is_best=progress.is_best,
         metrics=metrics,
         model=model,
         optimizer=optimizer,

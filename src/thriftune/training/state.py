@@ -54,6 +54,11 @@ class Progress:
     best_value: float | None = None
     saves_since_best: int = 0
 
+    @property
+    def is_best(self) -> bool:
+        """Whether the last saved epoch has the best value so far, and is the first to have it."""
+        return self.best_value is not None and self.saves_since_best == 0
+
     def note_value(self, value: float | None) -> None:
         """Count a saved epoch for early stopping; a tie is no gain.
 
@@ -72,7 +77,8 @@ class Captured:
 
     model: Tensors
     optimizer: Tensors
-    scalars: SavedState
+    scalars: Mapping[str, JsonValue]
+    """A SavedState as JSON."""
 
 
 class DataOrder(TypedDict):
@@ -135,7 +141,7 @@ class TrainingState:
             "best_value": self.progress.best_value,
             "saves_since_best": self.progress.saves_since_best,
         }
-        return Captured(self.agent.trained_state(), tensors, scalars)
+        return Captured(self.agent.trained_state(), tensors, cast("Mapping[str, JsonValue]", scalars))
 
     def restore(self, resume: Resume) -> None:
         """Put everything back that a checkpoint has, the global generators too.

@@ -39,8 +39,8 @@ def test_every_damaged_file_is_named(tmp_path: Path) -> None:
     model.write_bytes(content)
     (checkpoints / "epoch_0002" / "manifest.json").write_text("{", encoding="utf-8")
     found = verify_all(tmp_path)
-    assert [Path(row["file"]).name for row in found] == ["model.safetensors", "manifest.json"]
-    assert "expected" in found[0]["problem"]
+    assert [Path(row.file).name for row in found] == ["model.safetensors", "manifest.json"]
+    assert "expected" in found[0].problem
 
 
 def test_clean_deletes_what_no_study_needs_and_only_when_told(tmp_path: Path) -> None:
@@ -51,9 +51,9 @@ def test_clean_deletes_what_no_study_needs_and_only_when_told(tmp_path: Path) ->
         (checkpoints / name / "model.safetensors").write_bytes(b"12345")
     (tmp_path / "study_orphan").mkdir()
     with StudyLock(tmp_path / "study_s"):
-        assert [row["kind"] for row in clean(tmp_path, really=True)] == ["orphan: no study.json"]
+        assert [row.kind for row in clean(tmp_path, really=True)] == ["orphan: no study.json"]
     rows = clean(tmp_path, really=False)
-    assert [(row["kind"], row["bytes"]) for row in rows] == [("temporary", 5), ("quarantined", 5)]
+    assert [(row.kind, row.bytes) for row in rows] == [("temporary", 5), ("quarantined", 5)]
     assert clean(tmp_path, really=True) == rows
     assert clean(tmp_path, really=True) == []
     assert verify_all(tmp_path) == []

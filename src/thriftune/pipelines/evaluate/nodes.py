@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from thriftune import runner
 
 if TYPE_CHECKING:
+    from pydantic import JsonValue
+
     from thriftune.checkpoints import CheckpointStore
     from thriftune.config import Parameters
     from thriftune.corpus import CorpusStore
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 def evaluate_finished(
     checkpoints: CheckpointStore, corpora: CorpusStore, study: StudyHandle, settings: Parameters
-) -> dict[str, Any]:
+) -> dict[str, JsonValue]:
     """Evaluate the study's best on test, once.
 
     Args:
@@ -33,7 +35,7 @@ def evaluate_finished(
 
 def evaluate_on_request(
     checkpoints: CheckpointStore, corpora: CorpusStore, study: StudyHandle, settings: Parameters
-) -> dict[str, Any]:
+) -> dict[str, JsonValue]:
     """Evaluate the study's best on test; a second time only with evaluation.force=true.
 
     Args:
