@@ -4,7 +4,7 @@ commands take that only read.
     python -m benchmarks.commands [--pairs 5] [--hidden 768] [--layers 12] [--studies 10]
 
 startup is measured against an empty project with Kedro and kedro-mlflow in the same run, resume against
-reading and hashing the checkpoint that it goes on from, plus 10 s, and each reading command, to
+reading and hashing the checkpoint that it resumes from, plus 10 s, and each reading command, to
 the end of its process, against the seconds that it may take.
 """
 

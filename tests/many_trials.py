@@ -101,7 +101,7 @@ def live(folder: Path, trials: int, kills: int, seed: int = 0) -> Story:
     started = time.monotonic()
     for after in sorted(chance.sample(range(2, trials - 1), kills)):
         worker = Worker(project, 0)
-        worker.until(rf"trial {after} \(.*\): (starts|goes on)", 24 * 3600)
+        worker.until(rf"trial {after} \(.*\): (starts|resumes)", 24 * 3600)
         time.sleep(chance.uniform(0.0, 1.0))
         worker.kill()
         story.killed_after.append(int(re.findall(STARTS, worker.said, re.MULTILINE)[-1]))

@@ -101,7 +101,7 @@ def test_the_main_job_started_twice_at_once(project: Path) -> None:
     assert (sorted(codes[:2]), codes[2]) == ([0, 2], 0), "".join(said)
     for code, text in zip(codes, said, strict=True):
         assert "Traceback" not in text, text
-        assert ("another process works on this study" in " ".join(text.split())) == (code == 2)
+        assert ("another process is working on this study" in " ".join(text.split())) == (code == 2)
         assert "MLflow's store cannot be used" not in text
     with closing(sqlite3.connect(project / "data/tracking/mlflow.db")) as database:
         query = "select value, count(*) from tags where key = 'thriftune.trial' group by value"

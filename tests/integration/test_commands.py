@@ -78,7 +78,7 @@ def test_the_main_job_and_the_commands_after_it(project: Path, run: Run) -> None
     again = run("kedro", "run", "--params", SMALL)
     assert again.returncode == 0
     assert "nothing to do" in again.stderr
-    assert "test is not read again" in again.stderr
+    assert "test split is not read again" in again.stderr
     second = run("kedro", "run", "--pipeline", "evaluate", "--params", "study.name=small")
     assert second.returncode == 2
     assert "evaluation.force=true" in second.stderr

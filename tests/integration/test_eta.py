@@ -67,7 +67,7 @@ def test_the_time_left_is_right_from_a_tenth_on(
     ]
     assert len(epochs) == trials
     assert len(set(epochs)) > 3, "neither the pruner nor early stopping shortened a trial"
-    assert any("goes on after epoch" in line for line in caplog.messages), "no trial was interrupted"
+    assert any("resumes after epoch" in line for line in caplog.messages), "no trial was interrupted"
     for over in range(trials // 10, trials):
         eta, left = eta_seconds(epochs[:over], trials - over), sum(epochs[over:])
         assert 0.7 <= (sum(epochs[:over]) + eta) / sum(epochs) <= 1.3, f"after {over} trials"

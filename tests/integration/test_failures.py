@@ -248,7 +248,7 @@ def test_too_many_in_a_row_are_told_with_what_they_had_in_common(small: Path) ->
         message = str(caught.value)
         assert "2 trials in a row have failed: diverged (1 of 2; trial 1: the loss is" in message
         assert "training.max_length (1 of 2; trial 2: expected at most" in message
-        assert "all had training.learning_rate = 1e+30; no trial that went well had any of it" in message
+        assert "all had training.learning_rate = 1e+30; no successful trial had any of these" in message
         assert len(OptunaStudy.of(parts(parameters)[1], parameters).trials()) == 3
     run(small_parameters(small, study={**study, "max_failed_trials": 3}, **settings))
     lowered = small_parameters(small, study={**study, "max_failed_trials": 1}, **settings)

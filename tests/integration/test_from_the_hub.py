@@ -94,7 +94,7 @@ def test_one_command_from_the_hub_to_a_report(project: Path) -> None:
         server.requests.clear()
         code, output = kedro(project, server, HF_TOKEN=TOKEN)
         assert code == 0, output
-        assert "is used again" in output
+        assert "is reused" in output
         assert server.requests == []
 
         for place in (project, project.parent / "huggingface"):

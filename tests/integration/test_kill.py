@@ -78,16 +78,15 @@ def test_it_says_where_it_goes_on_and_why(tmp_path: Path) -> None:
     second = run(project, extra, ("append metrics.jsonl", 8, "kill", 0, signal.SIGKILL))
     assert second.returncode == -signal.SIGKILL
     said = " ".join(second.stderr.split())
-    assert "adopted the study from a process that was killed: pid" in said
+    assert "took over the study from a process that was killed: pid" in said
     assert (
-        "starts again from its beginning, since it has no whole checkpoint; steps 1 to 2 at least are made"
-        in said
+        "starts again from the beginning, since it has no valid checkpoint; at least steps 1 to 2 are" in said
     )
     third = run(project, extra)
     assert third.returncode == 0, third.stderr
     said = " ".join(third.stderr.split())
-    where = "goes on after epoch 1 (step 4), its newest whole checkpoint"
-    assert f"{where}; steps 5 to 7 at least are made again" in said
+    where = "resumes after epoch 1 (step 4), from its newest valid checkpoint"
+    assert f"{where}; at least steps 5 to 7 are repeated" in said
     assert "trial 1 (2 of 2): starts " in said
 
 
@@ -139,7 +138,7 @@ def wait_until(log: Path, program: subprocess.Popen[bytes], found: Callable[[str
 
 def test_a_second_process_is_told_whose_the_study_is(tmp_path: Path) -> None:
     """Refused with pid, host and instant while the first is stopped, and while it runs, with how to end it;
-    once that is dead the same command adopts the study and goes on."""
+    once that is dead the same command takes the study over and resumes."""
     project, more = copy_project(tmp_path), ",training.epochs=1000"
     words = ("kedro", "run", "--pipelines", "hpo", "--params", SMALL + more)
     with process(project, "first", *words) as first:
@@ -150,13 +149,13 @@ def test_a_second_process_is_told_whose_the_study_is(tmp_path: Path) -> None:
             refused = run(project, more)
             said = " ".join(refused.stderr.split())
             assert refused.returncode == 2
-            assert f"another process works on this study: {owner}" in said
+            assert f"another process is working on this study: {owner}" in said
             assert f"{advice}{first.pid}`" in said
         os.kill(first.pid, signal.SIGKILL)
         assert first.wait() == -signal.SIGKILL
     with process(project, "next", *words) as following:
-        adopted = f"adopted the study from a process that was killed: pid {first.pid}"
-        wait_until(project / "next.log", following, lambda text: adopted in text and "goes on" in text)
+        adopted = f"took over the study from a process that was killed: pid {first.pid}"
+        wait_until(project / "next.log", following, lambda text: adopted in text and "resumes" in text)
 
 
 MAKE_DATABASE = """

@@ -110,12 +110,12 @@ PARAMETERS: dict[str, tuple[str, str]] = {
     "no such encoder": ("encoder=tinny", "did you mean 'tiny'"),
     "folder that is no encoder": ("encoder=conf", "no config.json"),
     "window too long": ("training.max_length=512", "window of 256 tokens"),
-    "save interval": ("storage.min_interval_epochs=9", "nothing would be saved"),
+    "save interval": ("storage.min_interval_epochs=9", "no checkpoint would be saved"),
     "root that nobody can write": ("storage.root=/proc/thriftune", "cannot be written"),
     "search space by --params": ("search.space.model.head_dropout.low=0.9", "set in a parameter file"),
 }
 OTHER_CODES: dict[str, tuple[str, str, str, int]] = {
-    "budget too small": ("storage.max_total_size=1MB", "", "holds no study", 3),
+    "budget too small": ("storage.max_total_size=1MB", "", "too small for any study", 3),
     "encoder not installed": (
         "encoder=ghost",
         "encoders:\n  ghost: {kind: package, package: no_such_package, folder: model, sha256: '0'}\n",

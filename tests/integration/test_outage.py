@@ -45,7 +45,7 @@ def test_a_server_that_is_absent_at_the_start_gets_everything_later(tmp_path: Pa
     done = run(project, f",tracking.mlflow_uri={uri}")
     assert done.returncode == 0, done.stderr
     assert "MLflow's store cannot be used" in said(done)
-    assert "metric rows wait in the journals" in said(done)
+    assert "metric rows are still to be sent" in said(done)
     assert list(project.glob("data/06_models/*/evaluation.json"))
     assert not (project / "mlruns").exists()
     with mlflow_server(tmp_path / "server", port):
@@ -285,7 +285,7 @@ def test_a_restoration_is_whole_or_goes_on(tmp_path: Path) -> None:
     journal = next(project.glob("data/06_models/*/trials/trial_0000_*/metrics.jsonl"))
     content = journal.read_bytes()
     garbled = content.replace(b'"step": 1', b'"step": 9', 1)
-    for damage, told in ((garbled, "delete that line only"), (None, "no journal")):
+    for damage, told in ((garbled, "delete only that line"), (None, "no journal")):
         journal.unlink()
         if damage is not None:
             journal.write_bytes(damage)
@@ -297,7 +297,7 @@ def test_a_restoration_is_whole_or_goes_on(tmp_path: Path) -> None:
     with StudyLock(journal.parents[2]):
         refused = thriftune(project, "tracking", "rebuild", "--yes")
         assert refused.returncode == 2
-        assert "another process works on this study" in " ".join(refused.stderr.split())
+        assert "another process is working on this study" in " ".join(refused.stderr.split())
     assert outcome(project) == before
 
 
@@ -355,7 +355,7 @@ def test_optuna_s_database_fails_in_the_middle_and_the_study_ends_the_same(tmp_p
     assert run(whole).returncode == 0
     faults = (
         ("locked", "optuna_tell", 1, "database is locked"),
-        ("deleted", "append", 4, "was deleted while this process worked"),
+        ("deleted", "append", 4, "was deleted while this process was working"),
         ("deleted", "unlink report.html", 1, "the same command again: it restores the trials"),
     )
     for fault, moment, at, told in faults:

@@ -171,7 +171,7 @@ def test_an_extended_study_says_whether_its_best_changed(
     assert reason.startswith("evaluation.force=true; ")
     if later > first:
         assert forced["best_trial"] == 1
-        told = "the study's best has changed since it was evaluated: trial 1 with"
+        told = "the study's best has changed since it was evaluated: now trial 1 with"
         assert told in caplog.text
         assert '"study.name=small,evaluation.force=true"` evaluates the new best' in caplog.text
         assert told in str(refused.value)
@@ -443,14 +443,14 @@ def test_a_damaged_best_is_trained_again_though_another_epoch_ties(
         caplog.clear()
         spoil_best(folder, best["path"], name)
         after = evaluate(parameters)
-        assert "the study's best (trial 0, epoch 1) is left: the trial is trained again" in caplog.text
+        assert "the study's best (trial 0, epoch 1) is left: the trial is retrained" in caplog.text
         assert after["checkpoints"] == before["checkpoints"]
         assert after["test_metrics"] == before["test_metrics"]
         assert after["evaluations"][-1]["epoch"] == 1
     assert len(list(folder.glob("trials/*/checkpoints/quarantine-epoch_0001*"))) == 2
     spoil_best(folder, best["path"], MODEL)
     next(folder.glob("trials/*/metrics.jsonl")).unlink()
-    with pytest.raises(StudyError, match="its journal does not say at which epoch"):
+    with pytest.raises(StudyError, match="its journal does not say which epoch"):
         evaluate(parameters)
 
 

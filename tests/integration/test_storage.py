@@ -191,7 +191,7 @@ def test_a_best_without_a_valid_copy_is_trained_again(finished: Path, tmp_path: 
     assert [Path(row["file"]).name for row in json.loads(found.stdout)] == [MODEL]
     done = kedro(project, f"study.trials=2,training.epochs=2,{TINY}")
     assert done.returncode == 0, done.stderr
-    assert "is trained again" in done.stdout + done.stderr
+    assert "is retrained" in done.stdout + done.stderr
     after = json.loads(evaluation.read_text())
     assert after["checkpoints"][0]["sha256"] == before["checkpoints"][0]["sha256"]
     assert after["test_metrics"] == before["test_metrics"]
@@ -283,7 +283,7 @@ def test_without_checkpoints_there_are_metrics_alone(tmp_path: Path) -> None:
     project = copy_project(tmp_path)
     done = kedro(project, f"study.trials=2,training.epochs=2,storage.checkpointing=false,{TINY}")
     assert done.returncode == 0, done.stderr
-    assert "no model for test" in done.stdout + done.stderr
+    assert "no model to evaluate" in done.stdout + done.stderr
     assert not list(project.glob("data/06_models/*/trials/*/checkpoints/*"))
     assert not list(project.glob("data/06_models/*/evaluation.json"))
     assert all(rows for rows in values(project).values())

@@ -95,7 +95,7 @@ def test_time_is_training_time_and_what_ended_the_search_stands(
     assert "the search is over after 1 of 3 trials: " in caplog.text
     higher = timed(small, timeout=ended.seconds + NO_TIME)
     run(higher)
-    assert f"it goes on: study.timeout was {NO_TIME:g} and is " in caplog.text
+    assert f"it continues: study.timeout was {NO_TIME:g} and is " in caplog.text
     assert stop_of(higher).trials == 2
     more = timed(small, timeout=higher.study.timeout, trials=5, extend=True)
     run(more)

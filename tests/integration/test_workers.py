@@ -41,8 +41,8 @@ def test_processes_of_one_machine_share_a_study(tmp_path: Path) -> None:
         holds.release(3)
         assert second.end() == 0, second.said
         check_team(team, 3, [first, second])
-    assert re.search(rf"adopted trial {doomed} from a process that was killed: pid", second.said)
-    assert re.search(rf"trial {doomed} .*: goes on after epoch \d", second.said)
+    assert re.search(rf"took over trial {doomed} from a process that was killed: pid", second.said)
+    assert re.search(rf"trial {doomed} .*: resumes after epoch \d", second.said)
 
 
 def check_refusals(team: Team, server: Postgres) -> None:
@@ -62,7 +62,7 @@ def check_refusals(team: Team, server: Postgres) -> None:
     secrets.write_text(yaml.safe_dump({"mlflow": known["mlflow"]}))
     refused = run_kedro(outsider, "run", "--pipelines", "hpo")
     assert refused.returncode == 2, refused.stderr
-    assert "is kept by the PostgreSQL" in refused.stderr
+    assert "is locked through the PostgreSQL" in refused.stderr
     client = MlflowClient(tracking_uri=server.url("mlflow").replace("postgresql://", "postgresql+psycopg://"))
     (experiment,) = client.search_experiments(filter_string="name = 'thriftune'")
     query = "tags.`thriftune.trial` = 'parent'"
@@ -76,7 +76,7 @@ def check_refusals(team: Team, server: Postgres) -> None:
     ):
         done = thriftune(outsider, *words)
         assert (done.returncode, words) == (code, words), done.stderr
-        assert "is kept by the PostgreSQL" in done.stderr
+        assert "is locked through the PostgreSQL" in done.stderr
 
 
 @pytest.mark.postgres
@@ -99,13 +99,13 @@ def test_workers_share_a_study_on_postgres(tmp_path: Path) -> None:
         holds.hold(5)
         holds.release(3)
         for worker in (first, second):
-            worker.until("connected to PostgreSQL again; nobody has taken anything over")
+            worker.until("reconnected to PostgreSQL; no other process has taken anything over")
         holds.until_held(5, [0, 1])
         (doomed,) = re.findall(r"trial (\d) .*: starts", first.said)
         first.kill()
         holds.hold(6, int(doomed))
         holds.release(5)
-        second.until(rf"trial {doomed} .*: goes on after epoch")
+        second.until(rf"trial {doomed} .*: resumes after epoch")
         busy = thriftune(team.copies[0], "study", "delete", "small", "--yes")
         assert busy.returncode == 2
         assert f"pid {second.process.pid} on" in busy.stderr
@@ -167,7 +167,7 @@ def test_four_workers_a_hundred_trials(tmp_path: Path) -> None:
         print(f"at most {team.most_bytes} of {budget} bytes were held")
         survivors = workers[2].said + workers[3].said
         for trial in adopted:
-            assert re.search(rf"trial {trial} .*: goes on after epoch \d", survivors), trial
+            assert re.search(rf"trial {trial} .*: resumes after epoch \d", survivors), trial
 
 
 @pytest.mark.postgres
@@ -193,7 +193,7 @@ def test_a_worker_that_was_cut_off_commits_nothing_more(tmp_path: Path) -> None:
         links[0].cut()
         cut_at = time.monotonic()
         holds.release(5)
-        second.until("trial 0 .*: goes on after epoch")
+        second.until("trial 0 .*: resumes after epoch")
         print(f"taken over after {time.monotonic() - cut_at:.0f} s")
         time.sleep(max(0.0, cut_at + 60 - time.monotonic()))
         links[0].mend()

@@ -118,8 +118,8 @@ class ByteAccount:
             raise OutOfStorageError(
                 f"the budget of {human_bytes(self.budget.bytes)} is too small for this study: at least "
                 f"{human_bytes(least)} ({least} bytes) are needed (the newest checkpoint is "
-                "kept while the next is written, the best is beside them, and corpora, tokens, "
-                "metrics and databases count too; `thriftune storage forecast` has the figures)",
+                "kept while the next is written, so is the best, and corpora, tokens, metrics and "
+                "databases count too; `thriftune storage forecast` has the figures)",
                 where="storage.max_total_size",
                 remedy=f"set storage.max_total_size={least} or more; a smaller encoder or "
                 "model.fine_tuning=heads needs less.",

@@ -141,7 +141,7 @@ def check_size(path: Path, fact: FileFact) -> None:
     """
     with _unreadable_is_damaged(path):
         if path.is_symlink() or not path.is_file():
-            raise DamageError("is missing, or no regular file", where=str(path))
+            raise DamageError("is missing, or not a regular file", where=str(path))
         size = path.stat().st_size
     if size != fact.size:
         raise DamageError(

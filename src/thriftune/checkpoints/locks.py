@@ -85,7 +85,7 @@ class FolderLocks:
                 raise RefusedError(
                     f"{name} is already running in another process, or in another store of this one",
                     where=str(self._folder.parent),
-                    remedy="wait until it has ended, or choose another name.",
+                    remedy="wait for it to end, or choose another name.",
                 ) from error
             yield
 

@@ -130,7 +130,7 @@ def read_manifest(folder: Path) -> Manifest:
         refuse_newer(value, "format_version", FORMAT_VERSION, str(path))
     manifest = _parse(value, str(path))
     if stated != found:
-        raise DamageError("does not have the checksum that it states", where=str(path))
+        raise DamageError("does not match its checksum", where=str(path))
     return manifest
 
 
@@ -140,7 +140,7 @@ def _parse(value: object, where: str) -> Manifest:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = "/".join(map(str, first["loc"])) or "the top level"
-        raise DamageError(f"is no manifest at {place}: {first['msg']}", where=where) from error
+        raise DamageError(f"is not a manifest at {place}: {first['msg']}", where=where) from error
 
 
 @cache

@@ -76,7 +76,7 @@ class Pruner:
                 lacking = self._account.lacking(needed)
             if lacking:
                 held = sum(entry.manifest.total_bytes for entry in self._catalogue.entries())
-                self._execute(self.plan(room_bytes=max(0, held - lacking)), "room was needed")
+                self._execute(self.plan(room_bytes=max(0, held - lacking)), "space was needed")
                 lacking = self._account.lacking(needed)
             if lacking:
                 raise self._account.out_of_storage(needed)
@@ -141,7 +141,7 @@ class Pruner:
         def remove(path: Path) -> None:
             if on_this_disk and not disk.same_disk(path, self._catalogue.folder):
                 return
-            log.info("removed %s (%s): room was needed", path, human_bytes(files.directory_bytes(path)))
+            log.info("removed %s (%s): space was needed", path, human_bytes(files.directory_bytes(path)))
             files.remove_tree(path)
 
         for path in self._leftovers():

@@ -91,7 +91,7 @@ class Saver:
         """
         if checkpoint.study != self._study:
             raise StudyError(
-                f"the checkpoint is of the study {checkpoint.study!r}, this store of {self._study!r}",
+                f"the checkpoint belongs to the study {checkpoint.study!r}, this store to {self._study!r}",
                 where=str(self._session.folder),
                 remedy="save it through the catalog entry of its own study.",
             )

@@ -179,7 +179,7 @@ class CheckpointStore:
             seconds: At most so long; then it is abandoned with the process. None: until it is done.
         """
         if not self._writer.drain(seconds):
-            log.warning("the checkpoint that was being written is abandoned; the one before it stands")
+            log.warning("the checkpoint that was being written is abandoned; the previous one is kept")
 
     @contextmanager
     def owned(

@@ -122,7 +122,7 @@ def read_entry(path: Path) -> StoredCheckpoint:
     trial = f"trial_{manifest.trial:04d}_{manifest.trial_id}"
     if (path.name, path.parents[1].name) != (f"epoch_{manifest.epoch:04d}", trial):
         raise DamageError(
-            f"is the manifest of {trial}, epoch {manifest.epoch}, which is not where it stands",
+            f"is the manifest of {trial}, epoch {manifest.epoch}, which belongs in another folder",
             where=str(path / MANIFEST),
         )
     return StoredCheckpoint(path, manifest)
@@ -193,9 +193,9 @@ def check_signature(entry: StoredCheckpoint, expected: Mapping[str, JsonValue]) 
     if found:
         more = f"\n  and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
         raise StudyError(
-            "the checkpoint is whole, but of another model:\n  " + "\n  ".join(found[:SHOWN]) + more,
+            "the checkpoint is valid, but from another model:\n  " + "\n  ".join(found[:SHOWN]) + more,
             where=str(entry.path),
-            remedy="use the configuration it was made with, or another study.name.",
+            remedy="use the configuration it was saved with, or another study.name.",
         )
 
 

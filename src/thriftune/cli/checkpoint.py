@@ -37,7 +37,7 @@ def _export(
 @click.argument("study_name", metavar="STUDY")
 @click.argument("trial", type=click.IntRange(min=0))
 @click.argument("epoch", type=click.IntRange(min=1))
-@click.option("--yes", is_flag=True, help="Do it; without, say what would change.")
+@click.option("--yes", is_flag=True, help="Roll back; without it, only say what would change.")
 @configured
 def _rollback(parameters: Parameters, study_name: str, trial: int, epoch: int, yes: bool) -> None:
     """Let an interrupted trial resume from an earlier epoch."""

@@ -161,7 +161,7 @@ def _check_pipelines(names: Sequence[str], option: str) -> None:
         raise ConfigError(
             f"{' and '.join(with_study)} cannot share a run: one run works on one study",
             where=option,
-            remedy="run them one after the other; ingest may be named with any of them.",
+            remedy="run them one after the other; ingest may be combined with any of them.",
         )
 
 

@@ -59,12 +59,12 @@ def _verify(parameters: Parameters, as_json: bool) -> None:
     if failed or as_json:
         show(failed, as_json, "damaged")
     else:
-        click.echo("every checkpoint is what its manifest says")
+        click.echo("every checkpoint matches its manifest")
     sys.exit(1 if failed else 0)
 
 
 @storage.command("clean")
-@click.option("--yes", is_flag=True, help="Do it; without, say what would go.")
+@click.option("--yes", is_flag=True, help="Delete; without it, only say what would be deleted.")
 @as_json_option
 @configured
 def _clean(parameters: Parameters, yes: bool, as_json: bool) -> None:

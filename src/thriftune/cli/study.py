@@ -50,7 +50,7 @@ def _show(parameters: Parameters, name: str, every: bool, as_json: bool) -> None
 
 @study.command("delete")
 @click.argument("name")
-@click.option("--yes", is_flag=True, help="Do it; without, say what would go.")
+@click.option("--yes", is_flag=True, help="Delete; without it, only say what would be deleted.")
 @click.option("--tracking", is_flag=True, help="Delete its MLflow runs too.")
 @configured
 def _delete(parameters: Parameters, name: str, yes: bool, tracking: bool) -> None:

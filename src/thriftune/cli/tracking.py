@@ -28,8 +28,8 @@ def _flush(parameters: Parameters) -> None:
 
 
 @tracking.command("rebuild")
-@click.option("--yes", is_flag=True, help="Do it; without, say what would be done.")
-@click.option("--move", is_flag=True, help="Also for studies that another server or machine keeps.")
+@click.option("--yes", is_flag=True, help="Rebuild; without it, only say what would be done.")
+@click.option("--move", is_flag=True, help="Also move studies locked through another server or machine.")
 @configured
 def _rebuild(parameters: Parameters, yes: bool, move: bool) -> None:
     """Recreate MLflow's and Optuna's databases from the journals; the old ones are kept beside them.

@@ -44,7 +44,7 @@ def ingest(
     corpus = store.find(source_key)
     if corpus is not None:
         store.tidy()
-        log(f"ingest: inputs unchanged, corpus {corpus.fingerprint[:12]} is used again")
+        log(f"ingest: inputs unchanged, corpus {corpus.fingerprint[:12]} is reused")
         return corpus
     tables = read_tables(config, sources)
     plan = TableScan(config).plan(tables, lacking)

@@ -155,7 +155,7 @@ class TableScan:
             status, sentence = cells[names.status], cells[names.sentence]
             if post_id not in self._ids:
                 problems.add(
-                    "an annotation is for a post that is not there", f"{table.place(row)}: {quoted(post_id)}"
+                    "an annotation refers to an unknown post", f"{table.place(row)}: {quoted(post_id)}"
                 )
             if status not in ("0", "1"):
                 problems.add("a status is not 0 or 1", f"{table.place(row)}: {quoted(status)}")
@@ -210,7 +210,7 @@ class TableScan:
                 )
             if post is None:
                 self._problems.add(
-                    "a split is for a post that is not there", f"{table.place(row)}: {quoted(post_id)}"
+                    "a split refers to an unknown post", f"{table.place(row)}: {quoted(post_id)}"
                 )
             elif name in SPLITS:
                 if splits[post] not in (NO_SPLIT, SPLITS.index(name)):

@@ -160,17 +160,17 @@ def _ready_rows(config: CorpusConfig, folder: Path | None, split: SplitName, nam
     """Yield the posts of one split of a data set; DataError if it cannot be read."""
     import datasets
 
-    behind = None
+    last = None
     try:
         dataset = datasets.load_dataset(str(folder), config.hub.config, split=name, streaming=True)
-        behind = 0
-        for behind, cells in _rows(dataset, config, f"{config.hub.id}, split {name}", split):
-            yield behind, cells
+        last = 0
+        for last, cells in _rows(dataset, config, f"{config.hub.id}, split {name}", split):
+            yield last, cells
     except (ValueError, TypeError, OSError, datasets.exceptions.DatasetsError) as error:
-        if behind is None:
+        if last is None:
             reason = " ".join(str(error).splitlines()[:2])  # the second line lists the splits
         else:
-            reason = f"{type(error).__name__} after row {behind}"  # its text may quote a post
+            reason = f"{type(error).__name__} after row {last}"  # its text may quote a post
         raise DataError(
             f"the split {name!r} of {config.hub.id} cannot be read: {reason}",
             where=f"corpus.hub.splits.{split}",

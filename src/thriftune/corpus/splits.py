@@ -109,7 +109,7 @@ def _check_none_is_empty(splits: Splits, names: Collection[SplitName]) -> None:
     empty = [name for name in names if not (splits == SPLITS.index(name)).any()]
     if empty:
         raise DataError(
-            f"of {len(splits)} different posts none is left for the {empty[0]} split",
+            f"no post is left for the {empty[0]} split, of {len(splits)} distinct posts",
             remedy="add posts, raise corpus.split.*, or name a splits table by corpus.files.splits.",
         )
 
@@ -120,7 +120,7 @@ def _grouped(groups: NDArray[np.int64], labels: NDArray[np.bool_]) -> tuple[NDAr
     heads = np.unique(of, return_index=True)[1]
     if len(heads) < LEAST_POSTS:
         raise DataError(
-            f"expected at least {LEAST_POSTS} different posts to split, found {len(heads)}",
+            f"expected at least {LEAST_POSTS} distinct posts to split, found {len(heads)}",
             remedy="add posts, or name a splits table by corpus.files.splits.",
         )
     # A column for "no criterion at all" keeps the hard negatives balanced too.

@@ -75,7 +75,7 @@ class Corpus:
             raise DataError(
                 f"the {split} split's file is gone",
                 where=str(path),
-                remedy="put it back, or run `kedro run --pipelines ingest` again.",
+                remedy="restore it, or run `kedro run --pipelines ingest` again.",
             ) from error
 
     def split_bytes(self, split: SplitName) -> int:
@@ -102,7 +102,7 @@ class Corpus:
                 raise DataError(
                     f"the {split} split's file is gone, or is not what ingest wrote",
                     where=str(path),
-                    remedy="put it back, or run `kedro run --pipelines ingest` again with the same sources.",
+                    remedy="restore it, or run `kedro run --pipelines ingest` again with the same sources.",
                 )
 
     def data_report(self) -> DataReport:

@@ -87,7 +87,7 @@ def no_such_file(path: Path, key: str) -> DataError:
     if path.is_dir():
         found = "this is a folder, not a table"
     else:  # a pipe, say, cannot be read twice
-        found = "this is no regular file" if path.exists() else "there is no such file"
+        found = "this is not a regular file" if path.exists() else "there is no such file"
     return DataError(found, where=str(path), remedy=f"set {key} to the table's path.")
 
 

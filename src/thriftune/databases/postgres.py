@@ -190,7 +190,7 @@ def retry_until_available(
         raise UnavailableError(
             f"PostgreSQL has not answered for {PATIENCE_SECONDS:.0f} s: {first_line(error)}",
             where=without_password(url),
-            remedy="start the server, then run the same command again; what is done is kept.",
+            remedy="start the server, then run the same command again; completed work is kept.",
         ) from error
 
 

@@ -135,7 +135,7 @@ def read_evaluation(folder: Path) -> EvaluationRecord | None:
     try:
         return EvaluationRecord.from_json(value)
     except ValueError as error:
-        raise DamageError(f"is no evaluation record: {error}", where=str(path)) from error
+        raise DamageError(f"is not an evaluation record: {error}", where=str(path)) from error
 
 
 def write_trial_report(path: Path, report: TrialReport) -> None:

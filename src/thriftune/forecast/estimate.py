@@ -114,14 +114,14 @@ def configured_inputs(settings: Parameters, weights: int | None = None) -> Forec
             corpus = store.current()
             if settings.corpus.source != "hub":  # which is not asked whether it is the same
                 log.warning(
-                    "the configured corpus was not ingested yet; this forecast takes the last one, %s",
+                    "the configured corpus has not been ingested yet; this forecast uses the last one, %s",
                     corpus.fingerprint[:12],
                 )
         size = CorpusSize.of(corpus)
     except DataError:
         corpus, size = None, assumed_size(settings.corpus)
         log.warning(
-            "no corpus has been ingested yet; assumed %s. After `kedro run --pipeline ingest` it is exact",
+            "no corpus has been ingested yet; assumed %s. After `kedro run --pipelines ingest` it is exact",
             size.assumed,
         )
     if weights is None:

@@ -124,8 +124,8 @@ class Hub:
             raise ConfigError(
                 f"not valid JSON: {error}",
                 where=str(self.pins),
-                remedy="restore it from a copy, or remove it: the hub is then asked again which commits its "
-                "branches are.",
+                remedy="restore it from a copy, or remove it: the commits of its branches are then looked up "
+                "on the hub again.",
             ) from error
         return pins
 
@@ -146,7 +146,7 @@ class Hub:
             if not known.is_file():
                 raise
             log.warning(
-                "the hub cannot be reached; %s of %s is the commit that the cache has", known.name, repository
+                "the hub cannot be reached; using the cached commit for %s of %s", known.name, repository
             )
             return str(ask(local_files_only=True).resolved)
 

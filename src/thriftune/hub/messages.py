@@ -11,8 +11,8 @@ from thriftune.hub.client import TRIES, RetryAfterTooLongError, TransientHubErro
 from thriftune.hub.repository import Repository
 
 _ADD_A_TOKEN = (
-    "create a token that may read (Settings, Access Tokens) and set it by `export HF_TOKEN=...`, or once for "
-    "all by `hf auth login`."
+    "create a read token (Settings, Access Tokens) and set it with `export HF_TOKEN=...`, or permanently "
+    "with `hf auth login`."
 )
 _OFFLINE = "the hub is switched off (HF_HUB_OFFLINE=1)"
 
@@ -55,7 +55,7 @@ def _translate(error: Exception, repository: Repository, page: str, cache: Path)
         case errors.HfHubHTTPError():
             return _unexpected_answer(repository, page, cache, error.response.status_code)
         case TransientHubError():
-            return _unreachable(repository, cache, f"asked {TRIES} times, {error}")
+            return _unreachable(repository, cache, f"tried {TRIES} times: {error}")
         case errors.OfflineModeIsEnabled() | errors.RevisionResolutionError():
             return _unreachable(repository, cache, _OFFLINE)
         case errors.LocalEntryNotFoundError():
@@ -121,7 +121,7 @@ def _gated(repository: Repository, page: str) -> UnavailableError:
             "wait for it. Then run the same command again."
         )
     return UnavailableError(
-        f"{repository} is gated (its terms have to be accepted), and {found}",
+        f"{repository} is gated (its terms must be accepted), and {found}",
         where=repository.where,
         remedy=remedy,
     )
@@ -144,9 +144,9 @@ def _unexpected_answer(repository: Repository, page: str, cache: Path, status: i
         return _unknown(repository, page)
     return UnavailableError(
         f"{repository} cannot be read with your token: "
-        + ("it is not valid (any more)" if status == 401 else "it may not read this repository"),
+        + ("it is invalid or has expired" if status == 401 else "it may not read this repository"),
         where=repository.where,
-        remedy=f"look at {page} with the account of the token; to use another one, {_ADD_A_TOKEN}",
+        remedy=f"look at {page} with the account of the token; to use another token, {_ADD_A_TOKEN}",
     )
 
 

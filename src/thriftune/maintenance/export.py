@@ -81,9 +81,9 @@ def _chosen(store: CheckpointStore, trial: int | None, epoch: int | None) -> Sto
     if not fitting:
         there = [entry.info.key for entry in store.entries()]
         raise StudyError(
-            "no such checkpoint is kept",
+            "there is no such checkpoint",
             where=str(store.folder),
-            remedy=f"(trial, epoch) that are: {there}.",
+            remedy=f"choose one of these (trial, epoch) pairs: {there}.",
         )
     return fitting[0]
 

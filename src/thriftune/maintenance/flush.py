@@ -127,6 +127,6 @@ def _open_store(settings: Parameters, uri: str) -> MlflowSink:
     raise UnavailableError(
         f"MLflow's store cannot be used: {found}",
         where="tracking",
-        remedy="make it available and run this command again; `thriftune tracking rebuild` recreates a "
+        remedy="make it available and run the same command again; `thriftune tracking rebuild` recreates a "
         "damaged SQLite file. Every row is in the journals.",
     )

@@ -50,15 +50,15 @@ def _rebuild(settings: Parameters, found: list[StudyHandle], *, really: bool) ->
     databases = _databases(settings, found)
     studies = ", ".join(handle.name for handle in found) or "no study"
     if not really:
-        files = ", ".join(map(str, databases)) or "no file (databases of a server are added to)"
-        return [f"would set aside {files} and make them anew from the journals of {studies}; add --yes"]
+        files = ", ".join(map(str, databases)) or "no file (missing rows are added to databases of a server)"
+        return [f"would set aside {files} and recreate them from the journals of {studies}; add --yes"]
     for handle in found:
         journaled_trials(handle, 0)  # raises for a missing or damaged journal, before anything is set aside
     lines = []
     for database in databases:
         aside = move_aside(database)
         if aside is not None:
-            lines.append(f"set aside {aside}; it counts against the budget until you delete it")
+            lines.append(f"set aside {aside}; it counts towards the budget until you delete it")
     for handle in found:
         record = handle.record()
         assert record is not None

@@ -45,4 +45,4 @@ def roll_back(settings: Parameters, name: str, trial: int, epoch: int, *, really
     names = ", ".join(path.name for path in later) or "nothing"
     if not really:
         return f"would set aside {names}; trial {trial} would resume after epoch {epoch}; add --yes"
-    return f"set aside {names}; the same command as before resumes trial {trial} after epoch {epoch}"
+    return f"set aside {names}; running the study again resumes trial {trial} after epoch {epoch}"

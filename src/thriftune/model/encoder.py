@@ -149,7 +149,7 @@ def allow_recomputation(model: Any) -> None:
     """
     if not model.supports_gradient_checkpointing:
         raise ConfigError(
-            f"{type(model).__name__} cannot compute its activations again",
+            f"{type(model).__name__} does not support gradient checkpointing",
             where="training.gradient_checkpointing",
             remedy="set it to false, or choose another encoder.",
         )
@@ -243,7 +243,7 @@ def _from_folder(folder: Path, wanted_sha256: str | None) -> Encoder:
                 **load_arguments(config),
             )
         if model.main_input_name != "input_ids" or config.is_encoder_decoder:
-            raise _cannot_be_loaded(folder, f"{type(model).__name__} is not an encoder of text")
+            raise _cannot_be_loaded(folder, f"{type(model).__name__} is not a text encoder")
         if found["missing_keys"]:
             log.warning("%s", _missing_weights(folder, sorted(found["missing_keys"])))
         return model

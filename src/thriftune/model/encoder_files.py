@@ -98,7 +98,7 @@ def config_of(source: FolderSource, hub: Hub | None) -> ModelConfiguration:
         config.get("model_type")
     except (ValueError, AttributeError) as error:
         raise ConfigError(
-            f"is no model configuration: {error}",
+            f"is not a model configuration: {error}",
             where=str(folder / CONFIG),
             remedy="save the model with transformers' save_pretrained.",
         ) from error

@@ -53,9 +53,9 @@ def best_checkpoints(context: EvaluationContext) -> list[StoredCheckpoint]:
         if not trained_again:
             _retrain_best(context, best, epoch)
     raise DamageError(
-        f"trial {best.number}, trained again, did not come to its value of {best.value} again",
+        f"trial {best.number}, when retrained, did not reach its value of {best.value} again",
         where=str(context.study.folder),
-        remedy="were torch, the number of threads or the machine changed? Evaluate where the study was run.",
+        remedy="check whether torch, training.threads or the machine changed; evaluate where the study ran.",
     )
 
 
@@ -70,8 +70,8 @@ def best_since(before: EvaluationRecord, optuna_study: OptunaStudy) -> str:
     if best is None or best.number == before.best_trial:
         return ""
     return (
-        f"the study's best has changed since it was evaluated: trial {best.number} with {best.value:.4f}, "
-        f"where trial {before.best_trial} with {before.validation_score:.4f} was"
+        f"the study's best has changed since it was evaluated: now trial {best.number} with "
+        f"{best.value:.4f}, then trial {before.best_trial} with {before.validation_score:.4f}"
     )
 
 
@@ -99,13 +99,13 @@ def _retrain_best(context: EvaluationContext, best: FrozenTrial, epoch: int | No
         if epoch is None or (epoch, best.value) not in journal.rows(metric):
             raise StudyError(
                 f"no valid copy of the study's best (trial {trial.number}) is left, and its journal does not "
-                "say at which epoch it was made",
+                "say which epoch it was from",
                 where=str(folder / JOURNAL),
-                remedy=f"put the journal or the checkpoint back, or `thriftune study delete {study.name}` "
+                remedy=f"restore the journal or the checkpoint, or run `thriftune study delete {study.name}` "
                 "and search again.",
             )
         log.warning(
-            "no valid copy of the study's best (trial %d, epoch %d) is left: the trial is trained again",
+            "no valid copy of the study's best (trial %d, epoch %d) is left: the trial is retrained",
             trial.number,
             epoch,
         )

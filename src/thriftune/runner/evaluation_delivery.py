@@ -33,4 +33,6 @@ def deliver(settings: Parameters, study: StudyHandle) -> None:
         # Whatever MLflow does wrong, the study's own records are complete.
         found = str(error).partition("\n")[0]
     if found is not None and not has_evaluation(study, uri):
-        log.warning("MLflow has not got the test evaluation (%s); `thriftune tracking flush` sends it", found)
+        log.warning(
+            "MLflow does not have the test evaluation yet (%s); `thriftune tracking flush` sends it", found
+        )

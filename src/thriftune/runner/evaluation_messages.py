@@ -60,20 +60,24 @@ def say_evaluated(
     at, place = before.evaluations[-1].at, study.folder / EVALUATION
     if changed := best_since(before, optuna_study):
         log.warning(
-            "%s (%s). Test is not read again by itself: %s. "
+            "%s (%s). The test split is not read again automatically: %s. "
             '`kedro run --pipelines evaluate --params "study.name=%s,evaluation.force=true"` evaluates the '
-            "new best; both are on record then",
+            "new best; both evaluations are then on record",
             changed,
             at,
             place,
             study.name,
         )
         return
-    state = "nothing to do: the study is over and evaluated"
+    state = "nothing to do: the study is finished and evaluated"
     if not is_over(record, optuna_study):  # study.timeout ended the run, not the extended search
         state = f"{len(optuna_study.finished())} of {record.trials} trials are done; the study was evaluated"
     log.info(
-        "%s (%s; trial %d is still its best), test is not read again: %s", state, at, before.best_trial, place
+        "%s (%s; trial %d is still its best), the test split is not read again: %s",
+        state,
+        at,
+        before.best_trial,
+        place,
     )
 
 
@@ -90,7 +94,7 @@ def refusal(study: StudyHandle, before: EvaluationRecord, optuna_study: OptunaSt
         f"the study {study.name!r} was evaluated on test at {before.evaluations[-1].at}; {since}; "
         "a second look at the test split makes its figures worth less",
         where=str(study.folder / EVALUATION),
-        remedy='to do it all the same: --params "evaluation.force=true"; both will be on record.',
+        remedy='to evaluate anyway: --params "evaluation.force=true"; both evaluations will be on record.',
     )
 
 
@@ -109,10 +113,10 @@ def unfinished(study: StudyHandle, done: int, trials: int, *, explicit: bool) ->
     Raises:
         RefusedError: The evaluation itself was asked for.
     """
-    message = f"the study {study.name!r} is not over: {done} of {trials} trials are done"
+    message = f"the study {study.name!r} is not finished: {done} of {trials} trials are done"
     if explicit:
         raise RefusedError(message, remedy="run `kedro run --pipelines hpo` to its end first.")
-    log.info("evaluation: %s; test is not read", message)
+    log.info("evaluation: %s; the test split is not read", message)
     return NotEvaluated(study_id=study.id, state="unfinished", trials_done=done)
 
 
@@ -129,7 +133,7 @@ def without_checkpoints(study: StudyHandle, *, explicit: bool) -> NotEvaluated:
     Raises:
         RefusedError: The evaluation itself was asked for.
     """
-    message = f"the study {study.name!r} ran with storage.checkpointing=false: no model for test"
+    message = f"the study {study.name!r} ran with storage.checkpointing=false: no model to evaluate"
     if explicit:
         raise RefusedError(message, remedy="run a study with checkpoints under another study.name.")
     log.info("evaluation: %s", message)

@@ -85,8 +85,8 @@ def check_failures(over: Sequence[FrozenTrial], trials: int, parameters: Paramet
     raise StudyError(
         f"{len(row)} trials in a row have failed: {_counted(row)}{_in_common(row, good, parameters)}",
         where=f"study {parameters.study.name!r}",
-        remedy="a search space that leaves out what fails needs another study.name; with "
-        "study.max_failed_trials raised the same command goes on. `thriftune study show "
+        remedy="to remove what fails from the search space, choose another study.name; with "
+        "study.max_failed_trials raised, the same command continues. `thriftune study show "
         f"{parameters.study.name}` has every reason.",
     )
 
@@ -109,7 +109,9 @@ def _in_common(row: Sequence[FrozenTrial], good: Sequence[FrozenTrial], paramete
     shared = list(_shared(failed, well, flat(parameters.model_dump(mode="json"))))
     if not shared:
         return ""
-    others = "no trial that went well had any of it" if good else "no trial went well to compare with"
+    others = (
+        "no successful trial had any of these" if good else "there is no successful trial to compare with"
+    )
     return f"\n  all had {', '.join(shared)}; {others}"
 
 

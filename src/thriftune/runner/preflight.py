@@ -42,15 +42,15 @@ def check_configuration(parameters: Parameters) -> None:
     epochs, interval = parameters.training.epochs, parameters.storage.min_interval_epochs
     if interval > epochs:
         raise ConfigError(
-            f"a save every {interval} epochs, but a trial has {epochs}: nothing would be saved",
+            f"expected at most training.epochs={epochs}, got {interval}: no checkpoint would be saved",
             where="storage.min_interval_epochs",
             remedy="lower it, or raise training.epochs.",
         )
     least = with_reserve(least_budget_bytes(0, 0) + EMPTY_MLFLOW_BYTES + EMPTY_OPTUNA_BYTES)
     if parameters.storage.checkpointing and parameters.storage.max_total_size < least:
         raise OutOfStorageError(
-            f"a budget of {human_bytes(parameters.storage.max_total_size)} holds no study: at least "
-            f"{human_bytes(least)} go to databases and reports, and the model comes on top",
+            f"a budget of {human_bytes(parameters.storage.max_total_size)} is too small for any study: "
+            f"databases and reports take at least {human_bytes(least)}, and the checkpoints come on top",
             where="storage.max_total_size",
             remedy="raise it; `thriftune storage forecast` says how much this study needs.",
         )
@@ -68,7 +68,7 @@ def check_metric(metric: str, produced: tuple[str, ...]) -> None:
     """
     if metric not in produced:
         raise ConfigError(
-            f"validation makes no metric {metric!r}{suggest(metric, produced)}",
+            f"validation computes no metric {metric!r}{suggest(metric, produced)}",
             where="study.metric",
             remedy="choose one such as "
             + ", ".join(name for name in produced if PER_CRITERION not in name and "f1" in name),
@@ -94,9 +94,9 @@ def require_mounted(study: StudyHandle) -> None:
         + (
             "its folder is gone"
             if marker.exists()
-            else "the store's root has never held it: is its volume mounted?"
+            else "storage.root has never held it: is its volume mounted?"
         ),
         where=str(marker),
-        remedy="mount it, or put it back, and run the same command again. If it was removed on purpose: "
+        remedy="mount it, or restore it, and run the same command again. If it was removed on purpose: "
         f"`thriftune study delete {study.name} --yes`.",
     )

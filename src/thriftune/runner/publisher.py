@@ -71,12 +71,13 @@ class Publisher:
         left = self._sender.close(seconds)
         if self._sender.is_gone:
             log.warning(
-                "all metric rows of the study wait in the journals; the next run or `thriftune tracking "
-                "flush` sends them"
+                "all metric rows of the study are still to be sent to MLflow from the journals; the next run "
+                "or `thriftune tracking flush` sends them"
             )
         elif left:
             log.warning(
-                "%d metric rows wait in the journals; the next run or `thriftune tracking flush` sends them",
+                "%d metric rows are still to be sent to MLflow from the journals; the next run or "
+                "`thriftune tracking flush` sends them",
                 left,
             )
 

@@ -53,11 +53,12 @@ class ResumePoint:
             return "starts"
         again = ""
         if self.logged_step > self.step:
-            again = f"; steps {self.step + 1} to {self.logged_step} at least are made again"
+            again = f"; at least steps {self.step + 1} to {self.logged_step} are repeated"
         if self.epoch:
-            return f"goes on after epoch {self.epoch} (step {self.step}), its newest whole checkpoint{again}"
-        reason = "it has no whole checkpoint" if self.checkpointing else "checkpoints are switched off"
-        return f"starts again from its beginning, since {reason}{again}"
+            at = f"epoch {self.epoch} (step {self.step})"
+            return f"resumes after {at}, from its newest valid checkpoint{again}"
+        reason = "it has no valid checkpoint" if self.checkpointing else "checkpoints are switched off"
+        return f"starts again from the beginning, since {reason}{again}"
 
 
 def run_trial(
@@ -163,7 +164,8 @@ def _build_and_load(
         metric = f"validation/{parameters.study.metric}"
         if not journal.has(metric, loaded.entry.manifest.epoch):
             log.warning(
-                "trial %d has checkpoints and no journal that reaches them: it starts anew", trial.number
+                "trial %d has checkpoints, but its journal does not reach them: it starts from the beginning",
+                trial.number,
             )
             store.trials.set_aside(trial.number)
             loaded = None
@@ -190,6 +192,6 @@ def _write_config(path: Path, parameters: Parameters) -> None:
     if found is not None and trial_id(found) == trial_id(parameters):
         return
     if path.exists():
-        log.warning("%s was no configuration of this trial; it is written again", path)
+        log.warning("%s was not the configuration of this trial; it is rewritten", path)
     text = yaml.safe_dump(parameters.model_dump(mode="json"), sort_keys=False)
     files.write_bytes(path, text.encode("utf-8"))

@@ -70,7 +70,7 @@ class TrialQueue:
                 with self._ownership.alone(TRIALS):
                     return self._choose()
             except UnknownOutcomeError as error:
-                log.warning("%s; choosing again", error.__cause__)
+                log.warning("%s; choosing a trial again", error.__cause__)
 
     def wait(self, check_signals: Callable[[], None]) -> None:
         """Wait a while for other workers; a trial whose worker dies is taken over by the next choice.
@@ -81,8 +81,8 @@ class TrialQueue:
         if not self._is_waiting:
             self._is_waiting = True
             log.info(
-                "no trial is left to begin; other workers have %s: waiting, to take over from one that dies",
-                ", ".join(map(str, self.optuna.running())) or "one that is being begun",
+                "no trial is left to start; other workers run %s: waiting, to take over if one of them dies",
+                ", ".join(map(str, self.optuna.running())) or "one that is just starting",
             )
         deadline = time.monotonic() + POLL_SECONDS
         while time.monotonic() < deadline:

@@ -131,7 +131,7 @@ def _open_sqlite(database: Path) -> RDBStorage:
     def require_same_file(connection: Connection) -> None:
         if not opened.is_in_place():
             raise UnavailableError(
-                "Optuna's database was deleted while this process worked",
+                "Optuna's database was deleted while this process was working",
                 where=str(database),
                 remedy="run the same command again: it restores the trials from the journals and resumes.",
             )

@@ -128,4 +128,4 @@ def taken_over_text(trial: int) -> str:
     Args:
         trial: The trial's number.
     """
-    return f"another process has ended trial {trial}; that end stands"
+    return f"another process has already ended trial {trial}; its result is kept"

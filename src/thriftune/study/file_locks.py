@@ -159,9 +159,9 @@ class StudyLock:
     def _refusal(self) -> RefusedError:
         owners = [self._study.owner(), *(self._trial(trial).owner() for trial in self._taken())]
         known = [owner for owner in owners if owner is not None]
-        names = "; ".join(str(owner) for owner in known) or "it does not say which"
+        names = "; ".join(str(owner) for owner in known) or "its owner is not recorded"
         return RefusedError(
-            f"another process works on this study: {names}",
+            f"another process is working on this study: {names}",
             where=str(self._folder / LOCK),
             remedy=how_to_end(known[0] if known else None),
         )
@@ -175,10 +175,10 @@ class StudyLock:
         for lock in (self._study, *self._trials.values()):
             if not lock.is_in_place():
                 raise StudyError(
-                    "the study's lock was deleted while this process worked: another one may own the study "
-                    "now, so nothing more is committed here",
+                    "the study's lock was deleted while this process was working: another one may own the "
+                    "study now, so nothing more is committed here",
                     where=str(lock.path),
-                    remedy="run the same command again; it goes on where the study is.",
+                    remedy="run the same command again; it resumes the study.",
                 )
 
     check_quickly = check

@@ -67,7 +67,7 @@ class FileLock:
         """
         # A lock that was released in order leaves an empty note.
         if (dead := self.owner()) is not None:
-            log.info("adopted %s from a process that %s: %s", what, dead.end, dead)
+            log.info("took over %s from a process that %s: %s", what, dead.end, dead)
         self._note(json.dumps(asdict(Owner.this())))
 
     def owner(self) -> Owner | None:
@@ -163,13 +163,13 @@ def how_to_end(owner: Owner | None) -> str:
         owner: Who it is; None: that is not known.
     """
     if owner is None or not owner.is_here or not psutil.pid_exists(owner.pid):
-        return "wait for it, or end it where it runs; what it has done is kept."
+        return "wait for it, or end it where it runs; its work is kept."
     if owner.is_stopped:
         return (
-            f"it is stopped and still owns the study: `kill -CONT {owner.pid}` lets it go on, `kill -KILL "
-            f"{owner.pid}` ends it, and the same command then goes on where it was."
+            f"it is suspended and still owns the study: `kill -CONT {owner.pid}` resumes it; `kill -KILL "
+            f"{owner.pid}` ends it, and the same command then resumes the study."
         )
-    return f"wait for it, or end it with `kill {owner.pid}`; what it has done is kept."
+    return f"wait for it, or end it with `kill {owner.pid}`; its work is kept."
 
 
 def _boot() -> str:

@@ -68,7 +68,7 @@ def open_or_create(
             f"the study {parameters.study.name!r} was started with other settings:\n  "
             + "\n  ".join(changed),
             where=str(folder / STUDY),
-            remedy=_moved(record.data, data) + "go back to those settings, or choose another study.name.",
+            remedy=_moved(record.data, data) + "return to those settings, or choose another study.name.",
         )
     updated = _with_changes(record, parameters)
     if updated != record:
@@ -108,12 +108,12 @@ def check_arbiter(record: StudyRecord, folder: Path, arbiter: str) -> None:
     if record.arbiter in (None, arbiter):
         return
     raise RefusedError(
-        f"the study {record.study_name!r} is kept by the {record.arbiter}; "
+        f"the study {record.study_name!r} is locked through the {record.arbiter}; "
         f"this command would use the {arbiter}",
         where=str(folder / STUDY),
         remedy="give conf/local/credentials.yml the same `study_db: {url: ...}` as the other machines have "
-        "(docs/several-machines.md), or none where the study is one machine's. To move the study for good: "
-        "end all processes that work on it, then `thriftune tracking rebuild --move --yes` at its new place.",
+        "(docs/several-machines.md), or none where the study runs on one machine. To move the study for "
+        "good: end all processes that work on it, then run `thriftune tracking rebuild --move --yes` there.",
     )
 
 
@@ -171,7 +171,7 @@ def reopened(record: StudyRecord, study: StudyConfig) -> StudyRecord:
         now = "is none now" if limit is None else f"is {limit:g} now"
         why = f"study.{ended.rule} was {ended.limit:g} and {now}"
         log.info(
-            "the search had ended after %d of %d trials: %s; it goes on: %s",
+            "the search had ended after %d of %d trials: %s; it continues: %s",
             ended.trials,
             record.trials,
             ended.reason,
@@ -184,7 +184,7 @@ def _with_changes(record: StudyRecord, parameters: Parameters) -> StudyRecord:
     wanted = parameters.study.trials
     if wanted > record.trials and not parameters.study.extend:
         raise RefusedError(
-            f"the study has {record.trials} trials on record, {wanted} are asked for",
+            f"the study has {record.trials} trials on record, but study.trials={wanted}",
             where="study.trials",
             remedy="add study.extend=true to run more trials.",
         )
@@ -204,7 +204,7 @@ def _moved(before: CorpusReference, now: CorpusReference) -> str:
         return ""
     return (
         f"{old.revision} of {old.id} on the hub was commit {old.commit} when the study began and is "
-        f"{new.commit} now: set corpus.hub.revision={old.commit} to go on with the study. Else "
+        f"{new.commit} now: set corpus.hub.revision={old.commit} to continue the study. Otherwise "
     )
 
 

@@ -106,9 +106,9 @@ class PostgresLock:
 
     def _refusal(self, holders: str) -> RefusedError:
         return RefusedError(
-            f"another process works on this study: {holders or 'it has just ended'}",
+            f"another process is working on this study: {holders or 'it has just ended'}",
             where=without_password(self._url),
-            remedy="wait for it, or end it where it runs; what it has done is kept.",
+            remedy="wait for it, or end it where it runs; its work is kept.",
         )
 
     def __exit__(
@@ -152,7 +152,7 @@ class PostgresLock:
         self._session, gone, self._lost = self._patiently(self._session_with_locks)
         self._trials -= gone
         if self._lost is None:
-            log.info("connected to PostgreSQL again; nobody has taken anything over")
+            log.info("reconnected to PostgreSQL; no other process has taken anything over")
 
     def _session_with_locks(self) -> tuple[psycopg.Connection[Any], set[int], StudyError | None]:
         """Return a session with every lock that can be had, the trials that others have, and what is lost."""
@@ -242,7 +242,7 @@ class PostgresLock:
                 if not self._is_young(self._session):
                     return
             if not told:
-                log.info("PostgreSQL has just been started: waiting for workers that come back to it")
+                log.info("PostgreSQL has just been started: waiting for other workers to reconnect")
             told = True
             self._waiting()
             time.sleep(POLL_SECONDS)

@@ -105,9 +105,9 @@ def read_record(folder: Path) -> StudyRecord | None:
         return _verified(files.read_json(path), path)
     except (OSError, ValueError, RecursionError) as error:
         raise DamageError(
-            f"is no study record: {error}",
+            f"is not a study record: {error}",
             where=str(path),
-            remedy="put it back from a copy. Without one, `thriftune study delete` removes the study.",
+            remedy="restore it from a copy; without one, `thriftune study delete` removes the study.",
         ) from error
 
 
@@ -118,7 +118,7 @@ def _verified(value: object, path: Path) -> StudyRecord:
         refuse_newer(value, "schema_version", SCHEMA_VERSION, str(path))
     record = StudyRecord.from_json(value)
     if not is_whole:
-        raise ValueError("its content does not have the checksum that it states")
+        raise ValueError("its content does not match its checksum")
     return record
 
 
@@ -134,9 +134,9 @@ def require_record(folder: Path) -> StudyRecord:
     record = read_record(folder)
     if record is None:
         raise StudyError(
-            "the study's record was deleted while this process worked",
+            "the study's record was deleted while this process was working",
             where=str(folder / STUDY),
-            remedy="put it back, or choose another study.name.",
+            remedy="restore it, or choose another study.name.",
         )
     return record
 

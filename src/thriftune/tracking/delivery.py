@@ -53,7 +53,7 @@ def pending_deliveries(
             continue
         config = _config_shown(record, journal)
         if config is None:
-            log.warning("%s is missing or damaged: the trial's metrics are not sent", journal.parent / CONFIG)
+            log.warning("%s is missing or damaged: its trial's metrics are not sent", journal.parent / CONFIG)
             continue
         yield trial_delivery(study, record, journal, number, config, progress), status
 

@@ -108,7 +108,7 @@ class Journal:
         if not self._warned:
             self._warned = True
             log.warning(
-                "%s at step %d was logged again with another value (%s instead of %s); the first one counts",
+                "%s at step %d was logged again with another value (%s instead of %s); the first one is kept",
                 key,
                 step,
                 value,

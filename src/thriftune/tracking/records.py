@@ -124,9 +124,9 @@ def whole_records(content: bytes, path: Path) -> Iterator[tuple[Record, int]]:
             if end == len(content):
                 return
             raise DamageError(
-                f"line {number} is not what was written: {error}",
+                f"line {number} is damaged: {error}",
                 where=str(path),
-                remedy="restore the file from a copy, or delete that line only: then only its row is lost. "
+                remedy="restore the file from a copy, or delete only that line, which loses its row. "
                 "Then run the same command again.",
             ) from error
         yield record, end

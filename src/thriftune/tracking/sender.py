@@ -280,11 +280,11 @@ class Sender:
             if is_damaged(error) or self._is_file_damaged():
                 reason = f"{reason}; the database is damaged: {REBUILD}"
             elif isinstance(error, OSError) and files.is_out_of_space(error):
-                reason = f"{reason}: no room to note beside the journals how much was sent"
-            log.warning("MLflow does not accept metrics (%s); they stay in the journals", reason)
+                reason = f"{reason}: no disk space to record how much was sent"
+            log.warning("MLflow does not accept metrics (%s); they are kept in the journals", reason)
         if not self._warned and (waiting := self._waiting_bytes()) >= BACKLOG_BYTES:
             self._warned = True
             log.warning(
-                "%.0f MB of metrics wait for MLflow in the journals, and take as much of the disk",
+                "%.0f MB of metrics in the journals are still to be sent to MLflow",
                 waiting / 1e6,
             )

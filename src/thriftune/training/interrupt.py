@@ -43,7 +43,7 @@ class StopFlag:
         self._seen = time.monotonic()
         if self.signal_name is not None:
             raise InterruptedRunError(
-                f"stopped by {self.signal_name}; what is done is kept",
+                f"stopped by {self.signal_name}; completed work is kept",
                 remedy="run the same command again to resume where this one stopped.",
             )
 

@@ -189,7 +189,7 @@ class _BatchPrefetcher:
 
     def current(self) -> Batch:
         """Return the batch that was made last, on the agent's device."""
-        assert self._next is not None, "no batch is left"
+        assert self._next is not None, "there are no more batches"
         return self._next.to(self._device)
 
     def prefetch(self) -> None:

@@ -199,7 +199,7 @@ def test_a_write_that_hangs_is_abandoned(
 def test_a_checkpoint_of_another_study_is_refused(tmp_path: Path) -> None:
     """It would rank among the study's own, and take the best's place."""
     store = store_at(tmp_path)
-    with pytest.raises(StudyError, match="is of the study 'other-00000000'"):
+    with pytest.raises(StudyError, match="belongs to the study 'other-00000000'"):
         store.save(replace(make_checkpoint(), study="other-00000000"))
     assert store.entries() == []
 
@@ -228,7 +228,7 @@ def test_pressure_takes_first_what_can_be_made_again(
     with owned, caplog.at_level("INFO"):
         store.save(make_checkpoint(3, 0.3))
     assert [entry.manifest.epoch for entry in store.entries()] == [2, 3]
-    assert caplog.text.count("room was needed") == 3
+    assert caplog.text.count("space was needed") == 3
     assert not (tokens / "tokens_a").exists()
 
 

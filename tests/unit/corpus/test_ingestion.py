@@ -127,7 +127,7 @@ def test_a_table_that_cannot_be_read_is_refused_with_its_cause(folder: Path) -> 
     with pytest.raises(DataError, match="no such file"):
         read_table(folder / "none.csv", {"a": ""}, "key")
     os.mkfifo(folder / "pipe.csv")
-    with pytest.raises(DataError, match="no regular file"):
+    with pytest.raises(DataError, match="not a regular file"):
         read_table(folder / "pipe.csv", {"a": ""}, "key")
 
 
@@ -311,7 +311,7 @@ def test_few_posts_leave_no_split_empty(folder: Path) -> None:
         corpus = ingest(config_at(folder, split={"seed": seed}), CorpusStore(folder / f"{seed}"), str)
         assert min(corpus.counts.values()) > 0
     shares = {"validation_share": 0.01, "test_share": 0.01}
-    assert "none is left for the" in refused(folder, split=shares)
+    assert "no post is left for the" in refused(folder, split=shares)
 
 
 @pytest.mark.parametrize(

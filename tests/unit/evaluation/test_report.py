@@ -36,5 +36,5 @@ def test_a_garbled_evaluation_is_named(tmp_path: Path) -> None:
     with pytest.raises(DamageError, match="not JSON"):
         read_evaluation(tmp_path)
     (tmp_path / "evaluation.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(DamageError, match="no evaluation record: at study_id"):
+    with pytest.raises(DamageError, match="not an evaluation record: at study_id"):
         read_evaluation(tmp_path)

@@ -69,7 +69,7 @@ def test_no_run_starts_while_clean_deletes(tmp_path: Path, monkeypatch: pytest.M
 
     def start_a_run(event: files.Event) -> None:
         if event.operation in ("unlink", "rmdir"):
-            with pytest.raises(RefusedError, match="another process works on this study"):
+            with pytest.raises(RefusedError, match="another process is working on this study"):
                 StudyLock(tmp_path / "study_s").__enter__()
             refused.append(event.path.name)
 

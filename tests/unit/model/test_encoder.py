@@ -101,7 +101,7 @@ def test_a_model_that_reads_no_text_alone_is_refused(tmp_path: Path) -> None:
     made = T5Config(vocab_size=300, d_model=8, d_kv=4, d_ff=16, num_layers=1, num_heads=2)
     T5Model(made).save_pretrained(str(folder))
     source = EncoderFromDirectory(kind="directory", path=str(folder))
-    with pytest.raises(ConfigError, match="T5Model is not an encoder of text"):
+    with pytest.raises(ConfigError, match="T5Model is not a text encoder"):
         build_encoder(source, nothing, tmp_path).instantiate()
 
 

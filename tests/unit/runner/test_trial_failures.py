@@ -86,7 +86,7 @@ def test_it_says_what_the_failed_had_and_the_good_had_not() -> None:
     assert message == (
         "3 trials in a row have failed: out of memory (2 of 3; trial 3: b); diverged (1 of 3; trial 5: d)\n"
         "  all had encoder = 'wide', training.learning_rate >= 0.01 (the others at most 0.001), "
-        "training.max_length >= 512 (the others at most 256); no trial that went well had any of it"
+        "training.max_length >= 512 (the others at most 256); no successful trial had any of these"
     )
 
 
@@ -103,7 +103,8 @@ def test_without_a_good_trial_the_shared_values_are_told_as_such() -> None:
         ("diverged: a", {RATE: 1.0, ENCODER: "tiny"}),
         ("diverged: b", {RATE: 2.0, ENCODER: "tiny"}),
     )
-    assert "all had encoder = 'tiny'; no trial went well to compare with" in told(history(first, second))
+    said = told(history(first, second))
+    assert "all had encoder = 'tiny'; there is no successful trial to compare with" in said
     assert "all had" not in told(history(first, ("diverged: b", {RATE: 2.0, ENCODER: "wide"})))
 
 

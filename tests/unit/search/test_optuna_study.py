@@ -114,7 +114,7 @@ def test_a_storage_that_fails_is_told_from_a_fault_of_ours(
                 write()
     database.unlink()
     for use in (*writes, study.trials, lambda: study.next_trial(3)):
-        with pytest.raises(UnavailableError, match="was deleted while this process worked"):
+        with pytest.raises(UnavailableError, match="was deleted while this process was working"):
             use()
     assert not database.exists()
 
@@ -302,7 +302,7 @@ def test_an_end_that_was_told_stands(tmp_path: Path) -> None:
         lambda: study.tell(late, TrialEnd("failed", reason="r")),
         lambda: late.report(1, 0.5),
     ):
-        with pytest.raises(TakenOverError, match="another process has ended trial 0"):
+        with pytest.raises(TakenOverError, match="another process has already ended trial 0"):
             late_call()
     (trial,) = study.trials()
     assert (trial.value, trial.user_attrs.get("reason")) == (0.5, None)

@@ -53,7 +53,7 @@ def test_another_process_is_named_with_how_to_end_it(tmp_path: Path) -> None:
     os.waitpid(pid, os.WUNTRACED)
     assert StudyLock(tmp_path).is_held()
     told = refusal(tmp_path)
-    assert "is stopped and still owns" in told
+    assert "is suspended and still owns" in told
     assert f"`kill -CONT {pid}`" in told
     assert f"`kill -KILL {pid}`" in told
     os.kill(pid, signal.SIGKILL)
@@ -73,7 +73,7 @@ def test_an_owner_elsewhere_is_not_to_be_killed_here(tmp_path: Path) -> None:
     assert f"pid {pid} on elsewhere" in told
     assert "kill" not in told
     note.write_text("{", encoding="utf-8")
-    assert "it does not say which" in refusal(tmp_path)
+    assert "its owner is not recorded" in refusal(tmp_path)
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
 
@@ -122,7 +122,7 @@ def test_each_process_of_a_shared_study_owns_its_trials(tmp_path: Path) -> None:
             assert not other.take(3)
             assert (one.is_taken(3), other.is_taken(3), other.is_taken(4)) == (False, True, False)
             told = refusal(tmp_path)
-            assert f"another process works on this study: pid {os.getpid()} on" in told
+            assert f"another process is working on this study: pid {os.getpid()} on" in told
             assert (tmp_path / LOCK).read_bytes() == b""  # it has no one owner
             one.give_back(3)
             assert list(locks.iterdir()) == []

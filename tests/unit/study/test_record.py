@@ -115,7 +115,7 @@ def test_who_asks_another_arbiter_is_refused_until_the_study_is_moved(tmp_path: 
     server = "PostgreSQL 7, database optuna"
     assert open_or_create(*words, server).arbiter == server
     for arbiter in (FILES, "PostgreSQL 8, database optuna"):
-        with pytest.raises(RefusedError, match=f"is kept by the {server}; .* use the {arbiter}"):
+        with pytest.raises(RefusedError, match=f"is locked through the {server}; .* use the {arbiter}"):
             require_arbiter(tmp_path, arbiter)
         with pytest.raises(RefusedError, match="tracking rebuild --move --yes"):
             open_or_create(*words, arbiter)
@@ -168,7 +168,7 @@ def test_a_record_that_was_edited_is_damage(tmp_path: Path) -> None:
 def test_a_garbled_record_is_damage(tmp_path: Path, content: str) -> None:
     """Never taken for a study that is not there."""
     (tmp_path / "study.json").write_text(content, encoding="utf-8")
-    with pytest.raises(DamageError, match="no study record"):
+    with pytest.raises(DamageError, match="not a study record"):
         read_record(tmp_path)
     require_arbiter(tmp_path, FILES)  # left to those who need what the record says
 
@@ -187,7 +187,7 @@ def test_a_record_of_a_newer_format_is_not_taken_for_damage(tmp_path: Path) -> N
     path = tmp_path / "study.json"
     record = {**files.read_json(path), "schema_version": 2}
     files.write_json(path, record)
-    with pytest.raises(DamageError, match="no study record"):
+    with pytest.raises(DamageError, match="not a study record"):
         read_record(tmp_path)
     del record["checksum"]
     files.write_json(path, {**record, "checksum": files.sha256_json(record)})

@@ -120,7 +120,7 @@ def test_a_store_that_stays_away_costs_nothing_but_a_count(
     sender.watch(delivery(journal))
     assert sender.close(30) == 2
     assert caplog.text.count("no route") == 1
-    assert caplog.text.count("of metrics wait for MLflow in the journals") == 1
+    assert caplog.text.count("of metrics in the journals are still to be sent to MLflow") == 1
     store = connect(parse_parameters({"tracking": {"root": "tracking"}}, root=tmp_path))
     later = Sender(lambda: store, uri(tmp_path))
     later.watch(delivery(journal))
@@ -174,7 +174,7 @@ def test_a_damaged_journal_keeps_no_other_waiting(
     for number, journal in enumerate(journals):
         sender.watch(delivery(journal, number), "FINISHED")
     assert sender.close(30) == 0
-    assert "delete that line only" in caplog.text
+    assert "delete only that line" in caplog.text
     run = store.trial_run(store.parent_run("s", "s"), "s", 1, "id")
     assert len(store._client.get_metric_history(run, "a")) == 3
 
