@@ -43,7 +43,7 @@ from thriftune.evaluation.predictions import Decisions, Matrix, Predictions, dec
 from thriftune.evaluation.thresholds import DEFAULT
 from thriftune.model.encoder import Encoder
 from thriftune.project.parameters import load_parameters
-from thriftune.training.inputs import Prepared, build_agent, class_weights, collator_for, encoder_for
+from thriftune.training.inputs import TrainingInputs, build_agent, class_weights, collator_for, encoder_for
 from thriftune.training.loop import Identity, Trainer, train
 from thriftune.training.seeding import configure_determinism, resolve_device
 from thriftune.training.validation import validate
@@ -125,7 +125,7 @@ class NoLog:
 
 
 def dual_agent(
-    settings: Parameters, corpus: Corpus, encoder: Encoder, prepared: Prepared
+    settings: Parameters, corpus: Corpus, encoder: Encoder, prepared: TrainingInputs
 ) -> tuple[Predictions, Decisions]:
     """Ours on test: the epoch that is best on validation, as the study keeps it."""
     device = resolve_device(settings.training.device)
@@ -248,7 +248,7 @@ def _run(given: argparse.Namespace, changes: Mapping[str, Any]) -> None:
                 own = override(own, {"corpus.split.seed": seed})
             if given.splits or seed == given.first_seed:
                 corpus = ingest(own.corpus, CorpusStore(Path(own.corpus.root)), click.echo)
-                encoder, prepared = encoder_for(own, corpus), Prepared(corpus)
+                encoder, prepared = encoder_for(own, corpus), TrainingInputs(corpus)
                 data = Data(own, corpus, encoder)
                 kept = Kept(given.kept, corpus, data.truths["test"])
             ours.append(kept.get("ours", own, partial(dual_agent, own, corpus, encoder, prepared)))

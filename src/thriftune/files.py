@@ -116,7 +116,7 @@ class NewFile:
 
 
 def _open_direct(path: Path) -> int:
-    """A descriptor that writes past the page cache, or -1 where there is no such thing."""
+    """Return a descriptor that writes past the page cache, or -1 where that is not possible."""
     if not hasattr(os, "O_DIRECT"):
         return -1
     try:

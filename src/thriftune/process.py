@@ -38,7 +38,7 @@ def prepare() -> None:
         atexit.register(_end)
 
 
-def settle() -> None:
+def finish_startup() -> None:
     """Collect garbage as usual from here on, when training starts, and leave what was imported alone."""
     global _usual
     if _usual is not None:

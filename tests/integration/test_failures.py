@@ -160,7 +160,7 @@ def broken_down(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     write_small_tables(root)
     parameters = exploding(root)
     run(parameters)
-    first, second, third = OptunaStudy.of(parts(parameters)[1], parameters).trials()
+    first, second, third = OptunaStudy.open(parts(parameters)[1], parameters).trials()
     assert (first.state.name, second.state.name, third.state.name) == ("COMPLETE", "COMPLETE", "FAIL")
     for trial in (first, third):
         assert len(trial.intermediate_values) >= 2
@@ -196,7 +196,7 @@ def test_interrupted_and_resumed_it_fails_the_same(
     assert in_child(parameters, die) == -signal.SIGKILL
     assert in_child(parameters, None) == 0
     assert facts(parameters) == broken_down
-    trials = OptunaStudy.of(parts(parameters)[1], parameters).trials()
+    trials = OptunaStudy.open(parts(parameters)[1], parameters).trials()
     assert [trial.user_attrs.get("reason") is None for trial in trials] == [False, True, False]
 
 
@@ -220,7 +220,7 @@ def test_a_checkpoint_in_flight_counts_when_its_trial_fails(
     monkeypatch.setattr(files, "observer", slow)
     for checkpoint in run_search(parameters, corpus, study, store):
         store.submit(checkpoint)
-    first = OptunaStudy.of(parts(parameters)[1], parameters).trials()[0]
+    first = OptunaStudy.open(parts(parameters)[1], parameters).trials()[0]
     assert (first.state.name, list(first.intermediate_values)) == ("COMPLETE", [last])
     assert first.user_attrs["reason"].startswith("diverged: ")
 
@@ -249,11 +249,11 @@ def test_too_many_in_a_row_are_told_with_what_they_had_in_common(small: Path) ->
         assert "2 trials in a row have failed: diverged (1 of 2; trial 1: the loss is" in message
         assert "training.max_length (1 of 2; trial 2: expected at most" in message
         assert "all had training.learning_rate = 1e+30; no successful trial had any of these" in message
-        assert len(OptunaStudy.of(parts(parameters)[1], parameters).trials()) == 3
+        assert len(OptunaStudy.open(parts(parameters)[1], parameters).trials()) == 3
     run(small_parameters(small, study={**study, "max_failed_trials": 3}, **settings))
     lowered = small_parameters(small, study={**study, "max_failed_trials": 1}, **settings)
     run(lowered)
-    states = [trial.state.name for trial in OptunaStudy.of(parts(lowered)[1], lowered).trials()]
+    states = [trial.state.name for trial in OptunaStudy.open(parts(lowered)[1], lowered).trials()]
     assert states == ["COMPLETE", "FAIL", "FAIL", "COMPLETE", "FAIL"]
 
 
@@ -274,7 +274,7 @@ def test_a_combination_that_makes_no_configuration_is_that_trials_failure(small:
     tracking = Path(parameters.tracking.root)
     aside = tracking.rename(small / "aside")
     assert in_child(parameters, None) == 0  # in processes of their own: MLflow keeps its connections
-    trials = OptunaStudy.of(parts(parameters)[1], parameters).trials()
+    trials = OptunaStudy.open(parts(parameters)[1], parameters).trials()
     failed = [trial for trial in trials if trial.state.name == "FAIL"]
     assert [trial.params for trial in failed] == [{"training.max_length": 32, "training.overlap": 32}]
     assert "overlap 32 is more than half of max_length 32" in failed[0].user_attrs["reason"]
@@ -309,5 +309,5 @@ def test_a_fault_of_ours_is_no_failure_of_the_trial(small: Path, monkeypatch: py
     (journal,) = parts(parameters)[1].folder.glob("trials/*/metrics.jsonl")
     assert '"kind": "end"' not in journal.read_text(encoding="utf-8")
     run(parameters)
-    (trial,) = OptunaStudy.of(parts(parameters)[1], parameters).trials()
+    (trial,) = OptunaStudy.open(parts(parameters)[1], parameters).trials()
     assert (trial.state.name, trial.user_attrs["attempt"]) == ("COMPLETE", 2)

@@ -51,7 +51,7 @@ def test_what_a_trial_lists_does_not_grow(
         counts[:] = [0]
         run(settings)
         found.append(median(counts[-7:-1]))
-        assert len(OptunaStudy.of(parts(settings)[1], settings).finished()) == trials
+        assert len(OptunaStudy.open(parts(settings)[1], settings).finished()) == trials
     print(f"{found[0]} folders listed by a trial about trial 10, {found[1]} about trial {trials_at_the_end}")
     assert found[0] > 0
     # Some 340 in both; one listing more for every other trial would be twice what is let pass.

@@ -261,7 +261,7 @@ def test_failures_of_trials_are_recorded_and_end_the_study(small: Path) -> None:
         StudyError, match=r"2 trials in a row have failed: diverged \(2 of 2; trial 0: the loss"
     ):
         run(parameters)
-    failed = OptunaStudy.of(parts(parameters)[1], parameters).trials()
+    failed = OptunaStudy.open(parts(parameters)[1], parameters).trials()
     assert [trial.state.name for trial in failed] == ["FAIL", "FAIL"]
     assert all(trial.user_attrs["reason"].startswith("diverged: the loss is ") for trial in failed)
 
@@ -408,7 +408,7 @@ def test_ties_are_evaluated_where_they_are_left_and_listed_where_not(small: Path
     ]  # fmt: skip
     assert listed[0]["test_metrics"] == listed[1]["test_metrics"]
     assert all(row["sha256"] is None and "test_metrics" not in row for row in listed[2:])
-    best = OptunaStudy.of(parts(parameters)[1], parameters).best()
+    best = OptunaStudy.open(parts(parameters)[1], parameters).best()
     assert best is not None
     assert best.number == 0
 

@@ -71,6 +71,6 @@ def test_a_trial_that_another_worker_took_is_left_and_later_adopted(
             run(parameters)
         assert [name[:10] for name in done] == ["trial_0000", "trial_0001"]
         assert "trial 0 was taken over while this worker was cut off from PostgreSQL: pid" in caplog.text
-        trials = OptunaStudy.of(parts(parameters)[1], parameters).trials()
+        trials = OptunaStudy.open(parts(parameters)[1], parameters).trials()
         assert [trial.user_attrs["attempt"] for trial in trials] == [2, 1]
         assert facts(parameters) == facts(reference)

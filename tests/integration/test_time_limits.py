@@ -100,7 +100,7 @@ def test_time_is_training_time_and_what_ended_the_search_stands(
     more = timed(small, timeout=higher.study.timeout, trials=5, extend=True)
     run(more)
     assert "study.extend adds 2 trials, and the limit counts from here" in caplog.text
-    states = [trial.state.name for trial in OptunaStudy.of(parts(more)[1], more).trials()]
+    states = [trial.state.name for trial in OptunaStudy.open(parts(more)[1], more).trials()]
     assert len(states) > 2
     assert set(states) == {"COMPLETE"}
 
@@ -112,7 +112,7 @@ def test_a_trial_ends_when_its_time_is_up_and_the_decision_stands(small: Path) -
     assert in_child(limited, killed_at(1, lambda event: is_row(event) and b'"end"' in event.data)) < 0
     parameters = timed(small, trials=2)
     assert in_child(parameters, None) == 0
-    first, second = OptunaStudy.of(parts(parameters)[1], parameters).trials()
+    first, second = OptunaStudy.open(parts(parameters)[1], parameters).trials()
     assert (first.state.name, second.state.name) == ("COMPLETE", "COMPLETE")
     assert (list(first.intermediate_values), list(second.intermediate_values)) == ([1], [1, 2, 3])
     assert first.value == first.intermediate_values[1]
@@ -172,4 +172,4 @@ def test_more_trials_or_more_patience_let_it_go_on(small: Path) -> None:
         parameters = flat_study(small, **study)
         run(parameters)
         assert stop_of(parameters).trials == over
-        assert len(OptunaStudy.of(parts(parameters)[1], parameters).trials()) == over
+        assert len(OptunaStudy.open(parts(parameters)[1], parameters).trials()) == over

@@ -23,7 +23,7 @@ from thriftune.tracking.records import read_metrics
 
 
 def parts(parameters: Parameters) -> tuple[CorpusStore, StudyHandle, CheckpointStore]:
-    study = StudyHandle.of(parameters, parameters.study.name)
+    study = StudyHandle.from_parameters(parameters, parameters.study.name)
     return (
         CorpusStore(Path(parameters.corpus.root)),
         study,
@@ -59,7 +59,7 @@ def facts(parameters: Parameters) -> dict[str, Any]:
     assert best is not None
     trials = [
         (t.number, t.state.name, t.params, t.value, t.intermediate_values)
-        for t in OptunaStudy.of(study, parameters).trials()
+        for t in OptunaStudy.open(study, parameters).trials()
     ]
     rows = {
         path.parent.name: [(r.key, r.step, r.value) for r in read_metrics(path) if "system/" not in r.key]

@@ -45,8 +45,8 @@ def states(*deeds: str, **environment: str) -> list[dict[str, object]]:
 
 
 def test_only_an_entry_point_sets_up_the_process() -> None:
-    """Importing sets nothing; prepare does; settle gives the collector back as it was."""
-    imported, prepared, settled = states("prepare", "settle")
+    """Importing sets nothing; prepare does; finish_startup restores the collector."""
+    imported, prepared, settled = states("prepare", "finish_startup")
     assert (imported["environment"], imported["frozen"]) == ({}, False)
     assert (prepared["environment"], prepared["thresholds"]) == (WAIT, list(STARTING))
     assert (settled["thresholds"], settled["frozen"]) == (imported["thresholds"], True)
@@ -55,7 +55,7 @@ def test_only_an_entry_point_sets_up_the_process() -> None:
 
 def test_without_an_entry_point_the_collector_is_left_alone() -> None:
     """Who calls the core from a program of their own keeps their collector."""
-    imported, settled = states("settle")
+    imported, settled = states("finish_startup")
     assert settled == imported
 
 

@@ -57,10 +57,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = load_parameters(root)
     corpus = ingest(settings.corpus, CorpusStore(Path(settings.corpus.root)), lambda line: None)
     encoder_for(settings, corpus)
-    study = StudyHandle.of(settings, settings.study.name)
+    study = StudyHandle.from_parameters(settings, settings.study.name)
     identity = StudyIdentity(threads=1, device="cpu", data_fingerprint="0" * 64)
     open_or_create(study.folder, study.id, settings, identity, CorpusReference(fingerprint="0" * 64))
-    trials = OptunaStudy.of(study, settings)
+    trials = OptunaStudy.open(study, settings)
     trial = trials.next_trial(settings.study.trials)
     assert trial is not None
     journal = Journal(trial_folder(study.folder, trial.number, trial.trial_id) / JOURNAL)

@@ -80,7 +80,7 @@ class Manifest:
 
     @property
     def sha256(self) -> str:
-        """That of model.safetensors, which strip never touches."""
+        """SHA-256 of model.safetensors, which stripping does not touch."""
         return self.files[MODEL].sha256
 
     @property

@@ -47,7 +47,7 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, parallel_bytes: int) 
 
 
 def _write_tensors(folder: Path, checkpoint: Checkpoint, parallel_bytes: int) -> dict[str, FileFact]:
-    """Both tensor files; large ones beside each other, since one SHA-256 keeps only one core busy."""
+    """Write both tensor files; large ones in parallel, since one SHA-256 keeps only one core busy."""
     tensors = {MODEL: checkpoint.model, OPTIMIZER: checkpoint.optimizer}
     if estimate_bytes(checkpoint) < parallel_bytes:
         return {name: write_file(folder / name, serialise(values)) for name, values in tensors.items()}

@@ -20,7 +20,7 @@ class LazyGroup(GuardedGroup):
     """
 
     def __init__(self, *words: Any, commands_at: dict[str, str], **options: Any) -> None:
-        """Make the group.
+        """Create the group.
 
         Args:
             *words: As for click.Group.
@@ -66,7 +66,7 @@ class LazyGroup(GuardedGroup):
     },
 )
 def thriftune() -> None:
-    """Studies, storage, tracking and schemas of this project."""
+    """Inspect and maintain the studies, storage and tracking of this project."""
     prepare()
 
 

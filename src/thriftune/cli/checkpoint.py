@@ -14,14 +14,18 @@ from thriftune.config import Parameters
 
 @click.group(cls=GuardedGroup)
 def checkpoint() -> None:
-    """Single checkpoints."""
+    """Export a checkpoint, or roll a trial back to one."""
 
 
 @checkpoint.command("export")
 @click.argument("study_name", metavar="STUDY")
 @click.argument("target", type=click.Path(path_type=Path, resolve_path=True))
-@click.option("--trial", type=click.IntRange(min=0), help="Default: the study's best.")
-@click.option("--epoch", type=click.IntRange(min=1), help="Default: the trial's best that is kept.")
+@click.option("--trial", type=click.IntRange(min=0), help="Trial; default: that of the best checkpoint.")
+@click.option(
+    "--epoch",
+    type=click.IntRange(min=1),
+    help="Epoch; default: that of the best checkpoint.",
+)
 @configured
 def _export(
     parameters: Parameters, study_name: str, target: Path, trial: int | None, epoch: int | None

@@ -40,5 +40,5 @@ def _fetch(parameters: Parameters) -> None:
 @as_json_option
 @configured
 def _doctor(parameters: Parameters, as_json: bool) -> None:
-    """Versions, devices, disk, stores and caches: what works here and what does not."""
+    """Check versions, devices, disk, stores and caches: what works here and what does not."""
     show(maintenance.doctor_rows(parameters), as_json, "doctor")

@@ -42,7 +42,7 @@ def exit_code(error: BaseException) -> tuple[int, str]:
 
 
 def _is_disk_full(error: BaseException) -> bool:
-    """Libraries fail over what a full disk left unfinished, and do not say why."""
+    """Return whether the disk is full: libraries fail over what it left unfinished, and do not say why."""
     return any(map(is_out_of_space, chain(error, implicit=True)))
 
 

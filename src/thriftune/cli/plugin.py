@@ -10,7 +10,7 @@ from thriftune.cli.run import run
 
 @click.group(name="Thriftune")
 def cli() -> None:
-    """Commands that Kedro reads from this project."""
+    """Add this project's commands to Kedro's."""
 
 
 cli.add_command(run)

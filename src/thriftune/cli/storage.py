@@ -17,27 +17,27 @@ from thriftune.errors import ConfigError
 
 @click.group(cls=GuardedGroup)
 def storage() -> None:
-    """What holds which bytes."""
+    """Show and manage disk usage."""
 
 
 @storage.command("status")
 @as_json_option
 @configured
 def _status(parameters: Parameters, as_json: bool) -> None:
-    """Bytes of every study against its budget."""
+    """Show the bytes of every study and its budget."""
     show(maintenance.storage_rows(parameters), as_json, "storage")
 
 
 @storage.command("forecast")
-@click.option("--model-size", help="Bytes of the model's weights (10GB); default: the configured encoder.")
-@click.option("--trials", type=click.IntRange(min=1), help="Trials; default: study.trials.")
-@click.option("--epochs", type=click.IntRange(min=1), help="Epochs of a trial; default: training.epochs.")
+@click.option("--model-size", help="Bytes of the model, such as 10GB; default: the configured encoder.")
+@click.option("--trials", type=click.IntRange(min=1), help="Number of trials; default: study.trials.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Epochs per trial; default: training.epochs.")
 @as_json_option
 @configured
 def _forecast(
     parameters: Parameters, model_size: str | None, trials: int | None, epochs: int | None, as_json: bool
 ) -> None:
-    """What a study will hold at most and write in all, from the configuration alone."""
+    """Predict from the configuration how much a study will hold at most and write in all."""
     given = {"study.trials": trials, "training.epochs": epochs}
     parameters = override(parameters, {key: value for key, value in given.items() if value is not None})
     try:

@@ -15,14 +15,14 @@ from thriftune.config import Parameters
 
 @click.group(cls=GuardedGroup)
 def study() -> None:
-    """What is known of the studies."""
+    """List, show and delete studies."""
 
 
 @study.command("list")
 @as_json_option
 @configured
 def _list(parameters: Parameters, as_json: bool) -> None:
-    """Every study: trials by state, best value, time, bytes held."""
+    """List every study: trials by state, best value, time, bytes held."""
     rows = maintenance.list_studies(parameters)
     if as_json or not rows:
         show(rows, as_json, "studies")
@@ -34,11 +34,11 @@ def _list(parameters: Parameters, as_json: bool) -> None:
 
 @study.command("show")
 @click.argument("name")
-@click.option("--all", "every", is_flag=True, help="Every trial, not the best and the last ten.")
+@click.option("--all", "every", is_flag=True, help="Show every trial, not only the best and the last ten.")
 @as_json_option
 @configured
 def _show(parameters: Parameters, name: str, every: bool, as_json: bool) -> None:
-    """One study: best configuration, what mattered, time and bytes, the best trials and the last."""
+    """Show one study: best configuration, what mattered, time and bytes, the best trials and the last."""
     found = maintenance.show_study(parameters, name)
     if as_json:
         click.echo(json.dumps(found, indent=2, ensure_ascii=False))

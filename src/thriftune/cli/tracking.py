@@ -12,7 +12,7 @@ from thriftune.config import Parameters
 
 @click.group(cls=GuardedGroup)
 def tracking() -> None:
-    """The journals and MLflow."""
+    """Send the journals to MLflow, or rebuild the databases from them."""
 
 
 @tracking.command("flush")

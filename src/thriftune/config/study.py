@@ -44,7 +44,7 @@ class StudyConfig(Section):
     @field_validator("name")
     @classmethod
     def _one_parameter(cls, name: str) -> str:
-        """In `--params "study.name=mine study.trials=3"` everything would be the name."""
+        """Refuse `--params "study.name=mine study.trials=3"`, in which everything would be the name."""
         if re.search(r"\s\S+=", name):
             raise ValueError("these look like several parameters; commas separate them")
         return name

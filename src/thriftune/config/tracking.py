@@ -60,5 +60,5 @@ class TrackingConfig(Section):
 
     @field_serializer("mlflow_uri", "optuna_url")
     def _never_a_password(self, value: str | None) -> str | None:
-        """Records, runs and messages say where a store is, and not how to get in."""
+        """Refuse a password: records, runs and messages show where a store is."""
         return None if value is None else without_password(value)

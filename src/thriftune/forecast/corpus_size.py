@@ -31,7 +31,7 @@ class CorpusSize:
     """What was assumed because there is no ingested corpus, in words; empty if nothing was."""
 
     @classmethod
-    def of(cls, corpus: Corpus) -> CorpusSize:
+    def from_corpus(cls, corpus: Corpus) -> CorpusSize:
         """Return the size of an ingested corpus; no split is opened.
 
         Args:

@@ -117,7 +117,7 @@ def configured_inputs(settings: Parameters, weights: int | None = None) -> Forec
                     "the configured corpus has not been ingested yet; this forecast uses the last one, %s",
                     corpus.fingerprint[:12],
                 )
-        size = CorpusSize.of(corpus)
+        size = CorpusSize.from_corpus(corpus)
     except DataError:
         corpus, size = None, assumed_size(settings.corpus)
         log.warning(

@@ -47,7 +47,7 @@ def export_checkpoint(
     Raises:
         ConfigError: The target is a file or has content.
     """
-    handle = StudyHandle.of(settings, name)
+    handle = StudyHandle.from_parameters(settings, name)
     record = handle.record()
     if record is None:
         refuse_unknown_study(settings, name)
@@ -57,7 +57,7 @@ def export_checkpoint(
     parameters = record.parameters(settings.project_folder)
     store = open_store(handle.folder, handle.id, parameters.storage)
     entry = _chosen(store, trial, epoch)
-    row = trial_row(OptunaStudy.of(handle, parameters).trials()[entry.manifest.trial])
+    row = trial_row(OptunaStudy.open(handle, parameters).trials()[entry.manifest.trial])
     own = override(parameters, row.overrides)
     corpus = CorpusStore(own.corpus.folder).open(record.data.fingerprint)
     encoder = encoder_for(own, corpus)

@@ -61,7 +61,7 @@ def flush_all(
         try:
             if not owned and handle.ownership().is_held():
                 continue
-            with nullcontext() if owned else handle.ownership(alone=True):
+            with nullcontext() if owned else handle.ownership(exclusive=True):
                 record = handle.record()
                 if record is None:  # deleted meanwhile
                     continue
@@ -84,7 +84,7 @@ def flush_all(
 def _flush(
     handle: StudyHandle, record: StudyRecord, uri: str, sink: MlflowSink
 ) -> tuple[int, list[ThriftuneError]]:
-    """(rows of one study that were sent, what is wrong with its journals)."""
+    """Return how many rows of one study were sent, and what is wrong with its journals."""
     count, damage = 0, list[ThriftuneError]()
     for delivery, status in tracking.pending_deliveries(handle, record, uri, sink, running=True):
         try:
@@ -117,7 +117,7 @@ def _store_note(settings: Parameters, own: Parameters, record: StudyRecord) -> s
 
 
 def _open_store(settings: Parameters, uri: str) -> MlflowSink:
-    """MLflow's store; UnavailableError with the reason where it cannot be used."""
+    """Connect to MLflow's store; UnavailableError with the reason where it cannot be used."""
     found = databases.unavailable_reason(uri)
     if found is None:
         try:

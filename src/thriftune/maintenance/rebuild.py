@@ -38,7 +38,7 @@ def rebuild(settings: Parameters, *, really: bool, moving: bool = False) -> list
     found, arbiter = handles(settings), ""
     with ExitStack() as stack:
         for handle in found:  # for as long as it takes: a run that is started meanwhile is refused
-            arbiter = stack.enter_context(handle.ownership(alone=True, moving=moving)).arbiter
+            arbiter = stack.enter_context(handle.ownership(exclusive=True, moving=moving)).arbiter
             if require_record(handle.folder).arbiter == FILES != arbiter:
                 stack.enter_context(StudyLock(handle.folder))
         for handle in found if really else ():
@@ -63,9 +63,8 @@ def _rebuild(settings: Parameters, found: list[StudyHandle], *, really: bool) ->
         record = handle.record()
         assert record is not None
         parameters = record.parameters(settings.project_folder)
-        lines.append(
-            f"{handle.name}: {restore_trials(handle, OptunaStudy.of(handle, parameters), parameters)} trials"
-        )
+        restored = restore_trials(handle, OptunaStudy.open(handle, parameters), parameters)
+        lines.append(f"{handle.name}: {restored} trials")
         for cursor in handle.folder.glob(f"**/{CURSOR}"):
             cursor.unlink()
     lines.append(f"{flush_all(settings, owned=True, say=lines.append)} rows sent to MLflow")

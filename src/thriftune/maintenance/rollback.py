@@ -26,18 +26,18 @@ def roll_back(settings: Parameters, name: str, trial: int, epoch: int, *, really
     Raises:
         StudyError: There is no such study or trial, or the trial has ended.
     """
-    handle = StudyHandle.of(settings, name)
+    handle = StudyHandle.from_parameters(settings, name)
     record = handle.record()
     if record is None:
         refuse_unknown_study(settings, name)
-    rows = OptunaStudy.of(handle, record.parameters(settings.project_folder)).trials()
+    rows = OptunaStudy.open(handle, record.parameters(settings.project_folder)).trials()
     if trial >= len(rows) or rows[trial].state.is_finished():
         raise StudyError(
             f"trial {trial} is over" if trial < len(rows) else f"there is no trial {trial}",
             where=f"study {name!r}",
             remedy="only a trial that was interrupted can be rolled back.",
         )
-    with handle.ownership(alone=True):
+    with handle.ownership(exclusive=True):
         store = open_store(handle.folder, handle.id, settings.storage)
         later = store.catalogue.later_than(trial, epoch)
         if really:

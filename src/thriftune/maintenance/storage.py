@@ -95,7 +95,7 @@ def clean(models: Path, optuna_url: str | None = None, *, really: bool) -> list[
             with ownership(study, optuna_url) if really else nullcontext():
                 rows += _clean_study(study, really=really)
         except RefusedError as error:  # a run has started since
-            log.warning("left alone: %s", error)
+            log.warning("skipped: %s", error)
     return rows
 
 
@@ -109,7 +109,7 @@ def _clean_study(study: Path, *, really: bool) -> list[UnneededFolder]:
 
 
 def _unneeded(study: Path) -> list[tuple[Path, str]]:
-    """(folder, what it is) of everything in a study's folder that the study does not need."""
+    """Return (folder, kind) of everything in a study's folder that the study does not need."""
     if not (study / STUDY).exists():
         return [(study, "orphan: no study.json")]
     kinds = {TEMPORARY: "temporary", QUARANTINE: "quarantined"}
@@ -122,9 +122,9 @@ def _unneeded(study: Path) -> list[tuple[Path, str]]:
 
 
 def _is_at_work(study: Path, optuna_url: str | None) -> bool:
-    """Also where that cannot be known here."""
+    """Return whether a process works on a study; True where that cannot be known here."""
     try:
         return ownership(study, optuna_url).is_held()
     except StudyError as error:
-        log.warning("left alone: %s", error)
+        log.warning("skipped: %s", error)
         return True

@@ -24,7 +24,7 @@ def _handle(settings: Parameters, name: str) -> StudyHandle:
             raise study.error
     if name not in (handle.name for handle in found):
         refuse_unknown_study(settings, name)
-    return StudyHandle.of(settings, name)
+    return StudyHandle.from_parameters(settings, name)
 
 
 def refuse_unknown_study(settings: Parameters, name: str) -> NoReturn:
@@ -100,7 +100,7 @@ def delete_study(settings: Parameters, name: str, *, really: bool, tracking: boo
     """
     from thriftune.search.storage import delete_optuna_study, is_known
 
-    handle = StudyHandle.of(settings, name)
+    handle = StudyHandle.from_parameters(settings, name)
     # One whose folder is gone, or whose record is damaged, can still be deleted.
     if not (is_known(handle) or (handle.folder / STUDY).exists()):
         handle = _handle(settings, name)
@@ -113,7 +113,7 @@ def delete_study(settings: Parameters, name: str, *, really: bool, tracking: boo
     runs = " and its MLflow runs" if tracking else "; its MLflow runs stay (--tracking)"
     if not really:
         return f"would delete {handle.folder} ({size}) and its Optuna study{runs}; add --yes"
-    with handle.ownership(alone=True):
+    with handle.ownership(exclusive=True):
         files.remove_tree(handle.folder)
     remove_marker(handle.models_root, handle.id)
     delete_optuna_study(handle.storage, handle.id)

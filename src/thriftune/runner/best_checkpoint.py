@@ -11,7 +11,7 @@ from thriftune.runner.context import TrialContext
 from thriftune.runner.trial import retrain
 from thriftune.study.layout import JOURNAL, trial_folder
 from thriftune.tracking.journal import Journal
-from thriftune.training.inputs import Prepared
+from thriftune.training.inputs import TrainingInputs
 from thriftune.training.seeding import resolve_device
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def _retrain_best(context: EvaluationContext, best: FrozenTrial, epoch: int | No
             context.corpus,
             store,
             resolve_device(trial.parameters.training.device),
-            Prepared(context.corpus),
+            TrainingInputs(context.corpus),
             check_signals=context.flag.check,
             check_owned=store.trials.check,
         )

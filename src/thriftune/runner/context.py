@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from thriftune.checkpoints.store import CheckpointStore
     from thriftune.corpus.store import Corpus
-    from thriftune.training.inputs import Prepared
+    from thriftune.training.inputs import TrainingInputs
 
 
 def _do_nothing(step: int, steps: int) -> None:
@@ -30,7 +30,7 @@ class TrialContext:
     corpus: Corpus
     store: CheckpointStore
     device: torch.device
-    inputs: Prepared
+    inputs: TrainingInputs
     check_signals: Callable[[], None]
     """Raises where a signal asked for the end."""
     check_owned: Callable[[], None]

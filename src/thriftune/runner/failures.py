@@ -92,16 +92,16 @@ def check_failures(over: Sequence[FrozenTrial], trials: int, parameters: Paramet
 
 
 def _counted(row: Sequence[FrozenTrial]) -> str:
-    """The causes, the most frequent first, each with the first reason that was given."""
+    """Return the causes, the most frequent first, each with the first reason that was given."""
     reasons = [str(trial.user_attrs.get("reason", "no reason on record")) for trial in row]
     causes = [reason.partition(": ")[0] for reason in reasons]
-    told = []
+    counted = []
     for cause, count in Counter(causes).most_common():
         at = causes.index(cause)
         detail = reasons[at].partition(": ")[2]
         example = f"; trial {row[at].number}: {detail}" if detail else ""
-        told.append(f"{cause} ({count} of {len(row)}{example})")
-    return "; ".join(told)
+        counted.append(f"{cause} ({count} of {len(row)}{example})")
+    return "; ".join(counted)
 
 
 def _in_common(row: Sequence[FrozenTrial], good: Sequence[FrozenTrial], parameters: Parameters) -> str:

@@ -33,7 +33,7 @@ class TrainingTime:
         self._over: dict[int, float] = {}
 
     def seconds(self) -> float:
-        """Of all trials together."""
+        """Return the seconds of all trials together."""
         total = 0.0
         for number, path in self._journals().items():
             seconds = self._over.get(number)

@@ -86,7 +86,8 @@ def _require_budget(
     if not parameters.storage.checkpointing or not (is_new or study.is_parallel):
         return None
     weights = model_bytes(parameters, corpus, encoder)
-    forecast = forecast_study(parameters, forecast_inputs(parameters, CorpusSize.of(corpus), weights))
+    size = CorpusSize.from_corpus(corpus)
+    forecast = forecast_study(parameters, forecast_inputs(parameters, size, weights))
     store.require_budget(forecast.least_budget_bytes)
     if is_new:
         log.info("%s", forecast_summary(forecast))

@@ -133,11 +133,11 @@ class StudyProgress:
         log.info("%s: %s with %s; %s", self._name_of(number), end.state, _shown(end.value), self._state())
 
     def _state(self) -> str:
-        """The study as a whole: best so far, bytes, time left."""
+        """Return the state of the study as a whole: best so far, bytes, time left."""
         return f"{_best(self.best)}; {self._held()}{self._left}"
 
     def _estimate(self) -> str:
-        """The time left in words, once a trial: it goes through all that are over."""
+        """Return the time left in words; called once a trial, since it reads all finished ones."""
         if not self.taken:
             return ""
         over = len(self.taken) + self.over_elsewhere

@@ -15,7 +15,7 @@ from thriftune.runner.publisher import Publisher
 from thriftune.runner.trial_queue import TrialQueue
 from thriftune.search.optuna_study import OptunaStudy
 from thriftune.search.restore import restore_missing
-from thriftune.study.file_locks import TRIALS, Ownership, guard_of, running_elsewhere
+from thriftune.study.file_locks import TRIALS, Ownership, running_elsewhere, storage_section
 from thriftune.study.marker import set_marker
 from thriftune.study.opening import open_or_create
 from thriftune.training.interrupt import StopFlag, stop_on_signal
@@ -63,7 +63,7 @@ def open_session(prepared: Preparation, study: StudyHandle, store: CheckpointSto
     with (
         stop_on_signal() as flag,
         study.ownership(waiting=flag.check) as ownership,
-        store.owned(ownership.check, guard_of(ownership), tokens.dispose),
+        store.owned(ownership.check, storage_section(ownership), tokens.dispose),
         log_context(study=study.id),
     ):
         opened = _open(prepared, study, store, ownership, flag)
@@ -98,7 +98,7 @@ def _open(
     parameters = prepared.parameters
     if store.trials.running():
         ownership.await_owners()
-    with ownership.alone(TRIALS):
+    with ownership.section(TRIALS):
         set_marker(study.models_root, study.id)
         data = reference_to(prepared.corpus)
         record = open_or_create(
@@ -109,7 +109,7 @@ def _open(
             others = len(elsewhere) * prepared.forecast.further_worker_bytes
             store.require_budget(prepared.forecast.least_budget_bytes + others)
         store.trials.recover_all(elsewhere)
-        optuna_study = OptunaStudy.of(study, parameters, flag.check)
+        optuna_study = OptunaStudy.open(study, parameters, flag.check)
         restore_missing(study, optuna_study, parameters)
     return record, optuna_study
 

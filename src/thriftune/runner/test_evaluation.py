@@ -16,7 +16,7 @@ from thriftune.runner.limits import is_over
 from thriftune.runner.preflight import require_mounted
 from thriftune.search.optuna_study import OptunaStudy
 from thriftune.search.restore import restore_missing
-from thriftune.study.file_locks import TRIALS, guard_of, running_elsewhere
+from thriftune.study.file_locks import TRIALS, running_elsewhere, storage_section
 from thriftune.study.record import require_record
 from thriftune.training.interrupt import stop_on_signal
 
@@ -71,8 +71,8 @@ def evaluate_study(
     with (
         stop_on_signal() as flag,
         study.ownership(waiting=flag.check) as ownership,
-        ownership.alone(EVALUATING),
-        store.owned(ownership.check, guard_of(ownership), tokens.dispose),
+        ownership.section(EVALUATING),
+        store.owned(ownership.check, storage_section(ownership), tokens.dispose),
     ):
         return evaluator.run(ownership, flag, explicit=explicit)
 
@@ -91,8 +91,8 @@ class _Evaluator:
         study, store = self._study, self._store
         record = require_record(study.folder)
         parameters = record.parameters(self._settings.project_folder)
-        optuna_study = OptunaStudy.of(study, parameters, flag.check)
-        with ownership.alone(TRIALS):
+        optuna_study = OptunaStudy.open(study, parameters, flag.check)
+        with ownership.section(TRIALS):
             restore_missing(study, optuna_study, parameters)
         examples = self._settings.evaluation.examples
         page = StudyPage(study, store, optuna_study, record, self._corpora, examples)

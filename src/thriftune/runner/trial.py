@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from thriftune import files
-from thriftune.process import settle
+from thriftune.process import finish_startup
 from thriftune.runner.early_end import EarlyEnd
 from thriftune.runner.trial_training import TrialTraining
 from thriftune.study.identity import trial_id
@@ -97,7 +97,7 @@ def run_trial(
     training = TrialTraining(trial, context, journal, model, attempt)
     if early.is_due:
         return early.trial_end()
-    settle()  # all that is needed was imported
+    finish_startup()  # all that is needed was imported
     resume = None if loaded is None else Resume.from_checkpoint(loaded)
     for checkpoint in context.stopwatch.over(training.checkpoints(resume)):
         context.check_owned()

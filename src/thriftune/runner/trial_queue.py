@@ -67,7 +67,7 @@ class TrialQueue:
         """
         while True:
             try:
-                with self._ownership.alone(TRIALS):
+                with self._ownership.section(TRIALS):
                     return self._choose()
             except UnknownOutcomeError as error:
                 log.warning("%s; choosing a trial again", error.__cause__)

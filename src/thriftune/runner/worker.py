@@ -17,7 +17,7 @@ from thriftune.study.layout import JOURNAL, trial_folder
 from thriftune.study.trials import TrialEnd
 from thriftune.tracking.journal import Journal
 from thriftune.tracking.records import EndRecord, trial_seconds
-from thriftune.training.inputs import Prepared
+from thriftune.training.inputs import TrainingInputs
 
 if TYPE_CHECKING:
     from thriftune.checkpoints.checkpoint import Checkpoint, Receipt
@@ -47,7 +47,7 @@ class Worker:
             session.corpus,
             session.store,
             session.device,
-            Prepared(session.corpus),
+            TrainingInputs(session.corpus),
             check_signals=session.flag.check,
             check_owned=self._check_owned,
             on_step=progress.step,
@@ -77,7 +77,7 @@ class Worker:
                     log.warning("%s", error)
                     self._store.trials.abandon()
             # Not where the run ends with an error: all is released with the study, and asks no server.
-            self._ownership.give_back(trial.number)
+            self._ownership.release(trial.number)
 
     def _trial(self, trial: RunningTrial) -> Iterator[Checkpoint]:
         folder = trial_folder(self._session.study.folder, trial.number, trial.trial_id)

@@ -72,10 +72,10 @@ class OptunaStudy:
             )
 
     @classmethod
-    def of(
+    def open(
         cls, study: StudyHandle, parameters: Parameters, waiting: Callable[[], None] = lambda: None
     ) -> Self:
-        """Open the Optuna study of a study; it is made where it is missing.
+        """Open the Optuna study of a study, or create it.
 
         Args:
             study: The study.
@@ -144,7 +144,7 @@ class OptunaStudy:
                 if trial.state == TrialState.RUNNING:
                     return self._attach(trial, trial.user_attrs[ATTEMPT] + 1)
                 if ownership is not None:
-                    ownership.give_back(number)
+                    ownership.release(number)
         if len(trials) >= limit or not (ownership is None or ownership.take(len(trials))):
             return None
         files.announce("optuna_add_trial", Path(self._id))

@@ -123,7 +123,7 @@ def trial_row(trial: FrozenTrial) -> TrialRow:
 
 
 def taken_over_text(trial: int) -> str:
-    """Return what a worker is told whose trial another process has ended.
+    """Return the message for a worker whose trial another process has ended.
 
     Args:
         trial: The trial's number.

@@ -62,8 +62,8 @@ class Ownership(Protocol):
             Whether this process owns it now.
         """
 
-    def give_back(self, trial: int) -> None:
-        """Own a trial no longer.
+    def release(self, trial: int) -> None:
+        """Release a trial that this process owns.
 
         Args:
             trial: The trial's number.
@@ -79,11 +79,11 @@ class Ownership(Protocol):
     def await_owners(self) -> None:
         """Wait until owners that have lost the server have had the time to come back."""
 
-    def alone(self, deed: str) -> AbstractContextManager[None]:
-        """Wait for a section that only one process of a shared study is in at a time.
+    def section(self, name: str) -> AbstractContextManager[None]:
+        """Enter a section that only one process of a shared study is in at a time, once it is free.
 
         Args:
-            deed: Name of the section.
+            name: Its name.
 
         Returns:
             The section, for a `with` block.
@@ -103,13 +103,13 @@ def running_elsewhere(store: CheckpointStore, ownership: Ownership) -> set[int]:
     return {trial for trial in store.trials.running() if ownership.is_taken(trial)}
 
 
-def guard_of(ownership: Ownership) -> Callable[[], AbstractContextManager[None]] | None:
-    """Return the section in which one process at a time plans and commits checkpoints; None for one alone.
+def storage_section(ownership: Ownership) -> Callable[[], AbstractContextManager[None]] | None:
+    """Return the section in which one process at a time commits checkpoints; None if there is only one.
 
     Args:
         ownership: This process's share of the study.
     """
-    return (lambda: ownership.alone(STORAGE)) if ownership.shared else None
+    return (lambda: ownership.section(STORAGE)) if ownership.shared else None
 
 
 class StudyLock:
@@ -204,8 +204,8 @@ class StudyLock:
         self._trials[trial] = lock
         return True
 
-    def give_back(self, trial: int) -> None:
-        """Own a trial no longer.
+    def release(self, trial: int) -> None:
+        """Release a trial that this process owns.
 
         Args:
             trial: The trial's number.
@@ -222,8 +222,8 @@ class StudyLock:
         return self.shared and trial not in self._trials and self._trial(trial).is_held()
 
     @contextmanager
-    def _turn(self, deed: str) -> Iterator[None]:
-        lock = FileLock(self._folder / LOCKS / f"{deed}.lock")
+    def _locked_section(self, name: str) -> Iterator[None]:
+        lock = FileLock(self._folder / LOCKS / f"{name}.lock")
         while True:
             try:
                 lock.acquire()
@@ -235,16 +235,16 @@ class StudyLock:
         finally:
             lock.release()
 
-    def alone(self, deed: str) -> AbstractContextManager[None]:
-        """Wait for a section that only one process of a shared study is in at a time.
+    def section(self, name: str) -> AbstractContextManager[None]:
+        """Enter a section that only one process of a shared study is in at a time, once it is free.
 
         Args:
-            deed: Name of the section.
+            name: Its name.
 
         Returns:
             The section, for a `with` block.
         """
-        return self._turn(deed) if self.shared else nullcontext()
+        return self._locked_section(name) if self.shared else nullcontext()
 
     def await_owners(self) -> None:
         """Return at once: a process that lives does not lose a lock of the kernel."""
@@ -261,7 +261,7 @@ class StudyLock:
         trace: TracebackType | None,
     ) -> None:
         for trial in list(self._trials):
-            self.give_back(trial)
+            self.release(trial)
         self._study.release()
 
     def _trial(self, trial: int) -> FileLock:

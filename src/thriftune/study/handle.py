@@ -36,7 +36,7 @@ class StudyHandle:
     """Whether several processes may work on it; None: where Optuna's storage is a server."""
 
     @classmethod
-    def of(cls, settings: Parameters, name: str) -> Self:
+    def from_parameters(cls, settings: Parameters, name: str) -> Self:
         """Return the handle on a study of a project.
 
         Args:
@@ -66,19 +66,19 @@ class StudyHandle:
         return self.optuna_url or f"sqlite:///{(self.tracking_root / OPTUNA_DATABASE).absolute()}"
 
     def ownership(
-        self, *, alone: bool = False, waiting: Callable[[], None] = lambda: None, moving: bool = False
+        self, *, exclusive: bool = False, waiting: Callable[[], None] = lambda: None, moving: bool = False
     ) -> Ownership:
         """Return what owns the study, or a share of it where it is parallel, for a `with` block.
 
         Args:
-            alone: Own all of it, also where it is parallel.
+            exclusive: Own all of it, also where it is parallel.
             waiting: Called while others are waited for; may raise.
             moving: The record may name another arbiter than the configured one.
 
         Returns:
             The ownership, not taken yet.
         """
-        shared = self.is_parallel and not alone
+        shared = self.is_parallel and not exclusive
         return ownership(self.folder, self.optuna_url, shared=shared, waiting=waiting, moving=moving)
 
     @property
@@ -181,12 +181,12 @@ def find_studies(settings: Parameters) -> tuple[list[StudyHandle], list[DamagedS
             damaged.append(DamagedStudy(_name_of(path), path.parent, error))
             continue
         if record is not None:  # else it was deleted meanwhile
-            found.append(StudyHandle.of(settings, record.study_name))
+            found.append(StudyHandle.from_parameters(settings, record.study_name))
     return found, damaged
 
 
 def _name_of(path: Path) -> str:
-    """The name in a damaged record, if it is the one that the folder's name was derived from; else the id."""
+    """Return the name in a damaged record, if the folder's name was derived from it; else the id."""
     own_id = path.parent.name.removeprefix(STUDY_PREFIX)
     try:
         text = path.read_text(encoding="utf-8", errors="replace")

@@ -71,18 +71,18 @@ class FileLock:
         self._note(json.dumps(asdict(Owner.this())))
 
     def owner(self) -> Owner | None:
-        """Who signed it last."""
+        """Return who signed it last."""
         return _read(self.path)
 
     def is_in_place(self) -> bool:
-        """Whether the lock is on the file that others see."""
+        """Return whether the lock is on the file that others see."""
         try:
             return os.fstat(self._descriptor).st_ino == self.path.stat().st_ino
         except OSError:
             return False
 
     def is_held(self) -> bool:
-        """Whether a living process holds it, alone or with others."""
+        """Return whether a living process holds it, alone or with others."""
         try:
             with self.path.open() as handle:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -122,7 +122,7 @@ class Owner:
 
     @classmethod
     def this(cls) -> Owner:
-        """The process that calls."""
+        """Return the calling process."""
         since = datetime.now(UTC).isoformat(timespec="seconds")
         return cls(os.getpid(), socket.gethostname(), _boot(), since, Path(sys.argv[0]).name)
 

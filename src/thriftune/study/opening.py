@@ -24,7 +24,7 @@ from thriftune.study.record import (
 log = logging.getLogger(__name__)
 
 FILES = "files of one machine"
-"""The arbiter where no server is configured."""
+"""The arbiter, which decides who owns a study, where no server is configured."""
 
 
 def open_or_create(
@@ -35,7 +35,7 @@ def open_or_create(
     data: CorpusReference,
     arbiter: str = FILES,
 ) -> StudyRecord:
-    """Return the study's record, which is made at its first start, and note what has changed since.
+    """Return the study's record, created at its first start, and note what has changed since.
 
     More trials than on record need study.extend, which is a RefusedError too.
 
@@ -48,7 +48,7 @@ def open_or_create(
         arbiter: What says who owns the study, for this process.
 
     Returns:
-        The record as it stands on disk now.
+        The record as it is on disk now.
 
     Raises:
         RefusedError: Something that can change a result differs, or another arbiter says who owns the study.

@@ -137,7 +137,7 @@ class PostgresLock:
                 self._session.execute("select 1")
             except psycopg.OperationalError as error:
                 log.warning("the connection to PostgreSQL is lost (%s)", first_line(error))
-                self._take_anew()
+                self._reconnect()
             self.check_quickly()
 
     def check_quickly(self) -> None:
@@ -145,8 +145,8 @@ class PostgresLock:
         if self._lost is not None:
             raise self._lost
 
-    def _take_anew(self) -> None:
-        """A new session with the same locks; what another worker has by now is lost."""
+    def _reconnect(self) -> None:
+        """Open a new session with the same locks; what another worker owns by now is lost."""
         assert self._session is not None
         self._session.close()
         self._session, gone, self._lost = self._patiently(self._session_with_locks)
@@ -201,11 +201,11 @@ class PostgresLock:
             return False
 
     def _is_young(self, session: psycopg.Connection[Any]) -> bool:
-        """Whether the server has just been started, so that owners of trials may still be on their way."""
+        """Return whether the server has just been started, so that owners may still be reconnecting."""
         return session.execute(YOUNG, (GRACE_SECONDS,)).fetchone() == (True,)
 
-    def give_back(self, trial: int) -> None:
-        """Own a trial no longer.
+    def release(self, trial: int) -> None:
+        """Release a trial that this process owns.
 
         Args:
             trial: The trial's number.
@@ -234,31 +234,31 @@ class PostgresLock:
 
     def await_owners(self) -> None:
         """Wait until workers have had the time to come back to a server that was just started."""
-        told = False
+        is_logged = False
         while self.shared:
             with self._lock:
                 self.check()
                 assert self._session is not None
                 if not self._is_young(self._session):
                     return
-            if not told:
+            if not is_logged:
                 log.info("PostgreSQL has just been started: waiting for other workers to reconnect")
-            told = True
+            is_logged = True
             self._waiting()
             time.sleep(POLL_SECONDS)
 
     # ---- short deeds -------------------------------------------------------------------------
 
-    def alone(self, deed: str) -> AbstractContextManager[None]:
-        """Wait for a section that only one process of a shared study is in at a time.
+    def section(self, name: str) -> AbstractContextManager[None]:
+        """Enter a section that only one process of a shared study is in at a time, once it is free.
 
         Args:
-            deed: Name of the section.
+            name: Its name.
 
         Returns:
             The section, for a `with` block.
         """
-        return advisory_lock(self._url, self._name(deed), self._waiting) if self.shared else nullcontext()
+        return advisory_lock(self._url, self._name(name), self._waiting) if self.shared else nullcontext()
 
     # ---- the server --------------------------------------------------------------------------
 
@@ -269,7 +269,7 @@ class PostgresLock:
         return retry_until_available(call, psycopg.OperationalError, self._url, self._waiting)
 
     def _holders(self, session: psycopg.Connection[Any], key: int | None = None) -> str:
-        """Who has a lock, for people: process, machine, since when."""
+        """Return who holds a lock, for people: process, machine, since when."""
         rows = session.execute(HOLDERS, (self._key(STUDY) if key is None else key,)).fetchall()
         return "; ".join(
             f"pid {(name or '?').removeprefix('thriftune ').replace('@', ' on ')}"

@@ -67,7 +67,7 @@ class StudyRecord(JsonRecord):
     changes: tuple[Change, ...]
     arbiter: str | None = left_out_if_none()
     """What says who owns the study: locks on files, or those of one PostgreSQL. None: a record of a version
-    that had files alone."""
+    that only had files."""
     extended: Extension | None = left_out_if_none()
     ended: Stop | None = left_out_if_none()
 

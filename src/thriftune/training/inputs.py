@@ -115,7 +115,7 @@ def _as_words(name: str) -> str:
     return name.replace("_", " ").lower()
 
 
-class Prepared:
+class TrainingInputs:
     """The inputs of the trial before, for a next trial that has the same encoder, or the same rows.
 
     One encoder and the rows of one encoder and layout are kept; others replace them.

@@ -18,7 +18,7 @@ from thriftune.corpus.store import Corpus, CorpusStore
 from thriftune.model.encoder import Encoder
 from thriftune.training import inputs
 from thriftune.training.inputs import (
-    Prepared,
+    TrainingInputs,
     build_agent,
     class_weights,
     collator_for,
@@ -76,7 +76,7 @@ def test_a_split_without_posts_has_no_rows(tmp_path: Path) -> None:
 def peak_of_an_epoch(root: Path, posts: int) -> tuple[int, int]:
     """(training posts, most bytes of Python's objects while they are trained on once)."""
     parameters, corpus, encoder = ingested(root, posts, training={"epochs": 1})
-    prepared, device = Prepared(corpus), torch.device("cpu")
+    prepared, device = TrainingInputs(corpus), torch.device("cpu")
     agent = build_agent(parameters, encoder, corpus.criteria)
     collator = collator_for(parameters, corpus, encoder)
 

@@ -15,7 +15,7 @@ from tests.conftest import make_checkpoint
 
 from thriftune.config import StorageConfig
 from thriftune.errors import StudyError
-from thriftune.study.file_locks import LOCK, LOCKS, STORAGE, TRIALS, StudyLock, guard_of
+from thriftune.study.file_locks import LOCK, LOCKS, STORAGE, TRIALS, StudyLock, storage_section
 from thriftune.study.storage import open_store
 
 pytestmark = pytest.mark.unit
@@ -124,14 +124,14 @@ def test_each_process_of_a_shared_study_owns_its_trials(tmp_path: Path) -> None:
             told = refusal(tmp_path)
             assert f"another process is working on this study: pid {os.getpid()} on" in told
             assert (tmp_path / LOCK).read_bytes() == b""  # it has no one owner
-            one.give_back(3)
+            one.release(3)
             assert list(locks.iterdir()) == []
             assert other.take(3)
             assert one.is_taken(3)
         assert list(locks.iterdir()) == []
         assert not one.is_taken(3)
-    with StudyLock(tmp_path) as alone:
-        assert alone.take(3)
+    with StudyLock(tmp_path) as sole:
+        assert sole.take(3)
         assert list(locks.iterdir()) == []
 
 
@@ -147,30 +147,30 @@ def test_who_lost_a_trial_s_lock_is_told(tmp_path: Path) -> None:
         assert caught.value.where == str(place)
 
 
-@pytest.mark.parametrize("deed", [STORAGE, TRIALS])
-def test_what_one_process_does_at_a_time_waits_for_its_turn(tmp_path: Path, deed: str) -> None:
+@pytest.mark.parametrize("section", [STORAGE, TRIALS])
+def test_what_one_process_does_at_a_time_waits_for_its_turn(tmp_path: Path, section: str) -> None:
     """Planning and committing, and choosing a trial: each waits for its like, and for nothing else."""
 
     def interrupted() -> None:
         raise InterruptedError
 
     def turn(lock: StudyLock) -> AbstractContextManager[None]:
-        guard = guard_of(lock)
+        guard = storage_section(lock)
         assert guard is not None
-        return guard() if deed == STORAGE else lock.alone(deed)
+        return guard() if section == STORAGE else lock.section(section)
 
     with (
         StudyLock(tmp_path, shared=True) as one,
         StudyLock(tmp_path, shared=True, waiting=interrupted) as other,
     ):
         with turn(one):
-            with pytest.raises(InterruptedError), other.alone(deed):
+            with pytest.raises(InterruptedError), other.section(section):
                 pass
-            with other.alone(TRIALS if deed == STORAGE else STORAGE):
+            with other.section(TRIALS if section == STORAGE else STORAGE):
                 pass
-        with other.alone(deed):
+        with other.section(section):
             pass
-    assert guard_of(StudyLock(tmp_path)) is None
+    assert storage_section(StudyLock(tmp_path)) is None
 
 
 def test_a_lock_whose_file_is_deleted_while_it_is_taken_is_taken_again(
