@@ -220,7 +220,7 @@ def remove_tree(path: Path) -> None:
 
 
 def is_out_of_space(error: BaseException) -> bool:
-    """Return whether a write failed for want of room: on the disk, in a quota, or under a size limit.
+    """Return whether a write failed for lack of space: on the disk, in a quota, or under a size limit.
 
     Args:
         error: What the write raised.

@@ -21,7 +21,7 @@ def left_out_if_none(default: None = None) -> Any:
 
 
 class JsonRecord(BaseModel):
-    """A frozen value that stands in a JSON file. Keys that a later version added are kept as they are."""
+    """A frozen value of a JSON file. Keys that a later version added are kept as they are."""
 
     model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
     __pydantic_extra__: dict[str, JsonValue] = Field(init=False)

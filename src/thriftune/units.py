@@ -21,7 +21,7 @@ def parse_bytes(value: Any) -> Any:
             pydantic to refuse.
 
     Raises:
-        ValueError: A text is no size, or the value is true or false.
+        ValueError: A text is not a size, or the value is true or false.
     """
     if isinstance(value, str):
         match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)?\s*", value)

@@ -173,7 +173,7 @@ def least_budget_bytes(model_bytes: int, resumable_bytes: int) -> int:
 
 
 def worker_bytes(resumable_bytes: int) -> int:
-    """Return the bytes that each process at work cannot do without.
+    """Return the bytes that each working process needs at least.
 
     The newest is kept while the next is written.
 

@@ -29,7 +29,7 @@ class _Finished:
 
 
 class TrialFolders:
-    """What stands below `trials/` of a study's folder."""
+    """What lies below `trials/` of a study's folder."""
 
     def __init__(self, study: Path) -> None:
         self._study, self._root = study, study / TRIALS
@@ -110,7 +110,7 @@ def _scan(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def trial_number(name: str) -> int:
-    """Return the number of a trial; -1 where the name is no trial's.
+    """Return the number of a trial; -1 where the name is not a trial's.
 
     Args:
         name: Of a folder, such as trial_0012_0a1b2c3d.

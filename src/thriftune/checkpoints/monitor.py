@@ -62,5 +62,5 @@ class DiskMonitor:
             try:
                 self._store.prune_if_disk_low()
             except Exception as error:
-                # The next save meets the same and reports it where the study can stop; the watch goes on.
+                # The next save fails the same way, where the study can stop; keep monitoring.
                 log.warning("the disk monitor could not prune: %s", error)

@@ -131,7 +131,7 @@ class Pruner:
             self._announced[verb] |= keys.keys()
 
     def _reclaim(self, *, on_this_disk: bool) -> None:
-        """Step 0: what nobody needs, and what can be made again.
+        """Step 0: what nobody needs, and what can be recreated.
 
         on_this_disk: not what lies on another one, since the disk is full and not the budget.
         """

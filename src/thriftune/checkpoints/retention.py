@@ -97,7 +97,7 @@ class Wish:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be done, each with its reason; every checkpoint stands in exactly one."""
+    """What is to be done, each with its reason; every checkpoint is in exactly one."""
 
     keep: dict[Key, str]
     strip: dict[Key, str]

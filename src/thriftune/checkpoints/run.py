@@ -43,7 +43,7 @@ class Run:
             name: Of the run, or the number of a trial.
 
         Raises:
-            ConfigError: The name is no name of a folder.
+            ConfigError: The name is not valid for a folder.
         """
         if isinstance(name, str) and not NAME.fullmatch(name):
             raise ConfigError(

@@ -87,7 +87,7 @@ class Saver:
 
         Raises:
             StudyError: It is of another study.
-            OSError: The disk cannot be written, for another reason than want of room.
+            OSError: The disk cannot be written, for another reason than lack of space.
         """
         if checkpoint.study != self._study:
             raise StudyError(
@@ -156,8 +156,8 @@ class Saver:
 
 def _commit(temporary: Path, target: Path) -> None:
     if target.exists():
-        # The same epoch, made again after a fallback. A directory cannot be replaced by one
-        # rename: the older stands aside, and recovery puts it back, until the new is there.
+        # The same epoch, trained again after a fallback. A directory cannot be replaced by one
+        # rename: the older is moved aside, and recovery puts it back, until the new is there.
         aside = target.with_name(REPLACED + target.name)
         files.rename(target, aside)
         files.rename(temporary, target)

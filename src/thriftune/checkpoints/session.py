@@ -1,4 +1,4 @@
-"""This process at work on one store: what allows it to commit, which trial it runs, what it is writing."""
+"""This process and one store: what allows it to commit, which trial it runs, what it is writing."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from thriftune.checkpoints.folders import TrialFolders
 from thriftune.checkpoints.locks import FolderLocks, Owner
 
 Reclaim = Callable[[Callable[[Path], None]], None]
-"""Calls what it is given for each folder that can be made again and that nobody uses meanwhile."""
+"""Calls its argument with each folder that can be recreated and that no process is using."""
 
 
 def reclaim_nothing(remove: Callable[[Path], None]) -> None:
-    """Delete nothing: there is nothing outside the store that can be made again.
+    """Delete nothing: there is nothing outside the store that can be recreated.
 
     Args:
         remove: Not called.
@@ -39,7 +39,7 @@ class Session:
         self.writing: Path | None = None
         """The temporary folder of the write in flight."""
         self.reclaim: Reclaim = reclaim_nothing
-        """Deletes folders outside the store that can be made again: the first to go under pressure."""
+        """Deletes folders outside the store that can be recreated; they are deleted first under pressure."""
         self.pending_bytes: Callable[[], int] = int
         """How many bytes others are still going to write under the budget."""
         self.upkeep_seconds = 0.0

@@ -176,7 +176,7 @@ class CheckpointStore:
         """Wait for the write in flight.
 
         Args:
-            seconds: At most so long; then it is abandoned with the process. None: until it is done.
+            seconds: The longest wait; after it the write is abandoned. None: wait until it is done.
         """
         if not self._writer.drain(seconds):
             log.warning("the checkpoint that was being written is abandoned; the previous one is kept")
@@ -194,7 +194,7 @@ class CheckpointStore:
             check: Asked before each commit; what it raises leaves nothing committed.
             guard: The context in which one process alone plans, deletes and commits; None: no other process
                 works on the study.
-            reclaim: Deletes folders outside the store that can be made again; they go first under pressure.
+            reclaim: Deletes folders outside the store that can be recreated; they go first under pressure.
         """
         self._session.owner, self._session.reclaim = GivenOwner(check, guard), reclaim
         try:
@@ -223,7 +223,7 @@ class CheckpointStore:
         self._pruner.prune_if_disk_low()
 
     def require_room(self, needed: int = 0) -> None:
-        """Make room for bytes that are no checkpoint; raise OutOfStorageError where there is none.
+        """Make room for bytes that are not a checkpoint; raise OutOfStorageError where there is none.
 
         Args:
             needed: How many bytes.

@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and listing needs none
 
 T = TypeVar("T")
 TEMPORARY, QUARANTINE, REPLACED = ".tmp-", "quarantine-", ".replaced-"
-"""Beginnings of the names of folders that are no checkpoints."""
+"""Beginnings of the names of folders that are not checkpoints."""
 SHOWN = 10
 """Differences of a checkpoint's model that a message lists."""
 

@@ -48,7 +48,7 @@ def tensor_bytes(tensors: Mapping[str, torch.Tensor]) -> int:
 
 
 def serialise(tensors: Mapping[str, torch.Tensor]) -> Iterator[memoryview | bytes]:
-    """Yield the bytes of a safetensors file in pieces; no time, host or path stands in its header.
+    """Yield the bytes of a safetensors file in pieces; its header has no time, host or path.
 
     A tensor of another device is copied to the CPU when its turn comes, so at most the largest one is held
     twice.

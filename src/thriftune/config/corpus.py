@@ -113,7 +113,7 @@ class CorpusConfig(Section):
     criteria: TextList | None = None
     """Labels to learn, in order; null: every label found except those in set_aside, sorted."""
     set_aside: TextList = ("SPECIAL_CASE",)
-    """Labels that are no criterion: they are counted, then left out."""
+    """Labels that are not criteria: they are counted, then left out."""
     split: SplitConfig = SplitConfig()
     alignment_threshold: float = Field(default=70.0, ge=0, le=100)
     """Least percentage of a sentence's words, 0 to 100, that a place in the post must have to be taken for

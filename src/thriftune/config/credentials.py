@@ -24,7 +24,7 @@ def with_credentials(
         where: The file or option that set a dotted key; shown with a mistake.
 
     Raises:
-        ConfigError: A password stands in a parameter file or in --params, where logs and records would show
+        ConfigError: A password is in a parameter file or in --params, where logs and records would show
             it; or credentials.yml has another form.
     """
     tracking = dict(raw.get("tracking") or {})

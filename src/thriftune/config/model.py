@@ -122,7 +122,7 @@ class EvidenceAgentConfig(AgentConfig):
     """sentence: a score for each sentence; on tokens: span (where a range starts and ends), biaffine (a score
     for each range), tagger (outside, begin, inside), crf_tagger (the same with a linear chain). The taggers
     use cross-entropy, or the chain's likelihood, whatever `loss` is; label_smoothing applies to sentences
-    alone, since nearly every token is no evidence."""
+    alone, since nearly every token is not evidence."""
     head: Head = "mlp"
     """As for the criteria agent."""
     longest_range: int = Field(default=64, ge=1, le=8192)

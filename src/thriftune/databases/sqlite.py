@@ -79,7 +79,7 @@ def create_atomically(database: Path, make: Callable[[str], object]) -> None:
         with _without_sync(temporary):
             make(f"{SQLITE}{temporary}")
         with closing(sqlite3.connect(temporary)) as connection:
-            # While nobody else reads it: SQLite changes no mode beside another connection at work.
+            # While nobody else reads it: SQLite changes no mode beside another active connection.
             connection.execute("PRAGMA journal_mode=WAL")
         checkpoint_wal(temporary)
         files.fsync_path(temporary)

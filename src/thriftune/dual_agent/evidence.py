@@ -102,7 +102,7 @@ class SentenceScorer(EvidenceAgent):
         self.head = build_head(head, size, self.width, dropout)
 
     def forward(self, hidden: Tensor, batch: Batch) -> EvidenceOutputs:
-        """Return the logits of the candidate sentences; those without tokens are no items.
+        """Return the logits of the candidate sentences; those without tokens are not items.
 
         Args:
             hidden: The encoder's last layer, `[windows, seq, hidden]` float32.

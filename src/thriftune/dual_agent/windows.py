@@ -149,7 +149,7 @@ def owned_ranges(tokens: int, spans: Sequence[tuple[int, int]]) -> list[tuple[in
     """Return the half-open range of tokens that each window owns.
 
     Of the tokens that two windows share, each owns those that are farther from its own edge than from the
-    other window's; the earlier window wins ties. The post's first and last token are no edges.
+    other window's; the earlier window wins ties. The post's first and last token are not edges.
 
     Args:
         tokens: Number of tokens of the post.

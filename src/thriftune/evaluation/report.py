@@ -122,7 +122,7 @@ def read_evaluation(folder: Path) -> EvaluationRecord | None:
         folder: The study's folder.
 
     Raises:
-        DamageError: The file is no evaluation.
+        DamageError: The file is not an evaluation record.
     """
     path = folder / EVALUATION
     if not path.exists():

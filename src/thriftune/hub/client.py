@@ -28,7 +28,7 @@ TRANSIENT = (408, 429, 500, 502, 503, 504)
 class TransientHubError(Exception):
     """A request that failed and may work in a moment.
 
-    It is no error that huggingface_hub knows, so that its own loops do not retry on top.
+    huggingface_hub does not know this error, so that its own loops do not retry on top.
     """
 
     def __init__(self, reason: str, wait_seconds: float = 0.0) -> None:

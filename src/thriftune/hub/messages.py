@@ -38,7 +38,7 @@ def translated_errors(repository: Repository, endpoint: str, cache: Path) -> Ite
 
 
 def _translate(error: Exception, repository: Repository, page: str, cache: Path) -> ThriftuneError | None:
-    """Return what to raise instead; None for an error that is no matter of the hub."""
+    """Return what to raise instead; None for an error that does not concern the hub."""
     from huggingface_hub import errors
 
     if isinstance(error, errors.LocalEntryNotFoundError):

@@ -1,4 +1,4 @@
-"""Makes the tracking databases anew from study.json, config.yaml and the journals alone."""
+"""Recreates the tracking databases from study.json, config.yaml and the journals alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Kedro is told about this project, and its parameters for whoever needs no Kedro session.
+"""What this project registers with Kedro, and its parameters without a Kedro session.
 
 from thriftune.project import load_parameters, project_root
 

@@ -85,7 +85,7 @@ class StudyRun:
 
         Args:
             error: What ended the pipeline. Where the command was refused, or lacked what it needs, the status
-                stays what it was: others may be at work on the study, or it is over.
+                stays what it was: others may be working on the study, or it is finished.
         """
         if isinstance(error, InterruptedRunError):
             return KILLED
@@ -115,7 +115,7 @@ def _end_active_run(status: str) -> bool:
 
 
 def _brief(status: str) -> AbstractContextManager[None]:
-    """Give MLflow's server one second for the block where the process has been told to stop."""
+    """Give MLflow's server one second for the block where the process was asked to stop."""
     if status != KILLED:
         return nullcontext()
     shorten_mlflow_timeouts()

@@ -1,6 +1,6 @@
 """report.html: one self-contained page.
 
-What a reader wants to know first stands first: the answer, whether it can be trusted, what it cost; then
+What a reader wants to know first comes first: the answer, whether it can be trusted, what it cost; then
 where it is right and wrong, then the search.
 """
 

@@ -78,7 +78,7 @@ class StudySummary(TypedDict):
     trials: list[TrialSummary]
     """All trials, in the order of their numbers."""
     at_work: NotRequired[bool | None]
-    """Whether a process is at work on the study; None if that cannot be known here."""
+    """Whether a process is working on the study; None if that cannot be known here."""
 
 
 class ListedStudy(TypedDict):

@@ -1,7 +1,7 @@
-"""What ends a search before its last trial, or a trial before its last epoch, and what lets a search go on.
+"""What ends a search before its last trial, or a trial before its last epoch, and what continues it.
 
 Time is training time: the seconds of training and validation that stand in the trials' journals. What a
-process that is down, loads or saves takes is no such time, and an epoch that was made twice, before and
+process that is down, loads or saves takes does not count, and an epoch that was trained twice, before and
 after a kill, counts once, since of its rows the first ones stand. What was decided is recorded, and not
 decided again.
 """
@@ -67,7 +67,7 @@ def _added_up(rows: Iterable[tuple[int, float | None]], last: int | None = None)
 def out_of_time(journal: Journal, limit: float | None, epoch: int, step: int) -> str | None:
     """Return why a trial ends after a saved epoch, or None to continue.
 
-    The decision is recorded with its epoch before it takes effect, and stands whatever the limit is later.
+    The decision is recorded with its epoch before it takes effect, and holds whatever the limit is later.
 
     Args:
         journal: The trial's journal.
@@ -106,7 +106,7 @@ def stop_reached(
         limits: The limits of this run.
         extended: What the rules leave out since trials were added; None: nothing.
         finished: Number of trials that have ended, whatever their state.
-        best_trial: Number of the trial with the best value, the earliest on a tie, so that a tie is no gain;
+        best_trial: Number of the trial with the best value, the earliest on a tie, so a tie is not a gain;
             None before there is one.
         training_seconds: Called only if `study.timeout` is set.
     """

@@ -141,7 +141,7 @@ class StudyProgress:
         if not self.taken:
             return ""
         over = len(self.taken) + self.over_elsewhere
-        # One that a kill kept from being told counts twice: as on record, and as it ends here.
+        # One that a kill kept from being reported counts twice: as on record, and as it ends here.
         if over >= self.trials:
             return ""
         left = eta_seconds(self.taken, self.trials - over) / (1 + self.running_elsewhere)

@@ -56,7 +56,7 @@ def open_session(prepared: Preparation, study: StudyHandle, store: CheckpointSto
         store: Its checkpoints.
 
     Yields:
-        The study with all that works on it.
+        The study with everything that works on it.
     """
     parameters = prepared.parameters
     tokens = TokenisedStore(parameters.corpus.cache_folder)

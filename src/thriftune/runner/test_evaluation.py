@@ -43,7 +43,7 @@ def evaluate_study(
 ) -> EvaluationRecord | messages.NotEvaluated:
     """Evaluate the study's best on test, once, and write evaluation.json and report.html.
 
-    An evaluated study is reported as it stands, unless `evaluation.force` is set.
+    An evaluated study is reported as it is, unless `evaluation.force` is set.
 
     Args:
         settings: The parameters of this run; the study's own are on its record.
@@ -56,7 +56,7 @@ def evaluate_study(
         The evaluation; why there is none, where it was not asked for explicitly.
 
     Raises:
-        StudyError: There is no study; it is not over, has no checkpoints, or was evaluated, and the
+        StudyError: There is no study; it is not finished, has no checkpoints, or was evaluated, and the
             evaluation was asked for explicitly.
     """
     require_mounted(study)

@@ -122,7 +122,7 @@ def run_trial(
 def retrain(trial: TrialRef, context: TrialContext, journal: Journal, epoch: int) -> None:
     """Train a finished trial again up to an epoch and save that one: same configuration, same weights.
 
-    The journal's rows stand; Optuna is told nothing.
+    The journal's rows are kept; nothing is reported to Optuna.
 
     Args:
         trial: The trial.

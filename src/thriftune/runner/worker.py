@@ -1,4 +1,4 @@
-"""One process at work on a study: trial after trial, until the study is over."""
+"""One process works on a study: trial after trial, until the study is over."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Worker:
                 sampler=dict(trial.sampler_attrs),
             )
             self._publisher.watch(trial, journal)
-            if journal.record("end") is None:  # else only a kill kept Optuna from being told
+            if journal.record("end") is None:  # else only a kill kept Optuna from being updated
                 end = yield from self._guarded(trial, journal)
                 self._record_end(trial, journal, end)
             self._finish(trial, journal)

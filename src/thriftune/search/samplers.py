@@ -91,7 +91,7 @@ def check_grid(parameters: Parameters) -> None:
         parameters: Those of the study.
 
     Raises:
-        ConfigError: The space is no grid, or has too few cells.
+        ConfigError: The space is not a grid, or has too few cells.
     """
     if parameters.search.sampler != "grid":
         return
@@ -128,7 +128,7 @@ class _NumberedQMC(QMCSampler):
     """Samplers that give point n of the sequence to trial n.
 
     Optuna counts the points in attributes of the study, one write apart from the trial: a kill between the
-    two would skip one. Keys with a condition are no dimension of the sequence; they are drawn at random.
+    two would skip one. Keys with a condition are not dimensions of the sequence; they are drawn at random.
     """
 
     def __init__(self, space: Mapping[str, Range], seed: int, number: int) -> None:

@@ -136,7 +136,7 @@ class Owner:
 
     @property
     def end(self) -> str:
-        """How it ended, as far as that can be told."""
+        """How it ended, as far as that is known."""
         restarted = self.host == socket.gethostname() and self.boot != _boot()
         return "ended with an earlier start of this machine" if restarted else "was killed"
 

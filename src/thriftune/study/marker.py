@@ -1,7 +1,7 @@
 """Whether the store's root is the one that a study was started on.
 
 A root on a volume that is not mounted looks like an empty folder. So each study leaves its id in
-the root, and a study that Optuna knows is not begun anew where its id is not there.
+the root, and a study that Optuna knows is not started again where its id is not there.
 """
 
 from __future__ import annotations

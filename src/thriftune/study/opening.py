@@ -198,7 +198,7 @@ def _with_changes(record: StudyRecord, parameters: Parameters) -> StudyRecord:
 
 
 def _moved(before: CorpusReference, now: CorpusReference) -> str:
-    """Say which commit to return to where a branch of the hub stands for another one by now."""
+    """Say which commit to return to where a branch of the hub points to another commit by now."""
     old, new = before.revision, now.revision
     if old.commit is None or old.commit == new.commit or old.id != new.id:
         return ""

@@ -2,7 +2,7 @@
 
 A session-level lock is held for as long as the server has the session, and the server notices through TCP
 keep-alives that a machine has died or was cut off. A worker that lost its session, since the server was
-started again or the network was cut, takes its locks anew before it commits anything more; where another
+started again or the network was cut, takes its locks again before it commits anything more; where another
 worker was faster, the trial is that worker's.
 """
 
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 GRACE_SECONDS = 30.0
-"""After the server's start, before a trial counts as nobody's: its owner first has to come back."""
+"""After the server's start, before a trial counts as free: its owner has time to reconnect first."""
 
 POLL_SECONDS = 0.5
 
@@ -155,7 +155,7 @@ class PostgresLock:
             log.info("reconnected to PostgreSQL; no other process has taken anything over")
 
     def _session_with_locks(self) -> tuple[psycopg.Connection[Any], set[int], StudyError | None]:
-        """Return a session with every lock that can be had, the trials that others have, and what is lost."""
+        """Return a session with every lock that is free, the trials that others have, and what is lost."""
         session, gone, lost = connect(self._url), set[int](), self._lost
         try:
             if not _try(session, self._key(STUDY), shared=self.shared):
@@ -247,7 +247,7 @@ class PostgresLock:
             self._waiting()
             time.sleep(POLL_SECONDS)
 
-    # ---- short deeds -------------------------------------------------------------------------
+    # ---- short sections ----------------------------------------------------------------------
 
     def section(self, name: str) -> AbstractContextManager[None]:
         """Enter a section that only one process of a shared study is in at a time, once it is free.

@@ -123,7 +123,7 @@ def _verified(value: object, path: Path) -> StudyRecord:
 
 
 def require_record(folder: Path) -> StudyRecord:
-    """Return the record of a study that is at work.
+    """Return the record of a study that this process works on.
 
     Args:
         folder: The study's folder.

@@ -28,7 +28,7 @@ class TrialRef:
 
 @dataclass(frozen=True)
 class TrialEnd:
-    """How a trial ended: what its journal records, and what Optuna is told."""
+    """How a trial ended: what its journal records, and what is reported to Optuna."""
 
     state: Literal["complete", "pruned", "failed"]
     value: float | None = None

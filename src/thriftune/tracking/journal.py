@@ -116,7 +116,7 @@ class Journal:
             )
 
     def record_once(self, kind: str, **fields: JsonValue) -> None:
-        """Append a record that is no metric, unless the journal has one of this kind.
+        """Append a record that is not a metric, unless the journal has one of this kind.
 
         Args:
             kind: `start`, `end` or `stopped`.

@@ -60,10 +60,10 @@ class Progress:
         return self.best_value is not None and self.saves_since_best == 0
 
     def note_value(self, value: float | None) -> None:
-        """Count a saved epoch for early stopping; a tie is no gain.
+        """Count a saved epoch for early stopping; a tie is not a gain.
 
         Args:
-            value: The metric, the higher the better; None, where it is undefined, is no gain.
+            value: The metric, the higher the better; None, where it is undefined, is not a gain.
         """
         if value is not None and (self.best_value is None or value > self.best_value):
             self.best_value, self.saves_since_best = value, 0

@@ -27,7 +27,7 @@ def evaluate_finished(
         settings: The parameters of this run.
 
     Returns:
-        The evaluation as JSON. A study that was evaluated before is reported as it stands; one that is not
+        The evaluation as JSON. A study that was evaluated before is reported as it is; one that is not
         over has its state alone.
     """
     return runner.evaluate_study(settings, study, checkpoints, corpora, explicit=False).to_json()
