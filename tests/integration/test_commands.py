@@ -59,7 +59,7 @@ def test_the_main_job_and_the_commands_after_it(project: Path, run: Run) -> None
     assert [row["state"] for row in shown["trials"]] == ["complete", "complete"]
     assert (shown["overhead"]["trials"], shown["states"]["complete"]) == ([0, 1], 2)
     lines = run("thriftune", "study", "show", "small", "--all").stdout.splitlines()
-    assert "2 of 2 trials are over (2 complete)" in lines[0]
+    assert "2 of 2 trials have ended (2 complete)" in lines[0]
     assert "small" in run("thriftune", "study", "list").stdout
     assert "small" in run("thriftune", "storage", "status").stdout
     assert "thriftune" in run("kedro", "thriftune", "doctor").stdout
@@ -89,7 +89,7 @@ def test_the_main_job_and_the_commands_after_it(project: Path, run: Run) -> None
     tables = {cell for cell, outputs in shown_by.items() if "<table" in str(outputs)}
     pictures = {cell for cell, outputs in shown_by.items() if any("image/png" in each for each in outputs)}
     assert (tables, pictures) == ({"trials", "kept"}, {"curves", "bytes", "test"})
-    assert f"2 of 2 trials are over; {project}/data/06_models/study_small-" in str(shown_by["trials"])
+    assert f"2 of 2 trials have ended; {project}/data/06_models/study_small-" in str(shown_by["trials"])
     assert "the study's best" in str(shown_by["kept"])
     with sqlite3.connect(project / "data/tracking/mlflow.db") as database:
         sent = database.execute("select count(*) from metrics").fetchone()[0]

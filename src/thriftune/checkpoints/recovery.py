@@ -50,7 +50,7 @@ def recover(study_folder: Path, trial: int | None = None, but: Collection[int] =
         if target.exists():
             files.remove_tree(path)
         else:
-            log.info("put back %s, whose replacement was not committed", target.name)
+            log.info("restored %s, whose replacement was not committed", target.name)
             files.rename(path, target)
     for path in checkpoint_folders(study_folder, f"{TEMPORARY}*", trial, but):
         log.info("removed a half-written checkpoint: %s", path.name)

@@ -140,9 +140,9 @@ class CorpusConfig(Section):
             self._require(self.source, "annotations")
         if self.source == "hub" and self.hub.posts is None and self.columns.labels is None:
             raise ValueError(
-                "of a data set with ready splits, corpus.columns.labels names the column that lists the "
-                "criteria which a post meets; of one with two tables, corpus.hub.posts and "
-                "corpus.hub.annotations name its files"
+                "for a data set with ready splits, set corpus.columns.labels to the column that lists the "
+                "criteria of a post; for one with two tables, set corpus.hub.posts and "
+                "corpus.hub.annotations to its files"
             )
         return self
 

@@ -51,8 +51,8 @@ def ingest(
     with store.writing(source_key) as folder:
         corpus = store.find(source_key)  # another process may have made it meanwhile
         if corpus is None:
-            made = make_posts(folder, tables.posts, plan, config)
-            report = data_report(plan, made, sentence_counts(folder), revision)
+            progress = make_posts(folder, tables.posts, plan, config)
+            report = data_report(plan, progress, sentence_counts(folder), revision)
             corpus = store.commit(folder, plan.criteria, source_key, revision, report)
     plan.annotations.close()
     report = corpus.data_report()

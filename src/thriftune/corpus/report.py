@@ -46,13 +46,13 @@ class DataReport(TypedDict):
 
 
 def data_report(
-    plan: Plan, made: IngestProgress, sentences: NDArray[np.uint32], source: Revision
+    plan: Plan, progress: IngestProgress, sentences: NDArray[np.uint32], source: Revision
 ) -> DataReport:
     """Return the figures of an ingested corpus.
 
     Args:
         plan: What the first pass found.
-        made: What the second pass wrote.
+        progress: What the second pass wrote.
         sentences: `[posts]` uint32, candidate sentences of each post.
         source: Where the data came from.
     """
@@ -75,8 +75,8 @@ def data_report(
             }
             for at, criterion in enumerate(plan.criteria)
         },
-        "alignment": dict(made.alignment),
-        "alignment_shared": made.shared,
+        "alignment": dict(progress.alignment),
+        "alignment_shared": progress.shared,
         "words_per_post": _quantiles(plan.words),
         "sentences_per_post": _quantiles(sentences),
         "duplicate_posts": plan.duplicates,

@@ -216,10 +216,10 @@ class CorpusStore:
         Returns:
             The corpus; if the store had one with the same posts, that one with this report.
         """
-        made = folder / CORPUS
-        hashes = {name: files.sha256_file(made / name) for name in CONTENT}
+        finished = folder / CORPUS
+        hashes = {name: files.sha256_file(finished / name) for name in CONTENT}
         fingerprint = files.sha256_json({"criteria": list(criteria), "files": hashes})
-        files.write_json(made / "report.json", {**report, "fingerprint": fingerprint})
+        files.write_json(finished / "report.json", {**report, "fingerprint": fingerprint})
         record: _Record = {
             "format": FORMAT,
             "fingerprint": fingerprint,
@@ -229,15 +229,15 @@ class CorpusStore:
             "revision": revision,
             "files": hashes,
         }
-        files.write_json(made / "corpus.json", record)
+        files.write_json(finished / "corpus.json", record)
         target = self._folder(fingerprint)
         there = _record(target)
         if there is not None and there["files"] == hashes and _is_undamaged(target, there):
             for name in ("report.json", "corpus.json"):  # the same posts from other sources
-                files.rename(made / name, target / name)
+                files.rename(finished / name, target / name)
         else:
             files.remove_tree(target)
-            files.rename(made, target)
+            files.rename(finished, target)
         return _corpus(target, record)
 
     def tidy(self) -> None:

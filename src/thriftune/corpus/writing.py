@@ -73,13 +73,13 @@ def make_posts(folder: Path, tables: Sequence[Table], plan: Plan, config: Corpus
         plan: The result of the first pass.
         config: The corpus section.
     """
-    made = _resume(folder)
+    progress = _resume(folder)
     batch = {name: io.BytesIO() for name in FILES}
-    alignment = Counter(made.alignment)
-    rows = plan.annotations.by_post(made.posts)
+    alignment = Counter(progress.alignment)
+    rows = plan.annotations.by_post(progress.posts)
     following = next(rows, None)
-    todo = islice(enumerate(_texts(tables, config)), made.posts, None)
-    for number, (post_id, text) in counted(todo, "aligned", len(plan.splits), made.posts):
+    todo = islice(enumerate(_texts(tables, config)), progress.posts, None)
+    for number, (post_id, text) in counted(todo, "aligned", len(plan.splits), progress.posts):
         if number >= len(plan.splits) or text_key(text) != plan.text_keys[number].tobytes():
             _raise_changed(tables)
         own: list[Annotation] = []
@@ -88,20 +88,20 @@ def make_posts(folder: Path, tables: Sequence[Table], plan: Plan, config: Corpus
             following = next(rows, None)
         criteria = tuple(name for name, met in zip(plan.criteria, plan.met[number], strict=True) if met)
         post, shared = _post(post_id, text, criteria, own, config.alignment_threshold)
-        made.shared += shared
+        progress.shared += shared
         alignment.update(item.found for item in post.evidence)
         split = SPLITS[plan.splits[number]]
         batch[_split_file(split)].write(f"{post_to_line(post)}\n".encode())
         batch[_ids_file(split)].write(_csv_row(post_id, split))
         batch[SENTENCES].write(array("I", [len(post.sentences)]).tobytes())
-        made.posts = number + 1
+        progress.posts = number + 1
         if sum(buffer.tell() for buffer in batch.values()) >= BATCH_BYTES:
-            _flush(folder, made, alignment, batch)
-    if made.posts != len(plan.splits):
+            _flush(folder, progress, alignment, batch)
+    if progress.posts != len(plan.splits):
         _raise_changed(tables)
-    _flush(folder, made, alignment, batch)
+    _flush(folder, progress, alignment, batch)
     _write_splits(folder)
-    return made
+    return progress
 
 
 def sentence_counts(folder: Path) -> np.ndarray:
@@ -137,32 +137,32 @@ def _post(
 def _resume(folder: Path) -> IngestProgress:
     """Return the recorded progress after cutting the files to it; none if anything is damaged."""
     try:
-        made = IngestProgress(**files.read_json(folder / NOTE))
-        whole = all((folder / name).stat().st_size >= made.sizes[name] for name in FILES)
+        progress = IngestProgress(**files.read_json(folder / NOTE))
+        whole = all((folder / name).stat().st_size >= progress.sizes[name] for name in FILES)
     except (OSError, ValueError, KeyError, TypeError):
-        made, whole = IngestProgress(), False
+        progress, whole = IngestProgress(), False
     if not whole:
-        made = IngestProgress(sizes=dict.fromkeys(FILES, 0))
+        progress = IngestProgress(sizes=dict.fromkeys(FILES, 0))
     files.make_directory(folder / CORPUS)
     for name in FILES:
         with (folder / name).open("ab") as handle:
-            handle.truncate(made.sizes[name])
-    return made
+            handle.truncate(progress.sizes[name])
+    return progress
 
 
 def _flush(
-    folder: Path, made: IngestProgress, alignment: Mapping[str, int], batch: Mapping[str, io.BytesIO]
+    folder: Path, progress: IngestProgress, alignment: Mapping[str, int], batch: Mapping[str, io.BytesIO]
 ) -> None:
     """Append the batch to the files, make them durable, and record the progress."""
     for name, buffer in batch.items():
         if buffer.tell():
             files.append_bytes(folder / name, buffer.getvalue())
-            made.sizes[name] += buffer.tell()
+            progress.sizes[name] += buffer.tell()
             buffer.seek(0)
             buffer.truncate()
     files.fsync_directory(folder / CORPUS)
-    made.alignment = dict(sorted(alignment.items()))
-    files.write_json(folder / NOTE, asdict(made))
+    progress.alignment = dict(sorted(alignment.items()))
+    files.write_json(folder / NOTE, asdict(progress))
 
 
 def _write_splits(folder: Path) -> None:

@@ -64,10 +64,10 @@ def export_checkpoint(
     agent = build_agent(own, encoder, corpus.criteria)
     agent.load_trained(store.load_model(entry, signature_of(agent)))
     transformers.utils.logging.disable_progress_bar()
-    made = entry.manifest
+    manifest = entry.manifest
     with files.new_directory(target) as temporary:
         write_model(temporary, agent, encoder, _facts(own, entry, agent.criteria))
-    return f"exported trial {made.trial}, epoch {made.epoch} to {target}; see {target / EXAMPLE}"
+    return f"exported trial {manifest.trial}, epoch {manifest.epoch} to {target}; see {target / EXAMPLE}"
 
 
 def _chosen(store: CheckpointStore, trial: int | None, epoch: int | None) -> StoredCheckpoint:

@@ -33,7 +33,7 @@ def roll_back(settings: Parameters, name: str, trial: int, epoch: int, *, really
     rows = OptunaStudy.open(handle, record.parameters(settings.project_folder)).trials()
     if trial >= len(rows) or rows[trial].state.is_finished():
         raise StudyError(
-            f"trial {trial} is over" if trial < len(rows) else f"there is no trial {trial}",
+            f"trial {trial} has already ended" if trial < len(rows) else f"there is no trial {trial}",
             where=f"study {name!r}",
             remedy="only a trial that was interrupted can be rolled back.",
         )

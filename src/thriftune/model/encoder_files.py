@@ -72,7 +72,7 @@ def folder_of(source: FolderSource, hub: Hub | None) -> Path:
             pickled = [other for other in PICKLED if (folder / other).is_file()]
             raise ConfigError(
                 f"the encoder's folder has no {name}"
-                + (f", only the pickle {pickled[0]}, which is never read" if pickled else ""),
+                + (f", only the pickle {pickled[0]}, which is never loaded" if pickled else ""),
                 where=str(folder),
                 remedy="save the model with transformers' save_pretrained (safetensors).",
             )
@@ -138,7 +138,7 @@ def _repository(source: EncoderFromHub) -> Repository:
 
 def _hub(hub: Hub | None) -> Hub:
     if hub is None:
-        raise ValueError("an encoder of the hub needs a Hub")
+        raise ValueError("an encoder from the hub needs a Hub")
     return hub
 
 
@@ -148,12 +148,12 @@ def _refuse_pickle(source: EncoderFromHub, names: list[str]) -> NoReturn:
     loading = f"'{source.id}', revision='{source.revision}'"
     raise ConfigError(
         f"the model {source.id} has no {WEIGHTS}"
-        + (f", only {pickled}: a pickle can run any code when it is read, so none is" if pickled else ""),
+        + (f", only {pickled}: loading a pickle can run arbitrary code, so it is refused" if pickled else ""),
         where="encoder",
-        remedy=f"""convert it once, where you trust its authors:
+        remedy=f"""if you trust its authors, convert it once:
   python -c "from transformers import AutoModel, AutoTokenizer; [kind.from_pretrained({loading})"""
         f""".save_pretrained('data/encoders/{copy}') for kind in (AutoModel, AutoTokenizer)]"
-and set encoder=data/encoders/{copy}. Where its page has a pull request with safetensors, encoder="""
+and set encoder=data/encoders/{copy}. If its page has a pull request with safetensors, encoder="""
         f"{source.id}@refs/pr/N reads that one.",
     )
 

@@ -70,9 +70,9 @@ def _print_totals(found: StudySummary, words: Mapping[str, str], console: Consol
     """Print trials by state, time and bytes; words: what to call a state."""
     states = ", ".join(f"{count} {words.get(s, s)}" for s, count in found["states"].items() if count)
     _line(
-        f"study {found['name']}: {found['trials_over']} of {found['trials_in_all']} trials are over"
+        f"study {found['name']}: {found['trials_over']} of {found['trials_in_all']} trials have ended"
         + (f" ({states})" if states else "")
-        + (f"; it ended: {found['ended']['reason']}" if found["ended"] else ""),
+        + (f"; the search ended: {found['ended']['reason']}" if found["ended"] else ""),
         console,
     )
     held, budget = human_bytes(found["bytes"]), human_bytes(found["budget_bytes"])

@@ -76,7 +76,7 @@ def _grid_of(space: Mapping[str, Range]) -> dict[str, list[Scalar]]:
     for key, entry in space.items():
         if entry.when:
             raise ConfigError(
-                "a grid has no conditions: every cell sets every key",
+                "a grid cannot have conditions: every cell sets every key",
                 where=f"search.space.{key}.when",
                 remedy="remove `when`, or choose another search.sampler.",
             )
@@ -99,7 +99,7 @@ def check_grid(parameters: Parameters) -> None:
     fixed = max(1, len(parameters.search.baselines))
     if parameters.study.trials > cells + fixed:
         raise ConfigError(
-            f"the grid has {cells} cells, and {fixed} of the trials are not sampled; study.trials is "
+            f"the grid has {cells} cells, and {fixed} of the trials do not use one, but study.trials is "
             f"{parameters.study.trials}",
             where="study.trials",
             remedy=f"set it to at most {cells + fixed}, or refine the grid.",

@@ -77,10 +77,10 @@ def growth_bytes(database: Path, waiting_bytes: int) -> int:
     if database.exists():
         return rows
     try:
-        made = new_name(database).stat().st_size
+        present = new_name(database).stat().st_size
     except FileNotFoundError:  # not started, or renamed into its place just now
-        made = EMPTY_MLFLOW_BYTES if database.exists() else 0
-    return rows + max(0, EMPTY_MLFLOW_BYTES - made)
+        present = EMPTY_MLFLOW_BYTES if database.exists() else 0
+    return rows + max(0, EMPTY_MLFLOW_BYTES - present)
 
 
 def _line_bytes(key: str, step: int) -> int:

@@ -111,7 +111,7 @@ def test_a_thousand_trials_fit_on_a_screen(width: int) -> None:
     assert max(map(len, lines)) <= width
     assert len(lines) < 50
     text = "\n".join(lines)
-    assert "999 of 1000 trials are over" in text
+    assert "999 of 1000 trials have ended" in text
     assert f"of trial {found['best']['trial']}, which sets" in text
     table = [line.split() for line in lines[next(i for i, li in enumerate(lines) if "the best 10" in li) :]]
     numbers = [int(words[0]) for words in table if words and words[0].isdigit()]

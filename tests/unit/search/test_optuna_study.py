@@ -159,7 +159,7 @@ def test_a_grid_is_walked_to_its_end(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="needs a step"):
         check_grid(parameters(sampler="grid"))
     conditional = {"model.criteria_agent.focal_gamma": CONDITIONAL["model.criteria_agent.focal_gamma"]}
-    with pytest.raises(ConfigError, match="no conditions"):
+    with pytest.raises(ConfigError, match="cannot have conditions"):
         check_grid(parameters(sampler="grid", space={**GRID, **conditional}))
 
 
