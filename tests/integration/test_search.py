@@ -233,7 +233,7 @@ def test_a_signal_ends_the_run_in_order(small: Path) -> None:
         next(search)
     assert caught.value.exit_code == 130
     assert evaluate(parameters)["state"] == "unfinished"
-    with pytest.raises(StudyError, match="not over"):
+    with pytest.raises(StudyError, match="not finished"):
         evaluate(parameters, explicit=True)
     run(parameters)
     assert evaluate(parameters)["best_trial"] == 0

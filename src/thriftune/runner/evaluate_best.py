@@ -48,7 +48,7 @@ def evaluate(context: EvaluationContext, before: EvaluationRecord | None) -> Eva
         The record; its figures are those of the best.
     """
     context.corpus.check("test", "validation")
-    context.store.require_room(evaluation_bytes(CorpusSize.of(context.corpus), context.parameters))
+    context.store.require_room(evaluation_bytes(CorpusSize.from_corpus(context.corpus), context.parameters))
     started = time.monotonic()
     device = resolve_device(context.parameters.training.device)
     configure_determinism(context.record.identity.threads, device)

@@ -61,7 +61,7 @@ def test_every_problem_of_a_table_is_told_at_once(folder: Path) -> None:
         "occurs twice",
         "row 22: 'p1'",
         "not 0 or 1",
-        "not there",
+        "unknown post",
         "no text",
         "no sentence",
         "no label",
@@ -79,7 +79,7 @@ SAID = "I have not slept since spring."
         ([["post_id", "text"], [SAID, " "]], [], {}, "has no text"),
         ([["post_id", "text"], [SAID, "a"], [SAID, "b"]], [], {}, "occurs twice"),
         ([[SAID, "a"]], [], {}, "there is no column 'post_id'"),
-        (POSTS, [[SAID, "x", "MOOD", "1"]], {}, "not there"),
+        (POSTS, [[SAID, "x", "MOOD", "1"]], {}, "unknown post"),
         (POSTS, [["p0", "x", "MOOD", SAID]], {}, "not 0 or 1"),
         (POSTS, [["p0", "x", SAID, "1"]], {"criteria": ["MOOD"]}, "label is unknown"),
     ],
@@ -159,7 +159,7 @@ def test_own_splits_are_used_and_checked(folder: Path) -> None:
     table = [["post_id", "split"]] + [[f"p{i}", SPLITS[i % 3]] for i in range(20)]
     write(folder / "s.csv", [*table[:-1], ["p0", "test"], ["zz", "test"], ["p5", "tset"]])
     message = refused(folder, splits=str(folder / "s.csv"))
-    for text in ("no split", "two splits", "not there", "did you mean 'test'"):
+    for text in ("no split", "two splits", "unknown post", "did you mean 'test'"):
         assert text in message
     write(folder / "posts.csv", [*POSTS, ["p20", POSTS[1][1].upper()]])
     write(folder / "s.csv", [*table, ["p20", "test"]])

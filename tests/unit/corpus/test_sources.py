@@ -209,7 +209,7 @@ def test_labels_in_a_text_are_split_on_the_hub_as_at_home(tmp_path: Path, server
 
 
 @pytest.mark.parametrize(
-    ("met", "said"), [('["", "B"]', "empty label"), ('[{"A": 1}]', "no text"), ("[true]", "no text")]
+    ("met", "said"), [('["", "B"]', "empty label"), ('[{"A": 1}]', "not text"), ("[true]", "not text")]
 )
 def test_a_label_that_is_none_is_told(tmp_path: Path, met: str, said: str) -> None:
     """In a list; it would be a criterion without a name, or with one that Python gave it."""
