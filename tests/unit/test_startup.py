@@ -93,7 +93,7 @@ def python(folder: Path, program: str, *words: str) -> subprocess.CompletedProce
         ("storage status", TRAINING | DATABASES, "sample"),
         ("study list", TRAINING, "1/6"),
         ("storage forecast", TRAINING - {"torch"} | {"optuna", "torch._dynamo"}, "will be held"),
-        ("study show sample", TRAINING, "1 of 6 trials are over (1 complete)"),
+        ("study show sample", TRAINING, "1 of 6 trials have ended (1 complete)"),
     ],
 )
 def test_a_command_that_reads_imports_nothing_heavy(
