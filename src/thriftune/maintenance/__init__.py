@@ -1,8 +1,8 @@
 """The commands of `thriftune` as functions: list, show, delete, clean, verify, export, rebuild and more.
 
-Each takes the project's parameters and returns what the command prints. What deletes or
-overwrites only says what it would do unless it is called with `really=True`, and refuses a study that another
-process is working on.
+Most take the project's parameters, and all return what the command prints. What deletes or overwrites only
+says what it would do unless it is called with `really=True`, and refuses a study that another process is
+working on.
 
     parameters = load_parameters(project_root())
     for row in list_studies(parameters):
