@@ -15,16 +15,15 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from thriftune.config import Parameters
 from thriftune.errors import ConfigError, StudyError
 from thriftune.model.out_of_memory import is_out_of_memory
 from thriftune.observe.sanitiser import Sanitiser
-from thriftune.study.identity import flat
 from thriftune.training.loop import DivergedError
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
+    from thriftune.config import StudyConfig
     from thriftune.search.trials import FrozenTrial, Values
 
 OUT_OF_MEMORY, DIVERGED = "out of memory", "diverged"
@@ -65,7 +64,7 @@ def release_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def check_failures(over: Sequence[FrozenTrial], trials: int, parameters: Parameters) -> None:
+def check_failures(over: Sequence[FrozenTrial], trials: int, study: StudyConfig, configured: Values) -> None:
     """Raise where too many trials in a row have failed, and more are to come, or none has succeeded.
 
     It depends on the history alone: the same command ends the same until study.max_failed_trials is raised.
@@ -73,21 +72,22 @@ def check_failures(over: Sequence[FrozenTrial], trials: int, parameters: Paramet
     Args:
         over: The trials that have ended, in order.
         trials: How many there will be.
-        parameters: Those of the run.
+        study: The limit, and the study's name.
+        configured: Every parameter of the run by dotted key: the value in a trial that does not set it.
 
     Raises:
         StudyError: With what the failed trials have in common.
     """
     good = [trial for trial in over if trial.state.name != "FAIL"]
     row = [*takewhile(lambda trial: trial.state.name == "FAIL", reversed(over))][::-1]
-    if len(row) < parameters.study.max_failed_trials or (good and len(over) >= trials):
+    if len(row) < study.max_failed_trials or (good and len(over) >= trials):
         return
     raise StudyError(
-        f"{len(row)} trials in a row have failed: {_counted(row)}{_in_common(row, good, parameters)}",
-        where=f"study {parameters.study.name!r}",
+        f"{len(row)} trials in a row have failed: {_counted(row)}{_in_common(row, good, configured)}",
+        where=f"study {study.name!r}",
         remedy="to remove what fails from the search space, choose another study.name; with "
         "study.max_failed_trials raised, the same command continues. `thriftune study show "
-        f"{parameters.study.name}` has every reason.",
+        f"{study.name}` has every reason.",
     )
 
 
@@ -104,9 +104,9 @@ def _counted(row: Sequence[FrozenTrial]) -> str:
     return "; ".join(counted)
 
 
-def _in_common(row: Sequence[FrozenTrial], good: Sequence[FrozenTrial], parameters: Parameters) -> str:
+def _in_common(row: Sequence[FrozenTrial], good: Sequence[FrozenTrial], configured: Values) -> str:
     failed, well = ([json.loads(trial.user_attrs["overrides"]) for trial in part] for part in (row, good))
-    shared = list(_shared(failed, well, flat(parameters.model_dump(mode="json"))))
+    shared = list(_shared(failed, well, configured))
     if not shared:
         return ""
     others = (

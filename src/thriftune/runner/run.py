@@ -10,7 +10,6 @@ import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from thriftune.runner.failures import check_failures
 from thriftune.runner.limits import describe_stop
 from thriftune.runner.preparation import prepare
 from thriftune.runner.progress import StudyProgress
@@ -45,13 +44,13 @@ def run_search(
     """
     prepared = prepare(parameters, corpus, study, store)
     with open_session(prepared, study, store) as session:
-        record, optuna_study = session.queue.record, session.queue.optuna
-        check_failures(optuna_study.finished(), record.trials, parameters)
+        session.queue.check_failures()
         if not session.queue.is_over():
             with _progress_of(session) as progress:
                 yield from Worker(session, progress).run()
             return
         store.trials.finish_all()  # a kill may have come between the last trial's end and its tidying
+        record = session.queue.record
         if record.ended is not None:
             log.info("%s", describe_stop(record.ended, record.trials))
 

@@ -16,6 +16,7 @@ from thriftune.runner.trial_queue import TrialQueue
 from thriftune.search.optuna_study import OptunaStudy
 from thriftune.search.restore import restore_missing
 from thriftune.study.file_locks import TRIALS, Ownership, running_elsewhere, storage_section
+from thriftune.study.identity import flat
 from thriftune.study.marker import set_marker
 from thriftune.study.opening import open_or_create
 from thriftune.training.interrupt import StopFlag, stop_on_signal
@@ -73,7 +74,8 @@ def open_session(prepared: Preparation, study: StudyHandle, store: CheckpointSto
             Publisher(parameters, study, opened[0], flag.seconds_left) as publisher,
             store.counting(publisher.pending_bytes),
         ):
-            queue = TrialQueue(parameters, study, store, ownership, opened)
+            configured = flat(parameters.model_dump(mode="json"))
+            queue = TrialQueue(parameters.study, configured, study, store, ownership, opened)
             yield Session(
                 parameters,
                 prepared.corpus,

@@ -11,7 +11,7 @@ from thriftune.runner.failures import check_failures
 from thriftune.runner.limits import TrainingTime, describe_stop, is_over, stop_reached
 from thriftune.search.optuna_study import OptunaStudy
 from thriftune.search.storage_errors import UnknownOutcomeError
-from thriftune.search.trials import FrozenTrial, RunningTrial
+from thriftune.search.trials import FrozenTrial, RunningTrial, Values
 from thriftune.study.file_locks import TRIALS, Ownership
 from thriftune.study.layout import journals_of
 from thriftune.study.opening import check_arbiter
@@ -19,7 +19,7 @@ from thriftune.study.record import StudyRecord, require_record, write_record
 
 if TYPE_CHECKING:
     from thriftune.checkpoints.store import CheckpointStore
-    from thriftune.config import Parameters
+    from thriftune.config import StudyConfig
     from thriftune.study.handle import StudyHandle
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,8 @@ class TrialQueue:
 
     def __init__(
         self,
-        parameters: Parameters,
+        config: StudyConfig,
+        configured: Values,
         study: StudyHandle,
         store: CheckpointStore,
         ownership: Ownership,
@@ -42,7 +43,8 @@ class TrialQueue:
         """Read nothing yet.
 
         Args:
-            parameters: Those of this run.
+            config: The limits of this run.
+            configured: Every parameter of this run by dotted key.
             study: The study.
             store: Its checkpoints.
             ownership: This process's share of the study.
@@ -51,7 +53,8 @@ class TrialQueue:
         self.record, self.optuna = opened
         self.best_value: float | None = None
         """As of the last choice."""
-        self._parameters, self._study, self._store = parameters, study, store
+        self._config, self._configured = config, configured
+        self._study, self._store = study, store
         self._ownership = ownership
         self._time = TrainingTime(lambda: journals_of(study.folder))
         self._is_waiting = False
@@ -59,6 +62,15 @@ class TrialQueue:
     def is_over(self) -> bool:
         """Return whether no trial is left, of this process or another."""
         return is_over(self.record, self.optuna)
+
+    def check_failures(self, finished: list[FrozenTrial] | None = None) -> None:
+        """Raise StudyError where too many trials in a row have failed.
+
+        Args:
+            finished: The trials that have ended, in order; None: they are read.
+        """
+        over = self.optuna.finished() if finished is None else finished
+        check_failures(over, self.record.trials, self._config, self._configured)
 
     def next(self) -> RunningTrial | None:
         """Return a trial that this process owns from now on; None where none is left for it.
@@ -121,12 +133,12 @@ class TrialQueue:
             # Another worker may have extended the search, and somebody may have moved the study.
             self.record = require_record(self._study.folder)
             check_arbiter(self.record, self._study.folder, self._ownership.arbiter)
-        check_failures(finished, self.record.trials, self._parameters)
+        self.check_failures(finished)
         if self.record.ended is not None or len(finished) >= self.record.trials:
             return True
         best = self.optuna.best(trials)
         stop = stop_reached(
-            self._parameters.study,
+            self._config,
             self.record.extended,
             finished=len(finished),
             best_trial=None if best is None else best.number,

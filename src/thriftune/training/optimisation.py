@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from lion_pytorch import Lion
@@ -15,6 +15,9 @@ from torch.optim.lr_scheduler import LambdaLR
 from thriftune.config import Choices, Parameters, TrainingConfig
 from thriftune.errors import DamageError
 from thriftune.model.layers import ENCODER, encoder_layer, layer_count
+
+if TYPE_CHECKING:
+    from torch.optim.optimizer import ParamsT
 
 OPTIMIZER_SLOTS = {"adamw": 2, "adam": 2, "radam": 2, "adafactor": 1, "lion": 1, "sgd": 1}
 """How many values an optimizer keeps of each weight, at most (Adafactor: of a matrix only rows and columns).
@@ -76,7 +79,7 @@ def _depth(name: str, layers: int) -> int:
     return layers if "embed" in name.lower() else 0
 
 
-def _optimizer(config: TrainingConfig, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+def _optimizer(config: TrainingConfig, groups: ParamsT) -> torch.optim.Optimizer:
     rate = config.learning_rate
     match config.optimizer:
         case "adam":

@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from thriftune.config import parse_parameters
 from thriftune.errors import ConfigError, OutOfStorageError, StudyError, UnavailableError
 from thriftune.runner.failures import LONGEST_REASON, check_failures, failure_reason
+from thriftune.study.identity import flat
 from thriftune.training.loop import DivergedError
 
 pytestmark = pytest.mark.unit
@@ -65,7 +66,8 @@ RATE, ENCODER, LENGTH = "training.learning_rate", "encoder", "training.max_lengt
 def told(over: list[FrozenTrial], limit: int = 2, trials: int = 10) -> str:
     """What ends the study; nothing where it goes on."""
     try:
-        check_failures(over, trials, parse_parameters({"study": {"max_failed_trials": limit}}))
+        parameters = parse_parameters({"study": {"max_failed_trials": limit}})
+        check_failures(over, trials, parameters.study, flat(parameters.model_dump(mode="json")))
     except StudyError as error:
         return error.message
     return ""
