@@ -262,7 +262,7 @@ def test_every_database_is_rebuilt_from_the_journals_alone(tmp_path: Path) -> No
     delete_database(broken / "data/tracking/optuna.db")
     again = run(broken, ",study.trials=3,study.extend=true")
     assert again.returncode == 0, again.stderr
-    assert "2 trials are restored" in said(again)
+    assert "lacked 2 trials" in said(again)
     assert [row[0] for row in optuna_trials(broken)] == [0, 1, 2]
 
 
@@ -279,7 +279,7 @@ def test_a_restoration_is_whole_or_goes_on(tmp_path: Path) -> None:
     assert len(optuna_trials(project)) == 1
     done = run(project)
     assert done.returncode == 0, done.stderr
-    assert "1 trials are restored" in said(done)
+    assert "lacked 1 trials" in said(done)
     assert "starts" not in said(done)
     assert outcome(project) == before
     journal = next(project.glob("data/06_models/*/trials/trial_0000_*/metrics.jsonl"))

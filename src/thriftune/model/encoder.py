@@ -135,7 +135,10 @@ def build_encoder(
     if isinstance(source, EncoderFromConfig):
         return _from_config(source, train_texts, cache)
     wanted = source.sha256 if isinstance(source, EncoderFromPackage) else None
-    return _from_folder(folder_of(source, hub), wanted)
+    folder = folder_of(source, hub)
+    return _from_folder(
+        folder, wanted, source.path if isinstance(source, EncoderFromDirectory) else str(folder)
+    )
 
 
 def allow_recomputation(model: Any) -> None:
@@ -211,7 +214,8 @@ def _from_config(source: EncoderFromConfig, train_texts: Callable[[], Iterable[s
     )
 
 
-def _from_folder(folder: Path, wanted_sha256: str | None) -> Encoder:
+def _from_folder(folder: Path, wanted_sha256: str | None, shown: str) -> Encoder:
+    """Load an encoder; messages show its folder as the user wrote it, wherever the project is."""
     weights = [files.sha256_file(path) for path in weights_of(folder)]
     if wanted_sha256 is not None and weights != [wanted_sha256]:
         raise ConfigError(
@@ -222,7 +226,7 @@ def _from_folder(folder: Path, wanted_sha256: str | None) -> Encoder:
     import torch
     from transformers import AutoConfig, AutoModel
 
-    with _loading(folder):
+    with _loading(shown):
         tokenizer = _load_tokenizer(folder)
         config = AutoConfig.from_pretrained(str(folder), local_files_only=True)
         window = _window_of(config.to_dict()) or ENDLESS
@@ -233,7 +237,7 @@ def _from_folder(folder: Path, wanted_sha256: str | None) -> Encoder:
     ]
 
     def instantiate() -> Any:
-        with _loading(folder):
+        with _loading(shown):
             model, found = AutoModel.from_pretrained(
                 str(folder),
                 local_files_only=True,
@@ -243,9 +247,9 @@ def _from_folder(folder: Path, wanted_sha256: str | None) -> Encoder:
                 **load_arguments(config),
             )
         if model.main_input_name != "input_ids" or config.is_encoder_decoder:
-            raise _cannot_be_loaded(folder, f"{type(model).__name__} is not a text encoder")
+            raise _cannot_be_loaded(shown, f"{type(model).__name__} is not a text encoder")
         if found["missing_keys"]:
-            log.warning("%s", _missing_weights(folder, sorted(found["missing_keys"])))
+            log.warning("%s", _missing_weights(shown, sorted(found["missing_keys"])))
         return model
 
     return Encoder(
@@ -257,7 +261,7 @@ def _from_folder(folder: Path, wanted_sha256: str | None) -> Encoder:
 
 
 @contextmanager
-def _loading(folder: Path) -> Iterator[None]:
+def _loading(folder: str) -> Iterator[None]:
     """Turn errors of loading into ConfigError, except our own and those of memory that has run out.
 
     transformers raises nearly any type, for example KeyError for an unknown activation.
@@ -278,7 +282,7 @@ def _loading(folder: Path) -> Iterator[None]:
         reports.set_verbosity(verbosity)
 
 
-def _cannot_be_loaded(folder: Path, reason: str) -> ConfigError:
+def _cannot_be_loaded(folder: str, reason: str) -> ConfigError:
     return ConfigError(
         f"the encoder in {folder} cannot be loaded: {reason}",
         where="encoder",
@@ -286,7 +290,7 @@ def _cannot_be_loaded(folder: Path, reason: str) -> ConfigError:
     )
 
 
-def _missing_weights(folder: Path, names: list[str]) -> str:
+def _missing_weights(folder: str, names: list[str]) -> str:
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return f"{folder} has no weights for {', '.join(names[:3])}{more}: they are initialised at random"
 
