@@ -270,7 +270,11 @@ def test_what_cannot_work_is_refused_before_anything_is_made(small: Path) -> Non
     """A metric that validation does not make, a save interval beyond the epochs, a tiny budget."""
     cases: list[tuple[dict[str, dict[str, Any]], type[Exception], str]] = [
         ({"study": {"name": "x", "metric": "criteria.f1_makro"}}, ConfigError, "did you mean"),
-        ({"storage": {"root": str(small / "models"), "min_interval_epochs": 9}}, ConfigError, "nothing"),
+        (
+            {"storage": {"root": str(small / "models"), "min_interval_epochs": 9}},
+            ConfigError,
+            "no checkpoint",
+        ),
         ({"storage": {"root": str(small / "models"), "max_total_size": "1kB"}}, OutOfStorageError, "least"),
         ({"training": {"max_length": 128, "device": "cpu", "threads": 1}}, ConfigError, "window"),
     ]
