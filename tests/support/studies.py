@@ -14,8 +14,8 @@ from thriftune.checkpoints.store import CheckpointStore
 from thriftune.config import Parameters
 from thriftune.corpus.ingestion import ingest
 from thriftune.corpus.store import CorpusStore
+from thriftune.runner.final_evaluation import evaluate_study
 from thriftune.runner.run import run_search
-from thriftune.runner.test_evaluation import evaluate_study
 from thriftune.search.optuna_study import OptunaStudy
 from thriftune.study.handle import StudyHandle
 from thriftune.study.storage import open_store
