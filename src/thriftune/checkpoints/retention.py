@@ -1,7 +1,7 @@
 """What to keep: a pure function of checkpoints, policy and pressure.
 
-No file system, no clock, no torch. A policy is the union of small named rules; each own what it
-wants kept, whole (to resume from) or as the model alone. What no rule own is deleted. A rule of your own is
+No file system, no clock, no torch. A policy is the union of small named rules; each says what it
+wants kept, whole (to resume from) or as the model alone. What no rule names is deleted. A rule of your own is
 one more function: `RetentionPolicy(rules=[*DEFAULT_RULES, my_rule])`.
 """
 

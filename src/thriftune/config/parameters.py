@@ -140,7 +140,7 @@ PYDANTIC, CHOICE = "Input should be ", re.compile("'([^']*)'")
 def _describe(item: ErrorDetails, where: Mapping[str, str]) -> str:
     """Return one mistake as a line: key, source, what was expected, what was given."""
     key = ".".join(str(part) for part in item["loc"])
-    source = next((where[prefix] for prefix in _prefixes(key) if prefix in where), "the parameters")
+    source = _source_of(key, where)
     place = f"{key} ({source})" if key else source
     if item["type"] == "extra_forbidden":
         return f"{place}: unknown key{suggest(key, known_keys())}"
@@ -159,6 +159,16 @@ def _describe(item: ErrorDetails, where: Mapping[str, str]) -> str:
     if item["type"] == "value_error" and isinstance(item["input"], Mapping | BaseModel):
         shown = ""
     return f"{place}: {message}{shown}"
+
+
+def _source_of(key: str, where: Mapping[str, str]) -> str:
+    """Return the file or option that set a key; for a section, those that set a key of it."""
+    for prefix in _prefixes(key):
+        if prefix in where:
+            return where[prefix]
+        if inside := {source for name, source in where.items() if name.startswith(f"{prefix}.")}:
+            return ", ".join(sorted(inside))
+    return "the parameters"
 
 
 def _prefixes(key: str) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 `ingest` reports everything that is wrong with the tables at once, or writes a corpus with a fingerprint: the
 same tables and settings always make the same corpus, which is then reused. A killed process is continued. The
-test posts are in a file of their own, which only the evaluation opens.
+test posts are in a file of their own, which nothing opens before the evaluation.
 
     store = CorpusStore(Path("data/corpora"))
     corpus = ingest(CorpusConfig(source="sample"), store, print)

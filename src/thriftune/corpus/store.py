@@ -1,6 +1,6 @@
 """Ingested corpora on disk: one folder per fingerprint, committed by a rename.
 
-The test posts are in a file of their own, which only the evaluation opens.
+The test posts are in a file of their own. Nothing opens it before the evaluation.
 """
 
 from __future__ import annotations

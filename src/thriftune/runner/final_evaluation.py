@@ -1,4 +1,4 @@
-"""The one test evaluation of a study. The only caller of the test split."""
+"""The one evaluation of a study on its test split."""
 
 from __future__ import annotations
 

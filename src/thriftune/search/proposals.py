@@ -133,7 +133,7 @@ class _SharedHistory(optuna.storages.InMemoryStorage):
     """Takes finished trials as they are, without a copy; for one study.
 
     Optuna's own makes a deep copy of each, which for a thousand trials takes several times as long as
-    sampling; nobody changes them here.It writes three private attributes: a test compares what is
+    sampling; nobody changes them here. It writes three private attributes: a test compares what is
     proposed with what Optuna's own storage leads to.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from tests.conftest import TINY, small_parameters
 
 from thriftune.config import known_keys, override, parse_bytes, parse_parameters
 from thriftune.errors import ConfigError
+from thriftune.project.parameters import leaf_keys
 
 pytestmark = pytest.mark.unit
 
@@ -130,3 +132,19 @@ def test_a_relative_folder_of_no_project_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"call `parameters\.at\(root\)` first"):
         parse_parameters({}).storage.folder  # noqa: B018
     assert parse_parameters({"storage": {"root": str(tmp_path)}}).storage.folder == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("raw", "key"),
+    [
+        ({"trainning": {"epochs": 3}}, "trainning"),
+        ({"search": {"pruner": "threshold"}}, "search"),
+        ({"search": {"space": {"training.epochs": {"type": "int", "low": 3, "high": 1}}}}, "search.space"),
+    ],
+    ids=["unknown section", "keys that contradict each other", "range of the search space"],
+)
+def test_a_mistake_in_a_section_names_the_file_that_sets_it(raw: dict[str, Any], key: str) -> None:
+    """The error is the section's, and only keys inside it are known to be set by a file."""
+    where = dict.fromkeys(leaf_keys(raw), "conf/local/parameters.yml")
+    with pytest.raises(ConfigError, match=rf"{re.escape(key)}.* \(conf/local/parameters.yml\)"):
+        parse_parameters(raw, where=where)
