@@ -14,6 +14,7 @@ from tests.support.agents import SOURCE, WORDS, agent, collator, post, rows
 from tests.support.trainers import Log
 from torch import nn
 
+from thriftune.checkpoints import Checkpoint
 from thriftune.config import TrainingConfig
 from thriftune.dual_agent.batch import Batch, Collator
 from thriftune.errors import OutOfStorageError, ThriftuneError
@@ -161,6 +162,24 @@ def test_a_failed_save_is_raised_at_the_next_step(encoder: Encoder) -> None:
     with pytest.raises(OutOfStorageError):
         next(loop)
     assert steps[-1] <= STEPS_PER_EPOCH + 1
+
+
+def test_a_write_that_fails_within_an_epoch_ends_that_step(encoder: Encoder) -> None:
+    """What is trained after it could not be resumed from."""
+    steps: list[int] = []
+    taken: list[Checkpoint] = []
+
+    def on_step(step: int, steps_in_all: int) -> None:
+        steps.append(step)
+        if step == STEPS_PER_EPOCH + 2:
+            taken[0].receipt.fail(OutOfStorageError("full"))
+
+    loop = train(trainer(encoder, Log(), on_step=on_step))
+    taken.append(next(loop))
+    taken[0].receipt.accept()
+    with pytest.raises(OutOfStorageError):
+        next(loop)
+    assert steps[-1] == STEPS_PER_EPOCH + 2
 
 
 def test_a_checkpoint_that_nobody_took_is_an_error(encoder: Encoder) -> None:
