@@ -60,7 +60,9 @@ class RetentionPolicy:
     keep_ties: int = 2
     """Most checkpoints of exactly the best value that are kept, the best included."""
     rules: Sequence[Rule] = field(default_factory=lambda: DEFAULT_RULES)
-    """Of the wishes of one tier, the last rule's are given up first."""
+    """DEFAULT_RULES and your own; a list without the defaults protects only what it names.
+
+    Of the wishes of one tier, the last rule's are given up first."""
 
     def __post_init__(self) -> None:
         for name in ("keep_last", "keep_best", "keep_ties"):

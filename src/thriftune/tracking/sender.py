@@ -276,7 +276,7 @@ class Sender:
             self.is_gone = True
             log.warning("%s", error)
         elif self._failures == 1:
-            reason = str(error).partition("\n")[0] or type(error).__name__
+            reason = _reason(error)
             if is_damaged(error) or self._is_file_damaged():
                 reason = f"{reason}; the database is damaged: {REBUILD}"
             elif isinstance(error, OSError) and files.is_out_of_space(error):
@@ -288,3 +288,11 @@ class Sender:
                 "%.0f MB of metrics in the journals are still to be sent to MLflow",
                 waiting / 1e6,
             )
+
+
+def _reason(error: Exception) -> str:
+    """Return the line of an error that says why; SQLAlchemy puts a hint of its own before it."""
+    lines = [
+        line for line in str(error).splitlines() if line and not line.startswith("(raised as a result of")
+    ]
+    return lines[0] if lines else type(error).__name__

@@ -129,6 +129,24 @@ def test_a_store_that_stays_away_costs_nothing_but_a_count(
     assert history(store, "a") == [(1, 1.0), (2, 2.0)]
 
 
+def test_the_warning_says_why_the_store_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not the hint that SQLAlchemy puts before the reason."""
+    monkeypatch.setattr(module, "wait_seconds", lambda failures: 0.01)
+    journal = Journal(tmp_path / "t" / "metrics.jsonl")
+    journal.log({"a": 1.0}, 1)
+
+    def locked() -> MlflowSink:
+        hint = "(raised as a result of Query-invoked autoflush; consider ...)"
+        raise RuntimeError(f"{hint}\n(sqlite3.OperationalError) database is locked\n[SQL: INSERT ...]")
+
+    sender = Sender(locked, uri(tmp_path))
+    sender.watch(delivery(journal))
+    assert sender.close(30) == 1
+    assert "does not accept metrics ((sqlite3.OperationalError) database is locked)" in caplog.text
+
+
 def test_what_a_sqlite_store_will_still_take_is_promised(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
