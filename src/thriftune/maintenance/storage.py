@@ -14,6 +14,7 @@ from thriftune.checkpoints.stored import QUARANTINE, TEMPORARY, read_entry
 from thriftune.config import Parameters
 from thriftune.errors import DamageError, NewerFormatError, OutOfStorageError, RefusedError, StudyError
 from thriftune.study.handle import ownership
+from thriftune.study.layout import journals_of
 from thriftune.study.record import STUDY
 from thriftune.units import human_bytes
 
@@ -111,7 +112,8 @@ def _clean_study(study: Path, *, really: bool) -> list[UnneededFolder]:
 def _unneeded(study: Path) -> list[tuple[Path, str]]:
     """Return (folder, kind) of everything in a study's folder that the study does not need."""
     if not (study / STUDY).exists():
-        return [(study, "orphan: no study.json")]
+        # With journals it is a study that has lost its record, which can be put back from a copy.
+        return [] if journals_of(study) else [(study, "orphan: no study.json")]
     kinds = {TEMPORARY: "temporary", QUARANTINE: "quarantined"}
     return [
         (folder, kind)

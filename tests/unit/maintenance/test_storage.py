@@ -13,6 +13,7 @@ from thriftune.config import StorageConfig
 from thriftune.errors import RefusedError
 from thriftune.maintenance.storage import clean, verify_all
 from thriftune.study.file_locks import StudyLock
+from thriftune.study.layout import JOURNAL
 from thriftune.study.storage import open_store
 
 pytestmark = pytest.mark.unit
@@ -58,6 +59,15 @@ def test_clean_deletes_what_no_study_needs_and_only_when_told(tmp_path: Path) ->
     assert clean(tmp_path, really=True) == []
     assert verify_all(tmp_path) == []
     assert len(list(checkpoints.iterdir())) == 2
+
+
+def test_clean_keeps_a_study_that_has_lost_its_record(tmp_path: Path) -> None:
+    """Its metrics and checkpoints are there, and study.json may be put back; `study delete` removes it."""
+    trial = made(tmp_path).parent
+    (trial / JOURNAL).write_bytes(b"")
+    (tmp_path / "study_s" / "study.json").unlink()
+    assert clean(tmp_path, really=True) == []
+    assert (trial / JOURNAL).exists()
 
 
 def test_no_run_starts_while_clean_deletes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
