@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+AUTOFLUSH_HINT = "(raised as a result of"
+
 
 def chain(error: BaseException | None, *, implicit: bool = False) -> Iterator[BaseException]:
     """Follow an error to its causes.
@@ -134,3 +136,19 @@ class InterruptedRunError(ThriftuneError):
     """A signal stopped the run in order; the same command resumes it (exit code 130)."""
 
     exit_code = 130
+
+
+def first_line(error: BaseException | None) -> str:
+    """Return the line of an error's text that says why; its type's name if there is none.
+
+    What follows is advice for programmers, and SQLAlchemy puts a hint of its own before the reason.
+
+    Args:
+        error: The error; None gives "NoneType".
+    """
+    lines = (
+        line
+        for line in ("" if error is None else str(error)).strip().splitlines()
+        if not line.startswith(AUTOFLUSH_HINT)
+    )
+    return next(lines, "") or type(error).__name__

@@ -68,9 +68,7 @@ class Pruner:
             needed: Bytes of the write.
         """
         with self._session.exclusive():
-            lacking = self._account.lacking(
-                needed
-            )  # it walks all shared folders, so not more often than needed
+            lacking = self._account.lacking(needed)  # walks all shared folders: no more often than needed
             if lacking:
                 self._reclaim(on_this_disk=needed <= self._account.room())
                 lacking = self._account.lacking(needed)

@@ -19,7 +19,7 @@ from thriftune import runner, search, study
 from thriftune.cli.guard import META, GuardedCommand, fail
 from thriftune.config import Parameters, suggest
 from thriftune.container import owner_advice, require_mounts
-from thriftune.errors import ConfigError, ThriftuneError
+from thriftune.errors import ConfigError, ThriftuneError, first_line
 from thriftune.files import is_out_of_space
 from thriftune.observe.logs import set_up_logs
 from thriftune.observe.sanitiser import Sanitiser
@@ -80,8 +80,7 @@ class RunCommand(GuardedCommand):
             try:
                 end_active_run("KILLED")
             except Exception as reason:
-                first_line = str(reason).partition("\n")[0]
-                click.echo(f"the run in MLflow is still marked as running ({first_line})", err=True)
+                click.echo(f"the run in MLflow is still marked as running ({first_line(reason)})", err=True)
 
 
 def check_options(options: Options) -> None:

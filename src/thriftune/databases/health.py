@@ -19,7 +19,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 
 from thriftune.config import without_password
 from thriftune.databases.sqlite import SQLITE
-from thriftune.errors import UnavailableError, chain
+from thriftune.errors import UnavailableError, chain, first_line
 
 PATIENCE_SECONDS = 5.0
 BRIEF_SECONDS = 1.0
@@ -144,7 +144,7 @@ def _http_reason(uri: str) -> str | None:
 def _postgres_reason(uri: str) -> str | None:
     import psycopg
 
-    from thriftune.databases.postgres import connect, first_line
+    from thriftune.databases.postgres import connect
 
     try:
         connect(uri, patience_seconds=round(PATIENCE_SECONDS)).close()

@@ -17,7 +17,7 @@ from sqlalchemy import make_url
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
 from thriftune.config import without_password
-from thriftune.errors import UnavailableError
+from thriftune.errors import UnavailableError, first_line
 
 log = logging.getLogger(__name__)
 
@@ -192,12 +192,3 @@ def retry_until_available(
             where=without_password(url),
             remedy="start the server, then run the same command again; completed work is kept.",
         ) from error
-
-
-def first_line(error: BaseException | None) -> str:
-    """Return the first line of an error's text; its type's name if it has none.
-
-    Args:
-        error: The error; None gives "NoneType".
-    """
-    return str(error).strip().partition("\n")[0] or type(error).__name__

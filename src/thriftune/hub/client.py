@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 
+from thriftune.errors import first_line
+
 if TYPE_CHECKING:
     import httpx2
 
@@ -91,15 +93,6 @@ def retrying_client(sleep: Callable[[float], None]) -> httpx2.Client:
             raise TransientHubError(reason, wait)
 
     return _RetryingClient(follow_redirects=True)
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text; what follows is advice for programmers.
-
-    Args:
-        error: The error.
-    """
-    return str(error).strip().partition("\n")[0]
 
 
 def _wait_seconds(state: RetryCallState) -> float:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from thriftune.errors import ConfigError, ThriftuneError, UnavailableError
-from thriftune.hub.client import TRIES, RetryAfterTooLongError, TransientHubError, first_line
+from thriftune.errors import ConfigError, ThriftuneError, UnavailableError, first_line
+from thriftune.hub.client import TRIES, RetryAfterTooLongError, TransientHubError
 from thriftune.hub.repository import Repository
 
 _ADD_A_TOKEN = (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from thriftune import databases, tracking
 from thriftune.config import Parameters, without_password
 from thriftune.databases.location import mlflow_uri
-from thriftune.errors import DamageError, StudyError, ThriftuneError, UnavailableError
+from thriftune.errors import DamageError, StudyError, ThriftuneError, UnavailableError, first_line
 from thriftune.observe.sanitiser import Sanitiser
 from thriftune.study.handle import StudyHandle, find_studies
 from thriftune.study.record import StudyRecord
@@ -123,7 +123,7 @@ def _open_store(settings: Parameters, uri: str) -> MlflowSink:
         try:
             return tracking.connect(settings)
         except Exception as error:
-            found = str(error).partition("\n")[0] or type(error).__name__
+            found = first_line(error)
     raise UnavailableError(
         f"MLflow's store cannot be used: {found}",
         where="tracking",

@@ -20,7 +20,7 @@ from thriftune.config import (
     EncoderSource,
     suggest,
 )
-from thriftune.errors import ConfigError, ThriftuneError
+from thriftune.errors import ConfigError, ThriftuneError, first_line
 from thriftune.hub import Hub
 from thriftune.model.encoder_files import (
     CONFIG,
@@ -275,7 +275,7 @@ def _loading(folder: str) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, ThriftuneError) or is_out_of_memory(error):
             raise
-        reason = str(error).partition("\n")[0]
+        reason = first_line(error)
         refused = _cannot_be_loaded(folder, f"{type(error).__name__}: {reason}")
         raise refused from error
     finally:

@@ -18,6 +18,7 @@ from kedro.io import CatalogProtocol, MemoryDataset
 from omegaconf import OmegaConf
 
 from thriftune.config import Parameters, parse_parameters, with_credentials
+from thriftune.errors import first_line
 from thriftune.observe.sanitiser import Sanitiser
 from thriftune.pipeline_registry import DEFAULT, NAMES, WITH_STUDY
 from thriftune.project.parameters import credentials_of, sources
@@ -113,7 +114,7 @@ class ThriftuneHooks:
             tracking.run.id = self._run.open()
             tracking.run.name = clean(self._run.name)
         except Exception as error:  # whatever MLflow does wrong, training continues
-            log.warning(WITHOUT_MLFLOW, str(error).partition("\n")[0])
+            log.warning(WITHOUT_MLFLOW, first_line(error))
             tracking.disable_tracking.pipelines = list(NAMES)
 
     @hook_impl(tryfirst=True)

@@ -16,7 +16,7 @@ from thriftune.databases import health
 from thriftune.databases.health import BRIEF_SECONDS, REBUILD, shorten_mlflow_timeouts, time_limit
 from thriftune.databases.location import mlflow_uri
 from thriftune.databases.sqlite import SQLITE
-from thriftune.errors import InterruptedRunError, RefusedError, UnavailableError
+from thriftune.errors import InterruptedRunError, RefusedError, UnavailableError, first_line
 from thriftune.study.handle import as_single_trial
 from thriftune.study.identity import study_id
 from thriftune.tracking.parent import ParentRun, connect
@@ -40,7 +40,7 @@ def unavailable_reason(parameters: Parameters) -> str | None:
     try:
         connect(parameters)
     except Exception as error:  # whatever MLflow does wrong, training continues
-        found = str(error).partition("\n")[0] or type(error).__name__
+        found = first_line(error)
         return f"{found}; {REBUILD}" if uri.startswith(SQLITE) else found
     return None
 
@@ -77,7 +77,7 @@ class StudyRun:
             log.warning(
                 "the study's run in MLflow is still marked as running (%s); the next run or "
                 "`thriftune tracking flush` ends it",
-                str(error).partition("\n")[0],
+                first_line(error),
             )
 
     def status_after(self, error: Exception) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from thriftune.databases.health import unavailable_reason
 from thriftune.databases.location import mlflow_uri
+from thriftune.errors import first_line
 from thriftune.tracking.delivery import deliver_evaluation, has_evaluation
 from thriftune.tracking.parent import connect
 
@@ -31,7 +32,7 @@ def deliver(settings: Parameters, study: StudyHandle) -> None:
             deliver_evaluation(study, connect(settings), uri)
     except Exception as error:
         # Whatever MLflow does wrong, the study's own records are complete.
-        found = str(error).partition("\n")[0]
+        found = first_line(error)
     if found is not None and not has_evaluation(study, uri):
         log.warning(
             "MLflow does not have the test evaluation yet (%s); `thriftune tracking flush` sends it", found

@@ -20,9 +20,9 @@ from thriftune.databases.postgres import (
     KEEPALIVE,
     SERVER_KEEPALIVE,
     advisory_lock,
-    first_line,
     retry_until_available,
 )
+from thriftune.errors import first_line
 from thriftune.search.storage_errors import ServerSilentError
 
 P = ParamSpec("P")

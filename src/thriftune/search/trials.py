@@ -90,7 +90,7 @@ class TrialRow:
 
     trial: int
     state: str
-    """running, complete, pruned or failed, as Optuna names them in lower case."""
+    """running, complete, pruned or fail, as Optuna names them in lower case."""
     value: float | None
     epochs: int
     """Epochs with an intermediate value."""

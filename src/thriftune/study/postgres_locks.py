@@ -23,12 +23,11 @@ from thriftune.config import without_password
 from thriftune.databases.postgres import (
     advisory_lock,
     connect,
-    first_line,
     lock_key,
     nothing,
     retry_until_available,
 )
-from thriftune.errors import RefusedError, StudyError, TakenOverError
+from thriftune.errors import RefusedError, StudyError, TakenOverError, first_line
 from thriftune.study.identity import STUDY_PREFIX
 from thriftune.study.opening import require_arbiter
 

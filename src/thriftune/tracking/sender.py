@@ -12,7 +12,7 @@ from pathlib import Path
 from thriftune import files
 from thriftune.databases.health import REBUILD, is_damaged, is_file_damaged
 from thriftune.databases.sqlite import SQLITE
-from thriftune.errors import DamageError
+from thriftune.errors import DamageError, first_line
 from thriftune.tracking.backoff import wait_seconds
 from thriftune.tracking.cursor import Cursor, line_checksum, read_cursor, unsent, write_cursor
 from thriftune.tracking.footprint import growth_bytes
@@ -276,7 +276,7 @@ class Sender:
             self.is_gone = True
             log.warning("%s", error)
         elif self._failures == 1:
-            reason = _reason(error)
+            reason = first_line(error)
             if is_damaged(error) or self._is_file_damaged():
                 reason = f"{reason}; the database is damaged: {REBUILD}"
             elif isinstance(error, OSError) and files.is_out_of_space(error):
@@ -288,11 +288,3 @@ class Sender:
                 "%.0f MB of metrics in the journals are still to be sent to MLflow",
                 waiting / 1e6,
             )
-
-
-def _reason(error: Exception) -> str:
-    """Return the line of an error that says why; SQLAlchemy puts a hint of its own before it."""
-    lines = [
-        line for line in str(error).splitlines() if line and not line.startswith("(raised as a result of")
-    ]
-    return lines[0] if lines else type(error).__name__
